@@ -1,0 +1,97 @@
+"""The command line: `mixlib fetch / run / status / book`. Errors are one line; exit code 1 is an error, 2 wrong usage, 130 stopped."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+Name = Annotated[str, typer.Option(help="a registered name, a folder of the data root, or the path of an interactions.csv[.gz]")]
+
+
+@app.callback()
+def about() -> None:
+    """Mixtures of tastes: data, studies and the book."""
+
+
+@app.command()
+def fetch(name: str) -> None:
+    """Download a data set into the data root ($MIXLIB_DATA, else the user's cache folder) and verify it."""
+    from mixlib import datasets
+
+    print(datasets.fetch(name))
+
+
+@app.command()
+def run(
+    dataset: Name,
+    study: Annotated[str, typer.Option(help="sequences, factorization, sequence-losses, ...")],
+    trials: Annotated[int | None, typer.Option(min=1, help="search trials for each arm (planned: 20)")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="fresh seeds for each winner (planned: 5)")] = None,
+    minutes: Annotated[float, typer.Option(min=0, help="start no trial after that")] = float("inf"),
+    jobs: Annotated[int, typer.Option(min=1, help="processes, each on its share of the cores")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    results: Annotated[str, typer.Option(help="folder of the ledger")] = "results",
+) -> None:
+    """Run what the ledger lacks of a study; stop and start it at will."""
+    from dataclasses import replace
+
+    from mixlib import datasets, experiments
+    from mixlib.ledger import Ledger
+    from mixlib.names import choose
+
+    choose("device", device, ("auto", "cpu", "cuda"))
+    if device != "cpu":
+        import torch
+
+        if device == "cuda" and not torch.cuda.is_available():
+            raise ValueError("there is no CUDA device here: use --device cpu or auto.")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    budget = replace(experiments.PAPER, trials=trials or experiments.PAPER.trials, seeds=seeds or experiments.PAPER.seeds)
+    interactions = datasets.load(dataset)
+    selection = experiments.run(study, interactions, Ledger(results), budget, minutes, jobs, device, _say)
+    left = len(selection.missing)
+    print(f"{interactions.name}, {study}: " + (f"{left} trials are still missing; the same command goes on." if left else "complete."))
+
+
+def _say(record: dict) -> None:
+    what = f"{record['arm']}, {record['stage']} {record['index']}"
+    if record["status"] == "done":
+        print(f"{what}: validation MRR {record['validation']['mrr']:.4f}, epoch {record['best_epoch']}, {record['seconds']['fit']} s", flush=True)
+    else:
+        print(f"{what}: failed, {record['error']}", flush=True)
+
+
+@app.command()
+def status(
+    dataset: Annotated[list[str] | None, typer.Option(help="only these data sets")] = None,
+    results: Annotated[str, typer.Option(help="folder of the ledger")] = "results",
+) -> None:
+    """What the ledger holds of each study, and what is missing of the plan."""
+    from mixlib import reports
+    from mixlib.ledger import Ledger
+
+    print(reports.status(Ledger(results), dataset).to_string(index=False))
+
+
+@app.command()
+def book(
+    datasets: Annotated[str, typer.Option(help="data sets whose notebooks are run, separated by spaces")] = "synthetic",
+    force: Annotated[bool, typer.Option(help="run the notebooks even if nothing changed")] = False,
+) -> None:
+    """Run the notebooks that changed, for each data set, and render the book."""
+    from mixlib import publish
+
+    print(publish.book(datasets.split(), force))
+
+
+def main() -> None:
+    """Run the command line; turn what the reader can mend into one line on standard error."""
+    try:
+        app()
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"mixlib: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("mixlib: stopped; what was finished is kept, and the same command goes on from there.", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,54 @@
+"""Losses of a positive against sampled negatives.
+
+positive: (...) scores of what the user chose; negatives: (k, ...) scores of k sampled items for each of them, k first. Every loss
+returns (...), the loss of each positive; the caller averages over the real ones.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+
+def bpr(positive: Tensor, negatives: Tensor) -> Tensor:
+    """1 - sigmoid(p - n), mean over the negatives, as printed in Kula (2018). Between 0 and 1."""
+    return (1 - torch.sigmoid(positive - _negatives(positive, negatives))).mean(dim=0)
+
+
+def log_bpr(positive: Tensor, negatives: Tensor) -> Tensor:
+    """-log sigmoid(p - n), mean over the negatives: the original of Rendle et al. (2009). At least 0."""
+    return -logsigmoid(positive - _negatives(positive, negatives)).mean(dim=0)
+
+
+def hinge(positive: Tensor, negatives: Tensor) -> Tensor:
+    """|1 - p + n|+, mean over the negatives. At least 0."""
+    return (1 - positive + _negatives(positive, negatives)).clamp(min=0).mean(dim=0)
+
+
+def adaptive_hinge(positive: Tensor, negatives: Tensor, hardest: bool = False) -> Tensor:
+    """Hinge loss against the first negative that violates the margin; 0 where none of the k does (Kula 2018, after WARP).
+
+    hardest: against the worst of the k instead, as in the code behind the published numbers.
+    """
+    violations = (1 - positive + _negatives(positive, negatives)).clamp(min=0)  # (k, ...)
+    if hardest:
+        return violations.amax(dim=0)
+    first = (violations > 0).to(torch.uint8).argmax(dim=0, keepdim=True)       # argmax gives the first of equal values
+    return violations.gather(0, first).squeeze(0)
+
+
+def _negatives(positive: Tensor, negatives: Tensor) -> Tensor:
+    if negatives.shape[1:] != positive.shape or negatives.ndim != positive.ndim + 1 or not len(negatives):
+        raise ValueError(f"negatives must have the shape (k, *{tuple(positive.shape)}), k >= 1, not {tuple(negatives.shape)}.")
+    return negatives
+
+
+LOSSES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], int]] = {  # name -> loss and the negatives that it is used with
+    "bpr": (bpr, 1),
+    "log_bpr": (log_bpr, 1),
+    "hinge": (hinge, 1),
+    "adaptive_hinge": (adaptive_hinge, 5),
+    "hardest": (partial(adaptive_hinge, hardest=True), 5),
+}

@@ -1,0 +1,164 @@
+"""Users as mixtures of tastes: encoders that turn a user or a window into tastes, and one function that scores items.
+
+The letters: b users or windows in a batch, m tastes, d width of a vector, n items, t length of a window, p positions.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from mixlib.names import choose
+
+Represented = tuple[Tensor, Tensor | None]
+
+
+def score(tastes: Tensor, attention: Tensor | None, item_vectors: Tensor, item_biases: Tensor) -> Tensor:
+    """Score items for users who hold several tastes: softmax(A e) . (U e) + b, equation (1) of Kula (2018).
+
+    tastes, attention: (b, m, d), attention None when m = 1. item_vectors: (n, d) when all users meet the same items, or
+    (b, n, d) when each has its own; item_biases: (n,) or (b, n). Returns (b, n).
+    """
+    liking = tastes @ item_vectors.mT                                          # (b, m, n) what each taste thinks of each item
+    if attention is not None:
+        liking = liking * (attention @ item_vectors.mT).softmax(dim=1)         # (b, m, n) weighed by how competent it is there
+    return liking.sum(dim=1) + item_biases                                     # (b, n)
+
+
+class Table(nn.Embedding):
+    """Vectors by id, normal with standard deviation 1 / width; a padding row is 0 and stays there."""
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.weight, std=1 / self.embedding_dim)
+        self._fill_padding_idx_with_zero()
+
+
+class Heads(nn.Module):
+    """Two linear maps d -> m d: of a vector to its tastes and to their attention."""
+
+    def __init__(self, dim: int, components: int, bias: bool, gain: float | None = None):
+        super().__init__()
+        self.shape = (components, dim)
+        self.tastes, self.attention = (nn.Linear(dim, components * dim, bias=bias) for _ in range(2))
+        if gain is not None:
+            nn.init.xavier_normal_(self.tastes.weight, gain)
+            nn.init.xavier_normal_(self.attention.weight, gain)
+
+    def forward(self, vectors: Tensor) -> Represented:                         # (b, d) -> (b, m, d) twice
+        return self.tastes(vectors).unflatten(-1, self.shape), self.attention(vectors).unflatten(-1, self.shape)
+
+
+class OneTaste(nn.Module):
+    """A vector is its own single taste, and needs no attention."""
+
+    def forward(self, vectors: Tensor) -> Represented:                         # (b, d) -> (b, 1, d)
+        return vectors.unsqueeze(1), None
+
+
+class TasteTables(nn.Module):
+    """Tastes and attention of every user from two tables of width m d."""
+
+    def __init__(self, n_users: int, dim: int, components: int):
+        super().__init__()
+        self.shape = (components, dim)
+        self.tastes, self.attention = (Table(n_users, components * dim) for _ in range(2))
+
+    def forward(self, users: Tensor) -> Represented:                           # (b,) -> (b, m, d) twice
+        return self.tastes(users).unflatten(-1, self.shape), self.attention(users).unflatten(-1, self.shape)
+
+
+class TasteModel(nn.Module):
+    """Item vectors and biases, and an encoder of users. `kind` and `sequential` say which and of what."""
+
+    sequential = False
+
+    def __init__(self, kind: str, n_items: int, dim: int, components: int, encoder: nn.Module):
+        super().__init__()
+        self.kind, self.n_items, self.dim, self.components = kind, n_items, dim, components
+        self.items = Table(n_items + 1, dim, padding_idx=0)
+        self.biases = nn.Embedding.from_pretrained(torch.zeros(n_items + 1, 1), freeze=False, padding_idx=0)
+        self.encoder = encoder
+
+    @property
+    def item_vectors(self) -> Tensor:                                          # (n_items + 1, d), row 0 is padding
+        return self.items.weight
+
+    @property
+    def item_biases(self) -> Tensor:                                           # (n_items + 1,)
+        return self.biases.weight.squeeze(1)
+
+    def represent(self, users: Tensor) -> Represented:
+        """Tastes and attention (b, m, d) of users (b,); attention is None when m = 1."""
+        return self.encoder(users)
+
+    def score_candidates(self, represented: Represented, candidates: Tensor) -> Tensor:
+        """Scores (c, b) of candidates (c, b): c items for each of b users or positions."""
+        vectors = self.items(candidates.T)                                     # (b, c, d)
+        return score(*represented, vectors, self.biases(candidates.T).squeeze(2)).T
+
+
+class SequenceModel(TasteModel):
+    """An LSTM over the items of a window; tastes come from its hidden state."""
+
+    sequential = True
+
+    def __init__(self, kind: str, n_items: int, dim: int, components: int, encoder: nn.Module):
+        super().__init__(kind, n_items, dim, components, encoder)
+        self.lstm = nn.LSTM(dim, dim, batch_first=True)
+
+    def states(self, windows: Tensor) -> Tensor:
+        """Hidden states (b, t + 1, d) after a start step and after each real item: windows (b, t) must be padded on the right."""
+        return self.lstm(pad(self.items(windows), (0, 0, 1, 0)))[0]
+
+    def represent(self, users: Tensor) -> Represented:
+        """Tastes and attention (b, m, d) of windows (b, t), padded with 0 on the left, after their last item."""
+        windows = left_align(users)
+        lengths = (windows != 0).sum(dim=1)                                    # (b,)
+        last = self.states(windows[:, : max(1, int(lengths.max()))])[torch.arange(len(windows)), lengths]
+        return self.encoder(last)                                              # (b, d) -> (b, m, d)
+
+    def represent_positions(self, windows: Tensor) -> tuple[Represented, Tensor]:
+        """For each of the p real items of windows (b, t): tastes and attention (p, m, d) before it, and the item itself (p,)."""
+        windows = left_align(windows)
+        real = windows != 0                                                    # (b, t)
+        return self.encoder(self.states(windows[:, :-1])[real]), windows[real]
+
+
+def left_align(windows: Tensor) -> Tensor:
+    """Move the left padding of windows (b, t) to the right, where a causal encoder never meets it before an item."""
+    b, t = windows.shape
+    shift = (windows == 0).sum(dim=1, keepdim=True)                            # (b, 1)
+    return windows.gather(1, (torch.arange(t, device=windows.device) + shift) % max(t, 1))
+
+
+def build(
+    kind: str, n_items: int, n_users: int | None = None, dim: int = 32, components: int = 4, gain: float = 1.0
+) -> TasteModel:
+    """Build one of the five models, its parameters drawn from torch's global generator.
+
+    components: the number of tastes m, unused by `factorization` and `lstm`. gain: of the Xavier-normal projections of
+    `projection_mixture`. n_users: needed by the three models that keep a table of users.
+    Raises ValueError on an unknown kind, dim or components below 1, or a missing n_users. Source: Kula (2018), section 3.
+    """
+    choose("model", kind, KINDS)
+    for name, value in (("n_items", n_items), ("dim", dim), ("components", components)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, not {value}.")
+    components = components if "mixture" in kind else 1
+    if kind in SEQUENTIAL:
+        return SequenceModel(kind, n_items, dim, components, KINDS[kind](0, dim, components, gain))
+    if n_users is None or n_users < 1:
+        raise ValueError(f"{kind} keeps a table of users: give n_users.")
+    return TasteModel(kind, n_items, dim, components, KINDS[kind](n_users, dim, components, gain))
+
+
+SEQUENTIAL = ("lstm", "mixture_lstm")
+
+KINDS: dict[str, Callable[[int, int, int, float], nn.Module]] = {  # name -> encoder of (users, d, m, gain)
+    "factorization": lambda n_users, d, m, gain: nn.Sequential(Table(n_users, d), OneTaste()),
+    "projection_mixture": lambda n_users, d, m, gain: nn.Sequential(Table(n_users, d), Heads(d, m, bias=False, gain=gain)),
+    "embedding_mixture": lambda n_users, d, m, gain: TasteTables(n_users, d, m),
+    "lstm": lambda n_users, d, m, gain: OneTaste(),
+    "mixture_lstm": lambda n_users, d, m, gain: Heads(d, m, bias=True),
+}

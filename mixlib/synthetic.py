@@ -1,0 +1,108 @@
+"""Users with a known number of tastes: the embedded data set, and a process whose truth is known.
+
+Items form clusters. Every user likes `tastes` of them, stays in one for a while, then switches to another; within a cluster
+popular items come first, and no item comes twice before the cluster is used up. So an honest model can at best know which
+clusters a user likes, which of them is on now, and what is popular there.
+"""
+
+import inspect
+
+import numpy as np
+
+from mixlib.datasets import Interactions
+from mixlib.names import choose
+
+GENRES = (
+    "jazz opera blues folk rock soul punk techno reggae metal swing disco house funk gospel salsa tango ska grunge bossa "
+    "choral ambient country samba fado polka waltz klezmer dub trance"
+).split()
+
+SHAPES = {  # counts and 95th/50th popularity ratio as in the paper's three data sets, for tests of scale
+    "movielens-10m": {"users": 69_878, "items": 10_677, "length": 143.1, "skew": 1.32, "clusters": 60},
+    "goodbooks-10k": {"users": 53_424, "items": 10_000, "length": 111.9, "skew": 0.87, "clusters": 60},
+    "amazon": {"users": 100_084, "items": 113_996, "length": 40.0, "skew": 0.96, "clusters": 120},
+}
+
+
+def generate(
+    users: int = 800,
+    items: int = 600,
+    tastes: int = 3,
+    stickiness: float = 0.8,
+    skew: float = 0.8,
+    clusters: int = 30,
+    length: float = 50.0,
+    seed: int = 0,
+) -> Interactions:
+    """Draw interactions of users who have exactly `tastes` tastes.
+
+    stickiness: chance to stay in the same taste from one interaction to the next; skew: exponent of the popularity of items
+    within a cluster (0 is flat, 1 is Zipf's law); length: mean number of interactions of a user (log-normal, at least 10).
+    The timestamps are positions. Raises ValueError on impossible parameters.
+    """
+    if not (1 <= tastes <= clusters <= items):
+        raise ValueError(f"1 <= tastes <= clusters <= items must hold, not {tastes}, {clusters}, {items}.")
+    if users < 1 or not 0 <= stickiness <= 1 or skew < 0 or length < 10:
+        raise ValueError("users must be at least 1, stickiness between 0 and 1, skew at least 0, length at least 10.")
+    random = np.random.default_rng([seed, users, items, tastes])
+    lengths = np.maximum(10, random.lognormal(np.log(length) - 0.125, 0.5, users).round()).astype(np.int64)
+    size = -(-items // clusters)                                               # items in a cluster, the last ones may lack one
+    weight = -skew * np.log(np.arange(1, size + 1))                            # log popularity of the ranks within a cluster
+    chunks = []
+    for start in range(0, users, 4096):                                        # bounds memory: c users at a time
+        count = lengths[start : start + 4096]
+        chosen = random.random((len(count), clusters)).argpartition(tastes - 1, axis=1)[:, :tastes]  # (c, tastes) clusters
+        who = np.repeat(np.arange(len(count)), count)
+        position = np.arange(len(who)) - np.repeat(count.cumsum() - count, count)
+        switch = (random.random(len(who)) > stickiness) | (position == 0)
+        jump = random.integers(1, tastes, len(who)) if tastes > 1 else np.zeros(len(who), np.int64)
+        jump = np.where(position == 0, random.integers(0, tastes, len(who)), np.where(switch, jump, 0))
+        total = jump.cumsum()
+        before = np.repeat((total - jump)[position == 0], count)
+        taste = (total - before) % tastes                                      # a switch always goes to another taste
+        order = np.argsort(-(weight + random.gumbel(size=(len(count), tastes, size))), axis=2)  # Plackett-Luce by popularity
+        visit = _running_count(who * tastes + taste)
+        rank = order[who, taste, visit % size]
+        item = rank * clusters + chosen[who, taste]                            # cluster of an item: its number modulo `clusters`
+        chunks.append((who + start, np.where(item < items, item, item - clusters) + 1, position))
+    who, item, position = (np.concatenate(column) for column in zip(*chunks, strict=True))
+    titles = np.array(["", *(f"{_genre(i % clusters)} no. {i // clusters + 1}" for i in range(items))], dtype=object)
+    return Interactions(who, item, position, users, items, "synthetic", titles, f"Synthetic, {tastes} taste{'s' * (tastes > 1)}",
+                        max_length=50, min_length=10, licence="generated, free of any rights", citation="")  # fmt: skip
+
+
+def cluster_of(items: np.ndarray, clusters: int = 30) -> np.ndarray:
+    """The cluster, 0..clusters-1, that an item of the generated data belongs to."""
+    return (np.asarray(items) - 1) % clusters
+
+
+def from_name(name: str) -> Interactions:
+    """`synthetic` or `synthetic:tastes=1,skew=0.5`: parameters of `generate` by name. Raises ValueError on unknown ones."""
+    known = {key: type(p.default) for key, p in inspect.signature(generate).parameters.items()}
+    parameters = {}
+    for part in filter(None, name.partition(":")[2].split(",")):
+        key, _, value = part.partition("=")
+        kind = known[choose("parameter of synthetic called", key, known)]
+        try:
+            parameters[key] = kind(value)
+        except ValueError:
+            raise ValueError(f"{key} of synthetic must be {kind.__name__}, not {value!r}.") from None
+    made = generate(**parameters)
+    object.__setattr__(made, "name", name)
+    return made
+
+
+def _genre(cluster: int) -> str:
+    series, genre = divmod(cluster, len(GENRES))
+    return GENRES[genre] + (f" {series + 1}" if series else "")
+
+
+def _running_count(keys: np.ndarray) -> np.ndarray:
+    """How often each key occurred before: [a, b, a, a] -> [0, 0, 1, 2]."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    counts = np.arange(len(keys)) - np.repeat(starts, np.diff(np.r_[starts, len(keys)]))
+    result = np.empty(len(keys), np.int64)
+    result[order] = counts
+    return result

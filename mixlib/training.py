@@ -1,0 +1,168 @@
+"""Fit a model: batches, negatives, optimiser, early stopping on validation MRR, early signs of trouble."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from mixlib.evaluation import by_user, interaction_ranks, sequence_reciprocal_ranks, user_metrics
+from mixlib.losses import LOSSES
+from mixlib.models import SequenceModel, TasteModel
+from mixlib.names import choose
+from mixlib.splits import Sequences, Split
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to fit. batch_size: interactions or windows; l2: Adam's weight decay; patience: validations without a better MRR.
+
+    negatives: candidates k for each positive, None for what the loss is used with. exclude_positives: never draw an item
+    that the user has in train (the paper does draw them). validate_every: epochs between two validations.
+    """
+
+    loss: str = "adaptive_hinge"
+    batch_size: int = 256
+    learning_rate: float = 3e-3
+    l2: float = 1e-8
+    epochs: int = 50
+    patience: int = 5
+    validate_every: int = 1
+    negatives: int | None = None
+    exclude_positives: bool = False
+    seed: int = 0
+
+    def __post_init__(self):
+        choose("loss", self.loss, LOSSES)
+        for name, lowest in (("batch_size", 1), ("epochs", 1), ("patience", 1), ("validate_every", 1)):
+            if type(getattr(self, name)) is not int or getattr(self, name) < lowest:
+                raise ValueError(f"{name} must be a whole number of at least {lowest}, not {getattr(self, name)!r}.")
+        if not self.learning_rate > 0 or not self.l2 >= 0 or (self.negatives is not None and self.negatives < 1):
+            raise ValueError(f"learning_rate must be above 0, l2 at least 0, negatives at least 1: {self}.")
+
+
+@dataclass
+class History:
+    """What happened: mean loss of every epoch, validation MRR by epoch (counted from 1), and the epoch whose parameters are kept."""
+
+    losses: list[float] = field(default_factory=list)
+    validation: dict[int, float] = field(default_factory=dict)
+    best_epoch: int = 0
+
+    @property
+    def best(self) -> float:
+        """Validation MRR of the epoch that is kept."""
+        return self.validation[self.best_epoch]
+
+
+class Diverged(ArithmeticError):
+    """The loss became NaN, infinite, or a hundred times what it was."""
+
+
+def fit(model: TasteModel, data: Split, settings: Settings) -> History:
+    """Fit a model on data.train, in place, and leave it at the epoch with the best MRR on data.validation.
+
+    Progress shows on a terminal only. The same seed, machine and number of threads give bit-identical parameters.
+    Raises Diverged on a NaN or exploding loss, ValueError when model and data do not belong together or train is empty.
+    """
+    sequential = isinstance(data.train, Sequences)
+    if sequential != model.sequential:
+        wanted, found = ("windows of interactions", "interactions") if model.sequential else ("interactions", "windows")
+        raise ValueError(f"{model.kind} is fitted on {wanted}, but the split holds {found}.")
+    if not len(data.train) or not len(data.validation):
+        raise ValueError("train and validation must not be empty: take more users or interactions.")
+    device = model.item_vectors.device
+    generator = torch.Generator(device).manual_seed(settings.seed)
+    draw = _sampler(data, settings, generator)
+    batch_loss = _sequence_loss if sequential else _interaction_loss
+    users = torch.as_tensor(data.train.users, device=device)
+    items = torch.as_tensor(data.train.items, device=device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, weight_decay=settings.l2, fused=True)
+    history, kept = History(), {}
+    with tqdm(total=settings.epochs, desc=model.kind, unit="epoch", leave=False, disable=None) as progress:
+        for epoch in range(1, settings.epochs + 1):
+            total = torch.zeros((), device=device)
+            order = torch.randperm(len(users), generator=generator, device=device)
+            batches = order.split(settings.batch_size)
+            for rows in batches:
+                loss = batch_loss(model, users[rows], items[rows], draw, LOSSES[settings.loss][0])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                total += loss.detach()
+            history.losses.append(float(total) / len(batches))
+            _check(history.losses, settings)
+            if epoch % settings.validate_every == 0 or epoch == settings.epochs:
+                history.validation[epoch] = validation_mrr(model, data)
+                if not kept or history.validation[epoch] > history.best:
+                    history.best_epoch = epoch
+                    kept = {name: values.clone() for name, values in model.state_dict().items()}
+            progress.update()
+            progress.set_postfix(loss=f"{history.losses[-1]:.4f}", mrr=f"{history.best:.4f}" if kept else "-")
+            if kept and epoch - history.best_epoch >= settings.patience * settings.validate_every:
+                break
+    model.load_state_dict(kept)
+    return history
+
+
+def validation_mrr(model: TasteModel, data: Split) -> float:
+    """The paper's MRR on data.validation: mean over windows, or over users of the mean over their items."""
+    if isinstance(data.validation, Sequences):
+        return float(sequence_reciprocal_ranks(model, data.validation).mean())
+    return float(user_metrics(interaction_ranks(model, data, "validation").ranks)["mrr"].mean())
+
+
+Draw = Callable[[Tensor], Tensor]
+
+
+def _interaction_loss(model: TasteModel, users: Tensor, items: Tensor, draw: Draw, loss: Callable) -> Tensor:
+    candidates = torch.cat([items.unsqueeze(0), draw(users)])                  # (1 + k, b)
+    scores = model.score_candidates(model.represent(users), candidates)
+    return loss(scores[0], scores[1:]).mean()
+
+
+def _sequence_loss(model: SequenceModel, users: Tensor, windows: Tensor, draw: Draw, loss: Callable) -> Tensor:
+    represented, items = model.represent_positions(windows)                    # of the p real items
+    owners = users.repeat_interleave((windows != 0).sum(dim=1))                # (p,)
+    candidates = torch.cat([items.unsqueeze(0), draw(owners)])                 # (1 + k, p)
+    scores = model.score_candidates(represented, candidates)
+    return loss(scores[0], scores[1:]).mean()                                  # sum over real positions / their number
+
+
+def _sampler(data: Split, settings: Settings, generator: torch.Generator) -> Draw:
+    """A function from users (b,) to negatives (k, b), uniform over items 1..n_items; padding is never drawn."""
+    n_items, device = data.train.n_items, generator.device
+    k = settings.negatives or LOSSES[settings.loss][1]
+
+    def uniform(number: int) -> Tensor:
+        return torch.randint(1, n_items + 1, (number,), generator=generator, device=device)
+
+    if not settings.exclude_positives:
+        return lambda users: uniform(k * len(users)).view(k, -1)
+    train = data.train
+    owners = np.repeat(train.users, train.items.shape[1]) if isinstance(train, Sequences) else train.users
+    known = torch.as_tensor(np.unique(owners * (n_items + 1) + train.items.ravel()), device=device)
+
+    def unknown(users: Tensor) -> Tensor:
+        owner, drawn = users.repeat(k), uniform(k * len(users))
+        for _ in range(20):                                                    # a user with nearly all items keeps a few positives
+            pairs = owner * (n_items + 1) + drawn
+            met = known[torch.searchsorted(known, pairs).clamp(max=len(known) - 1)] == pairs
+            if not met.any():
+                break
+            drawn[met] = uniform(int(met.sum()))
+        return drawn.view(k, -1)
+
+    return unknown
+
+
+def _check(losses: list[float], settings: Settings) -> None:
+    if not np.isfinite(losses[-1]):
+        what = "not a number"
+    elif losses[-1] > 100 * max(losses[0], 1):
+        what = f"{losses[-1]:.3g}, after {losses[0]:.3g} in the first one"
+    else:
+        return
+    raise Diverged(f"the loss of epoch {len(losses)} is {what}: lower the learning rate (now {settings.learning_rate:g}).")
