@@ -57,7 +57,10 @@ def run(
 def _say(record: dict) -> None:
     what = f"{record['arm']}, {record['stage']} {record['index']}"
     if record["status"] == "done":
-        print(f"{what}: validation MRR {record['validation']['mrr']:.4f}, epoch {record['best_epoch']}, {record['seconds']['fit']} s", flush=True)
+        print(
+            f"{what}: validation MRR {record['validation']['mrr']:.4f}, epoch {record['best_epoch']}, {record['seconds']['fit']} s",
+            flush=True,
+        )
     else:
         print(f"{what}: failed, {record['error']}", flush=True)
 

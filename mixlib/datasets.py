@@ -8,7 +8,7 @@ import shutil
 import tomllib
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -32,8 +32,8 @@ class Interactions:
     users: np.ndarray
     items: np.ndarray
     timestamps: np.ndarray | None = None
-    n_users: int | None = None
-    n_items: int | None = None
+    n_users: int = None  # type: ignore[assignment]  # counted from the ids
+    n_items: int = None  # type: ignore[assignment]
     name: str = ""
     titles: np.ndarray | None = None
     title: str = ""
@@ -42,7 +42,6 @@ class Interactions:
     min_length: int = 20
     licence: str = ""
     citation: str = ""
-    notes: tuple[str, ...] = field(default=())
 
     def __post_init__(self):
         for column in ("users", "items"):
@@ -262,14 +261,14 @@ def _ids(table: pd.DataFrame, column: str, path: Path) -> np.ndarray:
     return values.astype(np.int64)
 
 
-def _number(users, items, timestamps, titles: pd.Series | None = None, **facts) -> Interactions:
+def _number(users, items, timestamps, known: pd.Series | None = None, **facts) -> Interactions:
     """Number users from 0 and items from 1, in the order of their original ids."""
     user_ids, users = np.unique(users, return_inverse=True)
     item_ids, items = np.unique(items, return_inverse=True)
-    if titles is not None:
-        known = titles[~titles.index.duplicated()].reindex(item_ids)
-        shown = [f"item {i}" if pd.isna(t) else str(t) for i, t in zip(item_ids, known, strict=True)]
-        titles = np.array(["", *shown], dtype=object)
+    titles = None
+    if known is not None:
+        found = known[~known.index.duplicated()].reindex(item_ids)
+        titles = np.array(["", *(f"item {i}" if pd.isna(t) else str(t) for i, t in zip(item_ids, found, strict=True))], dtype=object)
     return Interactions(users, items + 1, timestamps, len(user_ids), len(item_ids), titles=titles, **facts)
 
 
@@ -280,7 +279,7 @@ def _facts(path: Path) -> dict:
         facts = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path.name} is not valid TOML: {error}.") from error
-    types = {f.name: f.type for f in fields(Interactions) if f.name in FACTS} | {"titles": str}
+    types: dict[str, type] = FACTS | {"titles": str}
     for key, value in facts.items():
         choose(f"setting in {path.name} called", key, types)
         if type(value) is not types[key]:
@@ -288,7 +287,7 @@ def _facts(path: Path) -> dict:
     return facts
 
 
-FACTS = ("title", "ordered", "max_length", "min_length", "licence", "citation")
+FACTS: dict[str, type] = {"title": str, "ordered": bool, "max_length": int, "min_length": int, "licence": str, "citation": str}
 
 
 def _titles(path: Path) -> pd.Series:

@@ -22,7 +22,7 @@ def target_ranks(scores: Tensor, targets: Tensor, excluded: Tensor | None = None
     scores: (b, n); targets: (b,) columns; excluded: (b, n) true where an item is out of the ranking, the target never is.
     Average ranks as in scipy.stats.rankdata: best is 1.0, a constant model gets (candidates + 1) / 2. Raises ValueError on NaN.
     """
-    target = scores.gather(1, targets.unsqueeze(1))                            # (b, 1)
+    target = scores.gather(1, targets.unsqueeze(1))  # (b, 1)
     if excluded is not None:
         scores = scores.masked_fill(excluded, -torch.inf).scatter(1, targets.unsqueeze(1), target)
     ranks = 1 + (scores > target).sum(dim=1) + ((scores == target).sum(dim=1) - 1) / 2
@@ -37,7 +37,7 @@ def sequence_ranks(model: TasteModel, sequences: Sequences) -> np.ndarray:
     with torch.inference_mode():
         for rows in _chunks(len(sequences), model):
             windows = torch.as_tensor(sequences.items[rows], device=model.item_vectors.device)
-            context, targets = windows[:, :-1], windows[:, -1:]                # (b, t - 1), (b, 1)
+            context, targets = windows[:, :-1], windows[:, -1:]  # (b, t - 1), (b, 1)
             scores = score(*model.represent(context), model.item_vectors, model.item_biases)  # (b, n_items + 1)
             _among_candidates(scores, context, targets)
             ranks.append(target_ranks(scores, targets.squeeze(1)).cpu().numpy())
@@ -94,7 +94,7 @@ def user_metrics(ranks: np.ndarray) -> dict[str, np.ndarray]:
     mrr: mean of 1 / rank over the items (the paper's). first_hit_mrr: 1 / best rank. recall_at_10: share of the items that rank in
     the top 10. ndcg_at_10: sum of 1 / log2(1 + rank) over those, divided by what the best order would give (Jarvelin, Kekalainen 2002).
     """
-    top = ranks <= 10                                                          # NaN compares false
+    top = ranks <= 10  # NaN compares false
     number = np.isfinite(ranks).sum(axis=1)
     ideal = np.r_[0, (1 / np.log2(np.arange(2, 12))).cumsum()]
     return {
@@ -114,7 +114,7 @@ def by_user(values: np.ndarray, users: np.ndarray) -> np.ndarray:
 def interval(values: np.ndarray, users: np.ndarray | None = None, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
     """Bootstrap percentile interval of the mean of values (n,), resampling users: all values of a user come or go together.
 
-    users: (n,) whose value it is; None when there is one value per user. A single user has the interval (mean, mean).
+    users: (n,) whose value it is; None when there is one value per user. One user gives (mean, mean).
     """
     sums, counts = _sums(values, np.arange(len(values)) if users is None else users)
     if len(sums) < 2:
@@ -152,7 +152,7 @@ def compare(ours: np.ndarray, theirs: np.ndarray, users: np.ndarray | None = Non
 
 
 def _among_candidates(scores: Tensor, context: Tensor, targets: Tensor) -> Tensor:
-    """Put padding and the items of the context (b, c) out of the ranking, in place; a target (b, k) always stays. Gives its scores (b, k)."""
+    """Put padding and the context (b, c) out of the ranking, in place; targets (b, k) always stay. Gives their scores (b, k)."""
     wanted = scores.gather(1, targets)
     scores.scatter_(1, context, -torch.inf)
     scores.scatter_(1, targets, wanted)
@@ -163,7 +163,7 @@ def _among_candidates(scores: Tensor, context: Tensor, targets: Tensor) -> Tenso
 def _looked_up(scores: Tensor, wanted: Tensor) -> Tensor:
     """Average ranks (b, k) of the values wanted (b, k) in rows of scores (b, n): each row sorted once, however many are wanted."""
     ordered = scores.sort(dim=1).values
-    if ordered[:, -1].isnan().any():                                           # NaN sorts last
+    if ordered[:, -1].isnan().any():  # NaN sorts last
         raise ValueError(NOT_FINITE)
     upto = torch.searchsorted(ordered, wanted, right=True)
     equal = upto - torch.searchsorted(ordered, wanted)
@@ -191,7 +191,7 @@ def _padded(grouped: tuple[np.ndarray, np.ndarray], users: np.ndarray) -> np.nda
     """Items (u, k) of the given users, 0 beyond a user's last one."""
     starts, items = grouped
     counts = starts[users + 1] - starts[users]
-    filled = np.arange(max(1, counts.max(initial=0))) < counts[:, None]        # (u, k)
+    filled = np.arange(max(1, counts.max(initial=0))) < counts[:, None]  # (u, k)
     table = np.zeros(filled.shape, np.int64)
     table[filled] = items[(starts[users][:, None] + np.arange(filled.shape[1]))[filled]]
     return table

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from hashlib import sha256
@@ -22,7 +23,7 @@ import torch
 from scipy.stats import loguniform
 from sklearn.model_selection import ParameterSampler
 
-from mixlib import datasets, evaluation, models, splits, training
+from mixlib import evaluation, models, splits, training
 from mixlib.datasets import Interactions
 from mixlib.ledger import Ledger, key_of, provenance
 from mixlib.names import choose
@@ -172,7 +173,9 @@ def define(family: str, subject: Subject, model: dict, settings: training.Settin
 def seed_trials(winner: Trial, seeds: int) -> list[Trial]:
     """The winner's settings with the seeds 1, 2, ...; the search itself used seed 0."""
     return [
-        replace(winner, stage="seeds", index=seed, definition=winner.definition | {"training": winner.definition["training"] | {"seed": seed}})
+        replace(
+            winner, stage="seeds", index=seed, definition=winner.definition | {"training": winner.definition["training"] | {"seed": seed}}
+        )
         for seed in range(1, seeds + 1)
     ]
 
@@ -230,8 +233,9 @@ def _split(interactions: Interactions, family: str, **split) -> splits.Split:
 
 def train(definition: dict, interactions: Interactions, device: str = "cpu") -> tuple[models.TasteModel, splits.Split, training.History]:
     """Build and fit the model that a definition describes. Raises what `fit` raises, and ValueError when the data changed."""
-    if definition["fingerprint"] != interactions.fingerprint:
-        raise ValueError(f"{definition['dataset']} has changed: its fingerprint is {interactions.fingerprint}, not {definition['fingerprint']}.")
+    found, wanted = interactions.fingerprint, definition["fingerprint"]
+    if found != wanted:
+        raise ValueError(f"{definition['dataset']} has changed: its fingerprint is {found}, not {wanted}.")
     part = {name: tuple(value) if isinstance(value, list) else value for name, value in definition["split"].items()}
     split = _split(interactions, definition["family"], **part)
     settings = training.Settings(**definition["training"])
@@ -370,10 +374,8 @@ def _device_name(device: str) -> str:
 def _reset_peak_memory() -> None:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    try:
+    with suppress(OSError):  # not Linux, or not allowed: the peak is then that of the process so far
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass  # not Linux, or not allowed: the peak is then that of the process so far
 
 
 def _peak_memory(device: str) -> int | None:

@@ -76,9 +76,8 @@ class Ledger:
         path = self.path(record["dataset"], record["study"], record["key"])
         path.parent.mkdir(parents=True, exist_ok=True)
         if arrays:
-            with renamed(path.with_suffix(".npz")) as partial:
-                with partial.open("wb") as file:
-                    np.savez_compressed(file, allow_pickle=False, **arrays)
+            with renamed(path.with_suffix(".npz")) as partial, partial.open("wb") as file:
+                np.savez_compressed(file, allow_pickle=False, **arrays)
         with renamed(path) as partial:
             partial.write_text(json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
         return path
@@ -108,4 +107,3 @@ def renamed(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-

@@ -5,7 +5,7 @@ returns (...), the loss of each positive; the caller averages over the real ones
 """
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -32,11 +32,18 @@ def adaptive_hinge(positive: Tensor, negatives: Tensor, hardest: bool = False) -
 
     hardest: against the worst of the k instead, as in the code behind the published numbers.
     """
-    violations = (1 - positive + _negatives(positive, negatives)).clamp(min=0)  # (k, ...)
-    if hardest:
-        return violations.amax(dim=0)
-    first = (violations > 0).to(torch.uint8).argmax(dim=0, keepdim=True)       # argmax gives the first of equal values
-    return violations.gather(0, first).squeeze(0)
+    pick = worst if hardest else first_violator
+    return hinge(positive, negatives.gather(0, pick(positive, _negatives(positive, negatives))))
+
+
+def first_violator(positive: Tensor, negatives: Tensor) -> Tensor:
+    """Index (1, ...) of the first negative within the margin of 1 below the positive or above it; 0 where there is none."""
+    return (1 - positive + negatives > 0).to(torch.uint8).argmax(dim=0, keepdim=True)  # argmax gives the first of equal values
+
+
+def worst(positive: Tensor, negatives: Tensor) -> Tensor:
+    """Index (1, ...) of the negative that is scored highest."""
+    return negatives.argmax(dim=0, keepdim=True)
 
 
 def _negatives(positive: Tensor, negatives: Tensor) -> Tensor:
@@ -45,10 +52,19 @@ def _negatives(positive: Tensor, negatives: Tensor) -> Tensor:
     return negatives
 
 
-LOSSES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], int]] = {  # name -> loss and the negatives that it is used with
-    "bpr": (bpr, 1),
-    "log_bpr": (log_bpr, 1),
-    "hinge": (hinge, 1),
-    "adaptive_hinge": (adaptive_hinge, 5),
-    "hardest": (partial(adaptive_hinge, hardest=True), 5),
+@dataclass(frozen=True)
+class Loss:
+    """A loss with the negatives k that it is used with. `pick`, if any, says which of them counts: no other gets a gradient."""
+
+    function: Callable[[Tensor, Tensor], Tensor]
+    negatives: int = 1
+    pick: Callable[[Tensor, Tensor], Tensor] | None = None
+
+
+LOSSES = {
+    "bpr": Loss(bpr),
+    "log_bpr": Loss(log_bpr),
+    "hinge": Loss(hinge),
+    "adaptive_hinge": Loss(hinge, 5, first_violator),
+    "hardest": Loss(hinge, 5, worst),
 }

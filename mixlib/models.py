@@ -20,52 +20,60 @@ def score(tastes: Tensor, attention: Tensor | None, item_vectors: Tensor, item_b
     tastes, attention: (b, m, d), attention None when m = 1. item_vectors: (n, d) when all users meet the same items, or
     (b, n, d) when each has its own; item_biases: (n,) or (b, n). Returns (b, n).
     """
-    liking = tastes @ item_vectors.mT                                          # (b, m, n) what each taste thinks of each item
+    liking = tastes @ item_vectors.mT  # (b, m, n) what each taste thinks of each item
     if attention is not None:
-        liking = liking * (attention @ item_vectors.mT).softmax(dim=1)         # (b, m, n) weighed by how competent it is there
-    return liking.sum(dim=1) + item_biases                                     # (b, n)
+        liking = liking * (attention @ item_vectors.mT).softmax(dim=1)  # (b, m, n) weighed by how competent it is there
+    return liking.sum(dim=1) + item_biases  # (b, n)
 
 
 class Table(nn.Embedding):
     """Vectors by id, normal with standard deviation 1 / width; a padding row is 0 and stays there."""
 
     def reset_parameters(self) -> None:
+        """Draw the vectors."""
         nn.init.normal_(self.weight, std=1 / self.embedding_dim)
         self._fill_padding_idx_with_zero()
 
 
 class Heads(nn.Module):
-    """Two linear maps d -> m d: of a vector to its tastes and to their attention."""
+    """Two linear maps d -> m d: of a vector to its tastes and to their attention, which a single taste does not need."""
 
     def __init__(self, dim: int, components: int, bias: bool, gain: float | None = None):
         super().__init__()
         self.shape = (components, dim)
-        self.tastes, self.attention = (nn.Linear(dim, components * dim, bias=bias) for _ in range(2))
+        self.tastes = nn.Linear(dim, components * dim, bias=bias)
+        self.attention = nn.Linear(dim, components * dim, bias=bias) if components > 1 else None
         if gain is not None:
-            nn.init.xavier_normal_(self.tastes.weight, gain)
-            nn.init.xavier_normal_(self.attention.weight, gain)
+            for parameter in self.parameters():
+                nn.init.xavier_normal_(parameter, gain)
 
-    def forward(self, vectors: Tensor) -> Represented:                         # (b, d) -> (b, m, d) twice
-        return self.tastes(vectors).unflatten(-1, self.shape), self.attention(vectors).unflatten(-1, self.shape)
+    def forward(self, vectors: Tensor) -> Represented:
+        """Tastes and attention: (b, d) -> (b, m, d) twice."""
+        tastes = self.tastes(vectors).unflatten(-1, self.shape)
+        return tastes, self.attention(vectors).unflatten(-1, self.shape) if self.attention else None
 
 
 class OneTaste(nn.Module):
     """A vector is its own single taste, and needs no attention."""
 
-    def forward(self, vectors: Tensor) -> Represented:                         # (b, d) -> (b, 1, d)
+    def forward(self, vectors: Tensor) -> Represented:
+        """Tastes and attention: (b, d) -> (b, 1, d)."""
         return vectors.unsqueeze(1), None
 
 
 class TasteTables(nn.Module):
-    """Tastes and attention of every user from two tables of width m d."""
+    """Tastes and attention of every user from two tables of width m d; a single taste needs no attention."""
 
     def __init__(self, n_users: int, dim: int, components: int):
         super().__init__()
         self.shape = (components, dim)
-        self.tastes, self.attention = (Table(n_users, components * dim) for _ in range(2))
+        self.tastes = Table(n_users, components * dim)
+        self.attention = Table(n_users, components * dim) if components > 1 else None
 
-    def forward(self, users: Tensor) -> Represented:                           # (b,) -> (b, m, d) twice
-        return self.tastes(users).unflatten(-1, self.shape), self.attention(users).unflatten(-1, self.shape)
+    def forward(self, users: Tensor) -> Represented:
+        """Tastes and attention: (b,) -> (b, m, d) twice."""
+        tastes = self.tastes(users).unflatten(-1, self.shape)
+        return tastes, self.attention(users).unflatten(-1, self.shape) if self.attention else None
 
 
 class TasteModel(nn.Module):
@@ -81,11 +89,13 @@ class TasteModel(nn.Module):
         self.encoder = encoder
 
     @property
-    def item_vectors(self) -> Tensor:                                          # (n_items + 1, d), row 0 is padding
+    def item_vectors(self) -> Tensor:
+        """(n_items + 1, d), row 0 is padding."""
         return self.items.weight
 
     @property
-    def item_biases(self) -> Tensor:                                           # (n_items + 1,)
+    def item_biases(self) -> Tensor:
+        """(n_items + 1,)."""
         return self.biases.weight.squeeze(1)
 
     def represent(self, users: Tensor) -> Represented:
@@ -94,7 +104,7 @@ class TasteModel(nn.Module):
 
     def score_candidates(self, represented: Represented, candidates: Tensor) -> Tensor:
         """Scores (c, b) of candidates (c, b): c items for each of b users or positions."""
-        vectors = self.items(candidates.T)                                     # (b, c, d)
+        vectors = self.items(candidates.T)  # (b, c, d)
         return score(*represented, vectors, self.biases(candidates.T).squeeze(2)).T
 
 
@@ -114,27 +124,25 @@ class SequenceModel(TasteModel):
     def represent(self, users: Tensor) -> Represented:
         """Tastes and attention (b, m, d) of windows (b, t), padded with 0 on the left, after their last item."""
         windows = left_align(users)
-        lengths = (windows != 0).sum(dim=1)                                    # (b,)
+        lengths = (windows != 0).sum(dim=1)  # (b,)
         last = self.states(windows[:, : max(1, int(lengths.max()))])[torch.arange(len(windows)), lengths]
-        return self.encoder(last)                                              # (b, d) -> (b, m, d)
+        return self.encoder(last)  # (b, d) -> (b, m, d)
 
     def represent_positions(self, windows: Tensor) -> tuple[Represented, Tensor]:
         """For each of the p real items of windows (b, t): tastes and attention (p, m, d) before it, and the item itself (p,)."""
         windows = left_align(windows)
-        real = windows != 0                                                    # (b, t)
+        real = windows != 0  # (b, t)
         return self.encoder(self.states(windows[:, :-1])[real]), windows[real]
 
 
 def left_align(windows: Tensor) -> Tensor:
     """Move the left padding of windows (b, t) to the right, where a causal encoder never meets it before an item."""
-    b, t = windows.shape
-    shift = (windows == 0).sum(dim=1, keepdim=True)                            # (b, 1)
+    t = windows.shape[1]
+    shift = (windows == 0).sum(dim=1, keepdim=True)  # (b, 1)
     return windows.gather(1, (torch.arange(t, device=windows.device) + shift) % max(t, 1))
 
 
-def build(
-    kind: str, n_items: int, n_users: int | None = None, dim: int = 32, components: int = 4, gain: float = 1.0
-) -> TasteModel:
+def build(kind: str, n_items: int, n_users: int | None = None, dim: int = 32, components: int = 4, gain: float = 1.0) -> TasteModel:
     """Build one of the five models, its parameters drawn from torch's global generator.
 
     components: the number of tastes m, unused by `factorization` and `lstm`. gain: of the Xavier-normal projections of

@@ -41,8 +41,7 @@ def random_split(interactions: Interactions, fractions=(0.8, 0.1, 0.1), seed: in
 
 def user_split(interactions: Interactions, fractions=(0.8, 0.1, 0.1), seed: int = 0) -> Split:
     """Deal users at random: all interactions of a user are in one part. Arguments as in `random_split`."""
-    parts = _deal(interactions.n_users, fractions, seed)
-    return Split(*(interactions.take(np.flatnonzero(np.isin(interactions.users, part))) for part in parts))
+    return Split(*_parts_by_user(interactions, fractions, seed))
 
 
 def windows(interactions: Interactions, max_length: int, min_length: int, shuffle_ties: int | None = None) -> Sequences:
@@ -62,7 +61,7 @@ def windows(interactions: Interactions, max_length: int, min_length: int, shuffl
     order = np.lexsort((ties, time, interactions.users))
     users, items = interactions.users[order], interactions.items[order]
     counts = np.bincount(users, minlength=interactions.n_users)
-    age = np.repeat(counts.cumsum(), counts) - 1 - np.arange(n)                # 0 for a user's newest interaction
+    age = np.repeat(counts.cumsum(), counts) - 1 - np.arange(n)  # 0 for a user's newest interaction
     window, column = age // max_length, max_length - 1 - age % max_length
     length = np.minimum(np.repeat(counts, counts) - window * max_length, max_length)
     kept = length >= min_length
@@ -77,8 +76,8 @@ def sequence_split(
     interactions: Interactions, max_length: int, min_length: int, fractions=(0.8, 0.1, 0.1), seed: int = 0, shuffle_ties: int | None = None
 ) -> Split:
     """The user split, each part cut into windows. Raises ValueError when a part is left without any window."""
-    split = user_split(interactions, fractions, seed)
-    cut = Split(*(windows(part, max_length, min_length, shuffle_ties) for part in (split.train, split.validation, split.test)))
+    parts = _parts_by_user(interactions, fractions, seed)
+    cut = Split(*(windows(part, max_length, min_length, shuffle_ties) for part in parts))
     for name in ("train", "validation", "test"):
         if not len(getattr(cut, name)):
             raise ValueError(
@@ -86,6 +85,10 @@ def sequence_split(
                 "lower min_length (in dataset.toml), or take a data set with more users and longer histories."
             )
     return cut
+
+
+def _parts_by_user(interactions: Interactions, fractions, seed: int) -> list[Interactions]:
+    return [interactions.take(np.flatnonzero(np.isin(interactions.users, users))) for users in _deal(interactions.n_users, fractions, seed)]
 
 
 def _deal(n: int, fractions, seed: int) -> list[np.ndarray]:

@@ -1,6 +1,6 @@
 """Fit a model: batches, negatives, optimiser, early stopping on validation MRR, early signs of trouble."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from mixlib.evaluation import by_user, interaction_ranks, sequence_reciprocal_ranks, user_metrics
-from mixlib.losses import LOSSES
+from mixlib.evaluation import interaction_ranks, sequence_reciprocal_ranks, user_metrics
+from mixlib.losses import LOSSES, Loss
 from mixlib.models import SequenceModel, TasteModel
 from mixlib.names import choose
 from mixlib.splits import Sequences, Split
@@ -76,18 +76,18 @@ def fit(model: TasteModel, data: Split, settings: Settings) -> History:
     device = model.item_vectors.device
     generator = torch.Generator(device).manual_seed(settings.seed)
     draw = _sampler(data, settings, generator)
-    batch_loss = _sequence_loss if sequential else _interaction_loss
     users = torch.as_tensor(data.train.users, device=device)
     items = torch.as_tensor(data.train.items, device=device)
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, weight_decay=settings.l2, fused=True)
-    history, kept = History(), {}
+    history = History()
+    kept: dict[str, Tensor] = {}
     with tqdm(total=settings.epochs, desc=model.kind, unit="epoch", leave=False, disable=None) as progress:
         for epoch in range(1, settings.epochs + 1):
             total = torch.zeros((), device=device)
             order = torch.randperm(len(users), generator=generator, device=device)
             batches = order.split(settings.batch_size)
             for rows in batches:
-                loss = batch_loss(model, users[rows], items[rows], draw, LOSSES[settings.loss][0])
+                loss = _batch_loss(model, users[rows], items[rows], draw, LOSSES[settings.loss])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -117,24 +117,26 @@ def validation_mrr(model: TasteModel, data: Split) -> float:
 Draw = Callable[[Tensor], Tensor]
 
 
-def _interaction_loss(model: TasteModel, users: Tensor, items: Tensor, draw: Draw, loss: Callable) -> Tensor:
-    candidates = torch.cat([items.unsqueeze(0), draw(users)])                  # (1 + k, b)
-    scores = model.score_candidates(model.represent(users), candidates)
-    return loss(scores[0], scores[1:]).mean()
-
-
-def _sequence_loss(model: SequenceModel, users: Tensor, windows: Tensor, draw: Draw, loss: Callable) -> Tensor:
-    represented, items = model.represent_positions(windows)                    # of the p real items
-    owners = users.repeat_interleave((windows != 0).sum(dim=1))                # (p,)
-    candidates = torch.cat([items.unsqueeze(0), draw(owners)])                 # (1 + k, p)
-    scores = model.score_candidates(represented, candidates)
-    return loss(scores[0], scores[1:]).mean()                                  # sum over real positions / their number
+def _batch_loss(model: TasteModel, users: Tensor, items: Tensor, draw: Draw, loss: Loss) -> Tensor:
+    """Mean loss of a batch: of interactions (b,), (b,), or of the p real items of windows: users (b,), items (b, t)."""
+    if isinstance(model, SequenceModel):
+        users = users.repeat_interleave((items != 0).sum(dim=1))  # (p,)
+        represented, items = model.represent_positions(items)  # (p, m, d) twice, (p,)
+    else:
+        represented = model.represent(users)
+    negatives = draw(users)  # (k, p)
+    if loss.pick:  # the others get no gradient: no graph for them
+        with torch.no_grad():
+            scores = model.score_candidates(represented, torch.cat([items.unsqueeze(0), negatives]))
+            negatives = negatives.gather(0, loss.pick(scores[0], scores[1:]))  # (1, p)
+    scores = model.score_candidates(represented, torch.cat([items.unsqueeze(0), negatives]))
+    return loss.function(scores[0], scores[1:]).mean()
 
 
 def _sampler(data: Split, settings: Settings, generator: torch.Generator) -> Draw:
     """A function from users (b,) to negatives (k, b), uniform over items 1..n_items; padding is never drawn."""
     n_items, device = data.train.n_items, generator.device
-    k = settings.negatives or LOSSES[settings.loss][1]
+    k = settings.negatives or LOSSES[settings.loss].negatives
 
     def uniform(number: int) -> Tensor:
         return torch.randint(1, n_items + 1, (number,), generator=generator, device=device)
@@ -147,7 +149,7 @@ def _sampler(data: Split, settings: Settings, generator: torch.Generator) -> Dra
 
     def unknown(users: Tensor) -> Tensor:
         owner, drawn = users.repeat(k), uniform(k * len(users))
-        for _ in range(20):                                                    # a user with nearly all items keeps a few positives
+        for _ in range(20):  # a user with nearly all items keeps a few positives
             pairs = owner * (n_items + 1) + drawn
             met = known[torch.searchsorted(known, pairs).clamp(max=len(known) - 1)] == pairs
             if not met.any():
