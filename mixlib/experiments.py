@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -43,6 +43,7 @@ FACTORIZATION_SPACE = {
     "components": [2, 4, 6, 8],
     "gain": loguniform(0.1, 50),
 }
+PATIENCE = {"sequences": {"validate_every": 1, "patience": 10}, "factorization": {"validate_every": 5, "patience": 5}}
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,13 @@ PROFILES = {"paper": PAPER, "demo": DEMO}
 
 @dataclass(frozen=True)
 class Arm:
-    """One side of a comparison: a kind of model, a loss, and a number of tastes if it is not drawn but given."""
+    """One side of a comparison: a kind of model, a loss, and what is given instead of drawn: of the model, the training, the split."""
 
     kind: str
     loss: str = "adaptive_hinge"
-    components: int | None = None
+    model: dict = field(default_factory=dict)
+    training: dict = field(default_factory=dict)
+    split: dict = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def _losses(*kinds: str) -> dict[str, Arm]:
 
 
 def _components(kind: str) -> dict[str, Arm]:
-    return {f"{kind}/{m}": Arm(kind, components=m) for m in (1, 2, 4, 8)}
+    return {f"{kind}/{m}": Arm(kind, model={"components": m}) for m in (1, 2, 4, 8)}
 
 
 STUDIES = {
@@ -105,6 +108,27 @@ STUDIES = {
         Study("factorization-losses", "factorization", _losses("factorization", "embedding_mixture")),
         Study("sequence-components", "sequences", _components("mixture_lstm")),
         Study("factorization-components", "factorization", _components("embedding_mixture")),
+        Study(
+            "sequence-variants",
+            "sequences",
+            {
+                "lstm": Arm("lstm"),
+                "lstm/shuffled ties": Arm("lstm", split={"shuffle_ties": 0}),
+                "lstm/no own positives": Arm("lstm", training={"exclude_positives": True}),
+            },
+        ),
+        Study(
+            "factorization-variants",
+            "factorization",
+            {
+                "factorization": Arm("factorization"),
+                "factorization/holdout 0.05": Arm("factorization", split={"fractions": [0.95, 0.025, 0.025]}),
+                "factorization/no own positives": Arm("factorization", training={"exclude_positives": True}),
+                "projection_mixture/gain 0.1": Arm("projection_mixture", model={"gain": 0.1}),
+                "projection_mixture/gain 1": Arm("projection_mixture", model={"gain": 1.0}),
+                "projection_mixture/gain 15": Arm("projection_mixture", model={"gain": 15.0}),
+            },
+        ),
     )
 }
 
@@ -122,6 +146,18 @@ class Subject:
     def of(cls, interactions: Interactions) -> "Subject":
         """The subject that a data set is."""
         return cls(interactions.name, interactions.fingerprint, interactions.max_length, interactions.min_length)
+
+    @classmethod
+    def of_records(cls, records: dict[str, dict]) -> "Subject | None":
+        """The subject that all records of a study are about; None without records. Raises ValueError when they are about several."""
+        found = {
+            (d["dataset"], d["fingerprint"], *(d["split"].get(name, 0) for name in ("max_length", "min_length")))
+            for d in (record["definition"] for record in records.values())
+        }
+        if len(found) > 1:
+            versions = ", ".join(sorted(f"{name} {fingerprint}" for name, fingerprint, *_ in found))
+            raise ValueError(f"records of several versions of a data set lie together ({versions}): move one version away.")
+        return cls(*found.pop()) if found else None
 
 
 @dataclass(frozen=True)
@@ -150,14 +186,16 @@ def search_trials(study: Study, subject: Subject, budget: Budget) -> dict[str, l
         for label, arm in study.arms.items():
             model = {"kind": arm.kind, "dim": budget.dim[study.family]}
             if "mixture" in arm.kind:
-                model["components"] = arm.components or int(drawn["components"])
+                model["components"] = int(drawn["components"])
             if arm.kind == "projection_mixture":
                 model["gain"] = float(drawn["gain"])
             settings = training.Settings(
                 loss=arm.loss, batch_size=int(drawn["batch_size"]), learning_rate=float(drawn["learning_rate"]), l2=float(drawn["l2"]),
-                epochs=budget.epochs[study.family], validate_every=1 if study.family == "sequences" else 5,
+                epochs=budget.epochs[study.family], **PATIENCE[study.family], **arm.training,
             )  # fmt: skip
-            plan[label].append(Trial(study.name, label, "search", i, define(study.family, subject, model, settings)))
+            plan[label].append(
+                Trial(study.name, label, "search", i, define(study.family, subject, model | arm.model, settings, **arm.split))
+            )
     return plan
 
 
@@ -200,23 +238,28 @@ class Selection:
 def select(study: Study, records: dict[str, dict], subject: Subject, budget: Budget) -> Selection:
     """Choose every arm's winner by validation MRR, each arm among the same first n trials, and say what is missing of the plan.
 
-    n is the largest for which all winners were retrained; before that is so, the largest that all arms have.
+    n is the one for which the most seeds of all winners are there, and among those the largest. Every arm gets the same seeds.
     """
     plan = search_trials(study, subject, budget)
     missing = [trial for trials in zip(*plan.values(), strict=True) for trial in trials if trial.key not in records]
     done = min(next((i for i, t in enumerate(trials) if t.key not in records), budget.trials) for trials in plan.values())
-    newest = None
-    for n in range(done, 0, -1):
-        best = {arm: _best(trials[:n], records) for arm, trials in plan.items()}
-        winners = {arm: trial for arm, trial in best.items() if trial}
-        again = {arm: seed_trials(trial, budget.seeds) for arm, trial in winners.items()}
-        finalists = {arm: [records[t.key] for t in trials if t.key in records] for arm, trials in again.items()}
-        lacking = [] if missing else [t for trials in again.values() for t in trials if t.key not in records]
-        found = Selection(study, budget, n, {a: records[t.key] for a, t in winners.items()}, finalists, missing + lacking)
-        newest = newest or found
-        if len(winners) == len(plan) and all(len(f) == budget.seeds for f in finalists.values()):
-            return replace(found, missing=newest.missing)
-    return newest or Selection(study, budget, 0, {}, {}, missing)
+    found = [_selection(study, records, budget, plan, n, missing) for n in range(1, done + 1)]
+    if not found:
+        return Selection(study, budget, 0, {}, {}, missing)
+    chosen = max(found, key=lambda selection: (min(map(len, selection.finalists.values()), default=0), selection.trials))
+    return replace(chosen, missing=found[-1].missing)
+
+
+def _selection(study: Study, records: dict, budget: Budget, plan: dict[str, list[Trial]], n: int, missing: list[Trial]) -> Selection:
+    best = {arm: _best(trials[:n], records) for arm, trials in plan.items()}
+    again = {arm: seed_trials(trial, budget.seeds) if trial else [] for arm, trial in best.items()}
+    there = {
+        arm: [records[t.key] for t in trials if t.key in records and records[t.key]["status"] == "done"] for arm, trials in again.items()
+    }
+    seeds = min(len(finalists) for finalists in there.values())
+    lacking = [] if missing else [t for trials in zip(*again.values(), strict=False) for t in trials if t.key not in records]
+    winners = {arm: records[trial.key] for arm, trial in best.items() if trial}
+    return Selection(study, budget, n, winners, {arm: finalists[:seeds] for arm, finalists in there.items()}, missing + lacking)
 
 
 def _best(trials: list[Trial], records: dict[str, dict]) -> Trial | None:
@@ -249,8 +292,8 @@ def run_trial(trial: Trial, interactions: Interactions, device: str = "cpu") -> 
 
     A trial whose loss explodes gives a record too, with the status `failed`: it has used its place in the search.
     """
-    record = {"key": trial.key, "dataset": interactions.name, "study": trial.study, "arm": trial.arm, "stage": trial.stage, "index": trial.index,
-              "definition": trial.definition, "device": _device_name(device)} | provenance()  # fmt: skip
+    record = {"key": trial.key, "dataset": interactions.name, "study": trial.study, "arm": trial.arm, "stage": trial.stage,
+              "index": trial.index, "definition": trial.definition, "device": _device_name(device)} | provenance()  # fmt: skip
     _reset_peak_memory()
     start = time.perf_counter()
     try:
@@ -349,9 +392,10 @@ def _in_processes(trials: Iterator[Trial], interactions: Interactions, ledger: L
     except BrokenProcessPool:
         raise RuntimeError("a worker process died, perhaps for lack of memory: finished trials are kept; try fewer --jobs.") from None
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in multiprocessing.active_children():
-            child.terminate()
+        if running:  # stopped or broken: do not wait for trials in hand
+            for child in multiprocessing.active_children():
+                child.terminate()
+        pool.shutdown(cancel_futures=True)
 
 
 _worker: dict = {}
