@@ -51,7 +51,10 @@ def run(
     interactions = datasets.load(dataset)
     selection = experiments.run(study, interactions, Ledger(results), budget, minutes, jobs, device, _say)
     left = len(selection.missing)
-    print(f"{interactions.name}, {study}: " + (f"{left} trials are still missing; the same command goes on." if left else "complete."))
+    said = f"{left} trials are still missing; the same command goes on." if left else "complete."
+    print(
+        f"{interactions.name}, {study}: " + (said if left or selection.complete else "every trial of an arm failed, so there is no winner.")
+    )
 
 
 def _say(record: dict) -> None:
@@ -92,9 +95,10 @@ def main() -> None:
     """Run the command line; turn what the reader can mend into one line on standard error."""
     try:
         app()
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
         print(f"mixlib: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("mixlib: stopped; what was finished is kept, and the same command goes on from there.", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == 130:
+            print("mixlib: stopped; what was finished is kept, and the same command goes on from there.", file=sys.stderr)
+        raise

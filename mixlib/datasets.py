@@ -7,6 +7,7 @@ import os
 import shutil
 import tomllib
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -230,8 +231,10 @@ def _read_csv(path: Path, **options) -> pd.DataFrame:
         raise FileNotFoundError(f"{path.name} is missing from the folder {path.parent.name}.") from None
     except pd.errors.EmptyDataError:
         raise ValueError(f"{path.name} is empty: it needs a header line and the columns user_id and item_id.") from None
-    except (pd.errors.ParserError, UnicodeDecodeError, EOFError, OSError) as error:
+    except (pd.errors.ParserError, UnicodeDecodeError, EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{path.name} cannot be read ({error}): is it complete?") from error
+    if not isinstance(table.index, pd.RangeIndex):  # pandas makes an index of fields without a column name
+        raise ValueError(f"{path.name} has rows with more fields than there are columns: {', '.join(map(str, table.columns))}.")
     for column in needed - set(table.columns):
         raise ValueError(f"{path.name} has no column {column}: it needs user_id and item_id, and has {', '.join(map(str, table.columns))}.")
     if not len(table):

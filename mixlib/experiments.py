@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from hashlib import sha256
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ FACTORIZATION_SPACE = {
     "components": [2, 4, 6, 8],
     "gain": loguniform(0.1, 50),
 }
-PATIENCE = {"sequences": {"validate_every": 1, "patience": 10}, "factorization": {"validate_every": 5, "patience": 5}}
+PATIENCE: dict[str, dict] = {"sequences": {"validate_every": 1, "patience": 10}, "factorization": {"validate_every": 5, "patience": 5}}
 
 
 @dataclass(frozen=True)
@@ -254,12 +255,13 @@ def _selection(study: Study, records: dict, budget: Budget, plan: dict[str, list
     best = {arm: _best(trials[:n], records) for arm, trials in plan.items()}
     again = {arm: seed_trials(trial, budget.seeds) if trial else [] for arm, trial in best.items()}
     there = {
-        arm: [records[t.key] for t in trials if t.key in records and records[t.key]["status"] == "done"] for arm, trials in again.items()
+        arm: {t.index: records[t.key] for t in trials if t.key in records and records[t.key]["status"] == "done"}
+        for arm, trials in again.items()
     }
-    seeds = min(len(finalists) for finalists in there.values())
-    lacking = [] if missing else [t for trials in zip(*again.values(), strict=False) for t in trials if t.key not in records]
+    seeds = sorted(set.intersection(*(set(finalists) for finalists in there.values())))
+    lacking = [] if missing else [t for trials in zip_longest(*again.values()) for t in trials if t and t.key not in records]
     winners = {arm: records[trial.key] for arm, trial in best.items() if trial}
-    return Selection(study, budget, n, winners, {arm: finalists[:seeds] for arm, finalists in there.items()}, missing + lacking)
+    return Selection(study, budget, n, winners, {arm: [finalists[i] for i in seeds] for arm, finalists in there.items()}, missing + lacking)
 
 
 def _best(trials: list[Trial], records: dict[str, dict]) -> Trial | None:
@@ -384,7 +386,7 @@ def _in_processes(trials: Iterator[Trial], interactions: Interactions, ledger: L
     running: set[Future] = set()
     try:
         while True:
-            running |= {pool.submit(_work, trial) for trial, _ in zip(trials, range(jobs - len(running)), strict=False)}
+            running |= {pool.submit(_work, trial) for _, trial in zip(range(jobs - len(running)), trials, strict=False)}
             if not running:
                 return
             finished, running = wait(running, return_when=FIRST_COMPLETED)

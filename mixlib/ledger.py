@@ -74,12 +74,13 @@ class Ledger:
     def write(self, record: dict, arrays: dict[str, np.ndarray] | None = None) -> Path:
         """Write a record, its arrays first, so that a record that is there is complete. The same record twice changes nothing."""
         path = self.path(record["dataset"], record["study"], record["key"])
+        text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n"
         path.parent.mkdir(parents=True, exist_ok=True)
         if arrays:
             with renamed(path.with_suffix(".npz")) as partial, partial.open("wb") as file:
                 np.savez_compressed(file, allow_pickle=False, **arrays)
         with renamed(path) as partial:
-            partial.write_text(json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+            partial.write_text(text, encoding="utf-8")
         return path
 
     def datasets(self) -> list[str]:

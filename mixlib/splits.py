@@ -56,7 +56,7 @@ def windows(interactions: Interactions, max_length: int, min_length: int, shuffl
     if not 1 <= min_length <= max_length:
         raise ValueError(f"1 <= min_length <= max_length must hold, not {min_length} and {max_length}.")
     n = len(interactions)
-    time = np.zeros(n) if interactions.timestamps is None else interactions.timestamps
+    time = np.arange(n) if interactions.timestamps is None else interactions.timestamps
     ties = np.arange(n) if shuffle_ties is None else np.random.default_rng(shuffle_ties).permutation(n)
     order = np.lexsort((ties, time, interactions.users))
     users, items = interactions.users[order], interactions.items[order]

@@ -17,9 +17,9 @@ GENRES += ["gospel", "salsa", "tango", "ska", "grunge", "bossa", "choral", "ambi
 GENRES += ["klezmer", "dub", "trance"]
 
 SHAPES = {  # counts and 95th/50th popularity ratio as in the paper's three data sets, for tests of scale
-    "movielens-10m": {"users": 69_878, "items": 10_677, "length": 143.1, "skew": 1.32, "clusters": 60},
-    "goodbooks-10k": {"users": 53_424, "items": 10_000, "length": 111.9, "skew": 0.87, "clusters": 60},
-    "amazon": {"users": 100_084, "items": 113_996, "length": 40.0, "skew": 0.96, "clusters": 120},
+    "movielens-10m": {"users": 69_878, "items": 10_677, "length": 143.1, "skew": 2.55, "clusters": 30},
+    "goodbooks-10k": {"users": 53_424, "items": 10_000, "length": 111.9, "skew": 2.0, "clusters": 60},
+    "amazon": {"users": 100_084, "items": 113_996, "length": 40.0, "skew": 1.07, "clusters": 120},
 }
 
 
@@ -59,11 +59,13 @@ def generate(
         total = jump.cumsum()
         before = np.repeat((total - jump)[position == 0], count)
         taste = (total - before) % tastes  # a switch always goes to another taste
-        order = np.argsort(-(weight + random.gumbel(size=(len(count), tastes, size))), axis=2)  # Plackett-Luce by popularity
+        own = (items - 1 - chosen) // clusters + 1  # (c, tastes) items in each of them
+        noisy = weight + random.gumbel(size=(len(count), tastes, size))
+        order = np.argsort(-np.where(np.arange(size) < own[..., None], noisy, -np.inf), axis=2)  # Plackett-Luce by popularity
         visit = _running_count(who * tastes + taste)
-        rank = order[who, taste, visit % size]
+        rank = order[who, taste, visit % own[who, taste]]
         item = rank * clusters + chosen[who, taste]  # cluster of an item: its number modulo `clusters`
-        chunks.append((who + start, np.where(item < items, item, item - clusters) + 1, position))
+        chunks.append((who + start, item + 1, position))
     who, item, position = (np.concatenate(column) for column in zip(*chunks, strict=True))
     titles = np.array(["", *(f"{_genre(i % clusters)} no. {i // clusters + 1}" for i in range(items))], dtype=object)
     return Interactions(who, item, position, users, items, "synthetic", titles, f"Synthetic, {tastes} taste{'s' * (tastes > 1)}",

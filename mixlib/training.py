@@ -14,6 +14,14 @@ from mixlib.models import SequenceModel, TasteModel
 from mixlib.names import choose
 from mixlib.splits import Sequences, Split
 
+TYPES: dict[str, tuple[type, ...]] = {
+    "learning_rate": (int, float),
+    "l2": (int, float),
+    "negatives": (int, type(None)),
+    "exclude_positives": (bool,),
+    "seed": (int,),
+}
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -39,6 +47,9 @@ class Settings:
         for name, lowest in (("batch_size", 1), ("epochs", 1), ("patience", 1), ("validate_every", 1)):
             if type(getattr(self, name)) is not int or getattr(self, name) < lowest:
                 raise ValueError(f"{name} must be a whole number of at least {lowest}, not {getattr(self, name)!r}.")
+        for name, kinds in TYPES.items():
+            if type(getattr(self, name)) not in kinds:
+                raise ValueError(f"{name} must be {' or '.join(kind.__name__ for kind in kinds)}, not {getattr(self, name)!r}.")
         if not self.learning_rate > 0 or not self.l2 >= 0 or (self.negatives is not None and self.negatives < 1):
             raise ValueError(f"learning_rate must be above 0, l2 at least 0, negatives at least 1: {self}.")
 
@@ -95,6 +106,9 @@ def fit(model: TasteModel, data: Split, settings: Settings) -> History:
             history.losses.append(float(total) / len(batches))
             _check(history.losses, settings)
             if epoch % settings.validate_every == 0 or epoch == settings.epochs:
+                if not all(parameter.isfinite().all() for parameter in model.parameters()):
+                    history.losses[-1] = float("nan")
+                    _check(history.losses, settings)
                 history.validation[epoch] = validation_mrr(model, data)
                 if not kept or history.validation[epoch] > history.best:
                     history.best_epoch = epoch

@@ -1,0 +1,179 @@
+"""What the notebooks show of data, splits and fitted models: small tables, one function each."""
+
+import numpy as np
+import pandas as pd
+import torch
+
+from mixlib import datasets, evaluation
+from mixlib.datasets import Interactions
+from mixlib.experiments import PROFILES
+from mixlib.losses import log_bpr
+from mixlib.models import SequenceModel, TasteModel, left_align, score
+from mixlib.names import choose
+from mixlib.splits import Sequences, Split
+
+
+def start(dataset: str, profile: str, seed: int) -> Interactions:
+    """Check a notebook's parameters and load its data set. Raises ValueError that says which names and types exist.
+
+    Sets torch to one thread: small batches lose by sharing, and stored outputs then do not depend on the number of cores.
+    """
+    choose("profile", profile, PROFILES)
+    for name, value, kind in (("dataset", dataset, str), ("seed", seed, int)):
+        if type(value) is not kind:
+            raise ValueError(f"{name} must be {kind.__name__}, not {value!r}.")
+    torch.set_num_threads(1)
+    return datasets.load(dataset)
+
+
+def facts(interactions: Interactions) -> dict[str, float]:
+    """Counts, density, popularity ratio, lengths and ties of a data set."""
+    lengths = np.bincount(interactions.users, minlength=interactions.n_users)
+    pairs = len(np.unique(interactions.users * (interactions.n_items + 1) + interactions.items))
+    return {
+        "interactions": len(interactions),
+        "users": interactions.n_users,
+        "items": interactions.n_items,
+        "density": interactions.density,
+        "popularity ratio (95th / 50th)": interactions.popularity_ratio,
+        "median length of a history": float(np.median(lengths)),
+        "longest history": int(lengths.max()),
+        "repeated pairs": len(interactions) - pairs,
+        "tied neighbours in time": tied_share(interactions),
+    }
+
+
+def tied_share(interactions: Interactions) -> float:
+    """Share of a user's consecutive interactions that carry the same timestamp; NaN without timestamps."""
+    if interactions.timestamps is None:
+        return float("nan")
+    order = np.lexsort((interactions.timestamps, interactions.users))
+    users, times = interactions.users[order], interactions.timestamps[order]
+    same = users[1:] == users[:-1]
+    return float((times[1:] == times[:-1])[same].mean())
+
+
+def most_popular(interactions: Interactions, number: int = 8) -> pd.DataFrame:
+    """The items with the most interactions, by title."""
+    top = np.argsort(-interactions.popularity, kind="stable")[:number] + 1
+    return pd.DataFrame({"title": interactions.titles_of(top), "interactions": interactions.popularity[top - 1]})
+
+
+def sizes(split: Split) -> pd.DataFrame:
+    """Interactions, users, items of each part, and the share of its interactions whose user or item never occurs in train."""
+    rows = []
+    for name in ("train", "validation", "test"):
+        users, items = _columns(getattr(split, name))
+        seen_users, seen_items = _columns(split.train)
+        rows.append({"part": name, "interactions": len(items), "users": len(np.unique(users)), "items": len(np.unique(items)),
+                     "of unseen users": f"{1 - np.isin(users, seen_users).mean():.1%}",
+                     "of unseen items": f"{1 - np.isin(items, seen_items).mean():.2%}"})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _columns(part: Interactions | Sequences) -> tuple[np.ndarray, np.ndarray]:
+    if isinstance(part, Interactions):
+        return part.users, part.items
+    real = part.items != 0
+    return np.repeat(part.users, real.sum(axis=1)), part.items[real]
+
+
+def leaks(split: Split) -> pd.DataFrame:
+    """How many (user, item) pairs, and users, two parts of a split have in common."""
+    rows = []
+    for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
+        a, b = _columns(getattr(split, one)), _columns(getattr(split, other))
+        n = split.train.n_items + 1
+        rows.append({"parts": f"{one} and {other}", "shared pairs": len(np.intersect1d(a[0] * n + a[1], b[0] * n + b[1])),
+                     "shared users": len(np.intersect1d(a[0], b[0]))})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def window_facts(sequences: Sequences) -> dict[str, float]:
+    """Windows, their users, how many of the targets are not the user's last interaction, and the share of padding."""
+    last = len(np.unique(sequences.users))
+    return {"windows": len(sequences), "users": last, "targets before the user's last item": len(sequences) - last,
+            "padding": float((sequences.items == 0).mean())}  # fmt: skip
+
+
+def own_positives(interactions: Interactions) -> float:
+    """Chance that an item drawn uniformly as a negative for a random interaction is one of that user's own items."""
+    pairs = np.unique(interactions.users * (interactions.n_items + 1) + interactions.items)
+    owned = np.bincount(pairs // (interactions.n_items + 1), minlength=interactions.n_users)
+    return float(owned[interactions.users].mean() / interactions.n_items)
+
+
+def constant_model(n_items: int) -> pd.DataFrame:
+    """Reciprocal rank that a model with the same score for all items gets, by the rule for ties."""
+    scores, target = torch.zeros(1, n_items), torch.tensor([0])
+    average = float(evaluation.target_ranks(scores, target))
+    return pd.DataFrame({"rule for ties": ["average rank", "best rank"], "rank": [average, 1.0], "reciprocal rank": [1 / average, 1.0]})
+
+
+@torch.inference_mode()
+def padding_effect(model: SequenceModel, sequences: Sequences) -> dict[str, float]:
+    """What running an LSTM over left padding does: change of its final state, and of MRR, on the windows that have padding."""
+    padded = torch.as_tensor(sequences.items[(sequences.items == 0).any(axis=1)])
+    if not len(padded):
+        return {"padded windows": 0}
+    context, target = padded[:, :-1], padded[:, -1]
+    lengths = (context != 0).sum(dim=1)
+    clean = model.states(left_align(context))[torch.arange(len(padded)), lengths]  # (b, d)
+    through = model.states(context)[:, -1]  # (b, d), after the zeros and the items
+    rates = {}
+    for name, state in (("clean", clean), ("padded", through)):
+        tastes, attention = model.encoder(state)
+        scores = score(tastes, attention, model.item_vectors, model.item_biases)
+        excluded = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, context, True)
+        excluded[:, 0] = True
+        rates[name] = float((1 / evaluation.target_ranks(scores, target, excluded)).mean())
+    moved = (through - clean).norm(dim=1) / clean.norm(dim=1)
+    return {"padded windows": len(padded), "relative change of the state": float(moved.mean()),
+            "MRR, padding skipped": rates["clean"], "MRR, padding run over": rates["padded"]}  # fmt: skip
+
+
+def several_users(model: TasteModel, split: Split, seed: int, number: int = 3) -> np.ndarray:
+    """Rows of test windows, or users, to look at: drawn at random, so that nobody picks the pretty ones."""
+    random = np.random.default_rng(seed)
+    candidates = np.arange(len(split.test)) if isinstance(split.test, Sequences) else np.unique(split.test.users)
+    return np.sort(random.choice(candidates, min(number, len(candidates)), replace=False))
+
+
+@torch.inference_mode()
+def tastes_of(model: TasteModel, window: np.ndarray, interactions: Interactions, top: int = 4) -> pd.DataFrame:
+    """The tastes of the user behind a window (t,): the mean weight each gets over the 100 best new items, and its own best ones.
+
+    The weight of taste k on item j is its share of softmax(A e_j); a taste's best items maximise weight times liking.
+    """
+    tastes, attention = model.represent(torch.as_tensor(window[None]))
+    scores = score(tastes, attention, model.item_vectors, model.item_biases)[0]  # (n,)
+    known = torch.as_tensor(np.r_[0, window])
+    scores[known] = -torch.inf
+    vectors = model.item_vectors
+    weight = torch.ones(1, len(vectors)) if attention is None else (attention[0] @ vectors.T).softmax(dim=0)  # (m, n)
+    liking = tastes[0] @ vectors.T  # (m, n)
+    best = scores.topk(min(100, len(vectors) - len(known))).indices
+    share = weight[:, best].mean(dim=1)
+    own = (weight * liking).index_fill(1, known, -torch.inf).topk(top, dim=1).indices
+    rows = [{"taste": k + 1, "weight": f"{share[k]:.2f}", "best items": "; ".join(interactions.titles_of(own[k].numpy()))}
+            for k in torch.argsort(-share).tolist()]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def history_of(window: np.ndarray, interactions: Interactions, number: int = 8) -> str:
+    """The titles of the last items of a window, oldest first."""
+    return "; ".join(interactions.titles_of(window[window != 0][-number:]))
+
+
+def fit_tastes(items: torch.Tensor, chosen: torch.Tensor, m: int, seed: int, steps: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    """Fit one user's m tastes to the items (c,) chosen among given item vectors (n, d), by log-BPR: scores (n,), tastes (m, d)."""
+    torch.manual_seed(seed)
+    parameters = [torch.randn(1, m, items.shape[1], requires_grad=True) for _ in range(min(m, 2))]  # a single taste needs no attention
+    optimizer = torch.optim.Adam(parameters, lr=0.05)
+    for step in range(steps + 1):
+        scores = score(parameters[0], parameters[1] if m > 1 else None, items, torch.zeros(len(items)))[0]  # (n,)
+        if step < steps:
+            optimizer.zero_grad()
+            log_bpr(scores[chosen], scores[torch.randint(len(items), (5, len(chosen)))]).mean().backward()
+            optimizer.step()
+    return scores.detach().numpy(), parameters[0].detach().numpy()[0]

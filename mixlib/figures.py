@@ -1,0 +1,116 @@
+"""Figures: one message each, the same colour for the same model on every page, the interval drawn wherever there is one."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixlib.reports import LABELS, PUBLISHED, Results, label, title
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = {  # dark for single vectors, brighter for mixtures: told apart in grey too
+    "lstm": "#333333",
+    "mixture_lstm": "#D55E00",
+    "factorization": "#333333",
+    "projection_mixture": "#56B4E9",
+    "embedding_mixture": "#D55E00",
+}
+MARKERS = {"lstm": "o", "mixture_lstm": "D", "factorization": "o", "projection_mixture": "s", "embedding_mixture": "D"}
+STYLE: dict[str, Any] = {
+    "figure.constrained_layout.use": True, "axes.spines.top": False, "axes.spines.right": False, "font.size": 10, "axes.titlesize": 10,
+    "legend.frameon": False, "svg.hashsalt": "mixlib", "figure.dpi": 100, "savefig.dpi": 150,
+}  # fmt: skip
+
+
+def new(columns: int = 1, rows: int = 1, width: float = 7.0, height: float = 3.0, **options):
+    """A figure and its axes in the house style, for pages as narrow as a phone: width and height in inches."""
+    import matplotlib as mpl
+    from matplotlib import pyplot as plt
+
+    mpl.rcParams.update(STYLE)  # type: ignore[arg-type]  # the stubs list every key
+    return plt.subplots(rows, columns, figsize=(width, height), **options)
+
+
+def save(figure: "Figure", path: str | Path) -> None:
+    """Write path.svg and path.pdf, the same bytes every time."""
+    base = Path(path)
+    base.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(base.with_suffix(".svg"), metadata={"Date": None})
+    figure.savefig(base.with_suffix(".pdf"), metadata={"CreationDate": None})
+
+
+def outcomes(axes: "Axes", results: Results, published: dict[str, float] | None = None) -> None:
+    """Test MRR of every arm as a dot with its 95 % interval; a published value, if any, as a hollow mark."""
+    names = list(results.outcomes)
+    for y, arm in enumerate(names):
+        outcome, kind = results.outcomes[arm], arm.partition("/")[0]
+        low, high = outcome.bounds
+        axes.plot([low, high], [y, y], color=COLOURS[kind], lw=2, solid_capstyle="round")
+        axes.plot(outcome.mrr, y, MARKERS[kind], color=COLOURS[kind], ms=7)
+        if published and arm in published:
+            axes.plot(published[arm], y, MARKERS[kind], mfc="white", mec="#777777", ms=7)
+    axes.set_yticks(range(len(names)), [label(arm) for arm in names])
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlabel("test MRR, 95 % interval over users")
+
+
+def components(axes: "Axes", results: Results) -> None:
+    """Test MRR against the number of tastes m, from arms named `kind/m`, with 95 % intervals."""
+    kinds = dict.fromkeys(arm.partition("/")[0] for arm in results.outcomes)
+    for kind in kinds:
+        points = [(int(arm.partition("/")[2]), o) for arm, o in results.outcomes.items() if arm.startswith(kind + "/")]
+        m = [number for number, _ in points]
+        mean = np.array([outcome.mrr for _, outcome in points])
+        bounds = np.array([outcome.bounds for _, outcome in points])
+        axes.fill_between(m, bounds[:, 0], bounds[:, 1], color=COLOURS[kind], alpha=0.15, lw=0)
+        axes.plot(m, mean, MARKERS[kind] + "-", color=COLOURS[kind])
+        axes.set_xticks(m)
+        axes.annotate(LABELS[kind], (m[-1], mean[-1]), xytext=(0, 8), textcoords="offset points", ha="right", color=COLOURS[kind])
+    axes.set_xlabel("number of tastes m")
+    axes.set_ylabel("test MRR")
+    axes.set_ylim(bottom=0)
+
+
+def table1(results: dict[tuple[str, str], Results]) -> "Figure":
+    """Table 1 drawn: one panel for each data set and family, ours with intervals, what was printed in 2018 hollow."""
+    shown = {key: found for key, found in results.items() if found.outcomes}
+    datasets = list(dict.fromkeys(dataset for dataset, _ in shown))
+    families = list(dict.fromkeys(name for _, name in shown))
+    figure, grid = new(len(families) or 1, len(datasets) or 1, 8.0, 1.2 + 1.5 * len(datasets), squeeze=False)
+    for row, dataset in enumerate(datasets):
+        for column, name in enumerate(families):
+            axes = grid[row, column]
+            if (dataset, name) not in shown:
+                axes.set_visible(False)
+                continue
+            printed = PUBLISHED["paper"]["mrr"].get(dataset) or PUBLISHED["archive"]["mrr"].get(dataset)
+            outcomes(axes, shown[dataset, name], printed)
+            axes.set_title(f"{title(dataset)}, {name}", loc="left")
+            axes.set_xlim(left=0)
+            if row < len(datasets) - 1:
+                axes.set_xlabel("")
+    return figure
+
+
+def lines(axes: "Axes", x: Sequence[float], curves: dict[str, np.ndarray], xlabel: str, ylabel: str) -> None:
+    """Curves over x, each labelled at its right end."""
+    for name, y in curves.items():
+        (drawn,) = axes.plot(x, y)
+        axes.annotate(name, (x[-1], y[-1]), xytext=(4, 0), textcoords="offset points", va="center", color=drawn.get_color())
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+
+
+def arc(axes: "Axes", items: np.ndarray, chosen: np.ndarray, scores: np.ndarray, tastes: np.ndarray, name: str) -> None:
+    """Items (n, 2) in the plane, shaded by score (n,); the chosen ones ringed; the tastes (m, 2) as arrows."""
+    order = scores.argsort().argsort() / (len(scores) - 1)
+    axes.scatter(items[:, 0], items[:, 1], c=order, cmap="Greys", s=70, edgecolors="#BBBBBB", linewidths=0.5, vmin=-0.1)
+    axes.scatter(items[chosen, 0], items[chosen, 1], s=150, facecolors="none", edgecolors="#D55E00", linewidths=1.2)
+    for x, y in tastes / np.linalg.norm(tastes, axis=1, keepdims=True):
+        axes.annotate("", (0.8 * x, 0.8 * y), (0, 0), arrowprops={"arrowstyle": "-|>", "color": "#D55E00", "lw": 2})
+    axes.set(aspect="equal", xticks=[], yticks=[], title=name, xlim=(-1.25, 1.25), ylim=(-0.9, 1.25))
+    axes.spines[:].set_visible(False)

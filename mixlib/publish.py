@@ -1,0 +1,239 @@
+"""The book: notebooks run by papermill, once per data set, tables and figures from the ledger, and the pages rendered."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from hashlib import sha256
+from pathlib import Path
+
+import nbformat
+import yaml
+from tqdm import tqdm
+
+from mixlib import datasets, figures, reports
+from mixlib.ledger import Ledger, renamed
+from mixlib.names import choose
+
+ROOM_FILES = "*.py", "*.toml"
+OVERALL = "all"  # the folder of notebooks that are not about one data set
+TYPES = {"dataset": str, "profile": str, "seed": int, "results": str}
+
+
+class Project:
+    """The folders of a checkout. Raises FileNotFoundError when `root` is none."""
+
+    def __init__(self, root: str | Path = "."):
+        self.root = Path(root).resolve()
+        self.notebooks, self.book, self.ledger = self.root / "notebooks", self.root / "book", Ledger(self.root / "results")
+        if not (self.root / "_toc.yml").is_file() or not self.notebooks.is_dir():
+            raise FileNotFoundError("there is no book here: run this in the folder that holds _toc.yml and notebooks/.")
+
+    def sources(self) -> list[Path]:
+        """The notebooks, in order."""
+        return sorted(self.notebooks.glob("*.ipynb"))
+
+    def executed(self) -> list[Path]:
+        """The executed copies that the book shows."""
+        return sorted((self.book / "runs").glob("*/*.ipynb"))
+
+    def runs(self, names: list[str]) -> list[tuple[Path, Path, dict]]:
+        """(source, executed copy, parameters) of every notebook for each of the data sets; those about none come last."""
+        about: list[tuple[Path, Path, dict]] = []
+        overall: list[tuple[Path, Path, dict]] = []
+        for source in self.sources():
+            known = parameters_of(source)
+            if "dataset" not in known:
+                values = {"figures_folder": "../book/figures"} if "figures_folder" in known else {}
+                overall.append((source, self.book / "runs" / OVERALL / source.name, values))
+                continue
+            for name in names:
+                values = {"dataset": name, "profile": "demo" if name.startswith("synthetic") else "paper"}
+                about.append((source, self.book / "runs" / name / source.name, values))
+        return sorted(about, key=lambda run: names.index(run[2]["dataset"])) + overall
+
+    def belonging(self, source: Path, parameters: dict) -> dict:
+        """What an executed copy must belong to: hashes of its source, of mixlib, of the records that it shows; and its parameters."""
+        if parameters.get("profile") == "paper":
+            records = self.ledger.digest(parameters["dataset"])
+        else:
+            records = (
+                ""
+                if "dataset" in parameters
+                else sha256("".join(map(self.ledger.digest, self.ledger.datasets())).encode()).hexdigest()[:12]
+            )
+        package = Path(__file__).parent
+        code = b"".join(path.read_bytes() for pattern in ROOM_FILES for path in sorted(package.glob(pattern)))
+        return {"source": source_hash(source), "parameters": parameters, "records": records, "code": sha256(code).hexdigest()[:12]}
+
+    def stale(self, executed: Path) -> list[str]:
+        """In what respects an executed copy no longer belongs to what it was made from; empty if it does."""
+        noted = nbformat.read(executed, as_version=4).metadata.get("mixlib")
+        source = self.notebooks / executed.name
+        if noted is None or not source.is_file():
+            return ["it was not made by `mixlib book`" if noted is None else "its source is gone"]
+        return [what for what, value in self.belonging(source, dict(noted["parameters"])).items() if noted.get(what) != value]
+
+
+def source_hash(notebook: Path) -> str:
+    """12 hexadecimal digits that change with a notebook's cells and tags, not with its outputs."""
+    cells = [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in nbformat.read(notebook, as_version=4).cells]
+    return sha256(json.dumps(cells).encode()).hexdigest()[:12]
+
+
+def parameters_of(notebook: Path) -> dict:
+    """The defaults in a notebook's `parameters` cell, by name."""
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            values: dict = {}
+            for line in filter(None, (line.partition("#")[0].strip() for line in cell.source.splitlines())):
+                name, _, value = line.partition("=")
+                values[name.strip()] = yaml.safe_load(value.strip())
+            return values
+    raise ValueError(f"{notebook.name} has no cell tagged `parameters`.")
+
+
+def check_parameters(notebook: Path, parameters: dict) -> None:
+    """Raise ValueError on a parameter that the notebook does not have, or of another type than its default."""
+    known = parameters_of(notebook)
+    for name, value in parameters.items():
+        wanted = type(known[choose(f"parameter of {notebook.name} called", name, known)])
+        if type(value) is not wanted:
+            raise ValueError(f"{notebook.name}: {name} must be {wanted.__name__}, not {value!r}.")
+
+
+def execute(source: Path, output: Path, parameters: dict, noted: dict | None = None) -> None:
+    """Run a notebook with papermill and put the copy at `output` once all of it ran; the old copy stays when it does not.
+
+    noted: what to remember in the copy's metadata. Raises ValueError on wrong parameters, RuntimeError when a cell fails.
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    check_parameters(source, parameters)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, renamed(output) as partial:
+        ran = Path(folder) / source.name
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                papermill.execute_notebook(source, ran, parameters, cwd=str(source.parent), progress_bar=False)
+        except PapermillExecutionError as error:
+            raise RuntimeError(
+                f"{source.name} with {parameters} failed in cell {error.cell_index}: {error.ename}: {error.evalue}"
+            ) from None
+        except RuntimeError as error:
+            raise RuntimeError(f"{source.name} with {parameters} was cut off: {error}") from None
+        notebook = nbformat.read(ran, as_version=4)
+        clean(notebook, noted)
+        nbformat.write(notebook, partial)
+
+
+def clean(notebook: nbformat.NotebookNode, noted: dict | None = None) -> None:
+    """Leave nothing in a notebook that differs between two runs: no times, paths, random ids or versions of the machine."""
+    notebook.metadata = nbformat.from_dict({
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    })  # fmt: skip
+    if noted is not None:
+        notebook.metadata["mixlib"] = noted
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number:02d}"
+        cell.metadata = nbformat.from_dict({name: cell.metadata[name] for name in ("tags", "mystnb") if cell.metadata.get(name)})
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.metadata["tags"].append("remove-cell") if "remove-cell" not in cell.metadata["tags"] else None
+
+
+def refresh(project: Project) -> None:
+    """Run the source notebooks in place with their default parameters, so that their stored outputs are what nbval compares."""
+    for source in tqdm(project.sources(), desc="notebooks", disable=None):
+        execute(source, source, {})
+
+
+def run_notebooks(project: Project, names: list[str], force: bool = False) -> list[Path]:
+    """Bring the executed copies for the given data sets up to date; gives those that were run.
+
+    On every machine each copy is run once, even if a committed one would still belong.
+    """
+    stamps = project.book / "_build" / ".ran"
+    done = []
+    for source, output, parameters in tqdm(project.runs(names), desc="notebooks", unit="notebook", disable=None, leave=False):
+        noted = project.belonging(source, parameters)
+        stamp = stamps / output.parent.name / f"{output.stem}.json"
+        if not force and output.is_file() and stamp.is_file() and json.loads(stamp.read_text()) == noted | {"output": _hash(output)}:
+            continue
+        print(f"running {source.name}" + (f" on {parameters['dataset']}" if parameters else ""), flush=True)
+        execute(source, output, parameters, noted)
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        stamp.write_text(json.dumps(noted | {"output": _hash(output)}))
+        done.append(output)
+    return done
+
+
+def _hash(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()
+
+
+def write_tables(project: Project) -> None:
+    """Write the tables and figures of the results page from the ledger into book/tables and book/figures."""
+    results = reports.all_results(project.ledger)
+    (project.book / "tables").mkdir(exist_ok=True)
+    for name, make in (("table1", reports.table1), ("gains", reports.gains), ("sources", reports.sources)):
+        with renamed(project.book / "tables" / f"{name}.csv") as partial:
+            make(results).to_csv(partial, index=False)
+    figures.save(figures.table1(results), project.book / "figures" / "table1")
+
+
+def render(project: Project, names: list[str]) -> Path:
+    """Build the HTML with warnings as errors, check that every page of the table of contents exists, and give the first page's path.
+
+    Raises RuntimeError with the last lines of the build when it fails.
+    """
+    from importlib.metadata import version
+
+    if not version("jupyter-book").startswith("1."):
+        raise RuntimeError(f"jupyter-book {version('jupyter-book')} cannot build this book: install jupyter-book>=1.0.4.post1,<2.")
+    command = [sys.executable, "-m", "jupyter_book", "build", "-W", "--keep-going", str(project.book)]
+    toc = contents(project, names)
+    with tempfile.TemporaryDirectory() as folder:
+        own = Path(folder) / "_toc.yml"
+        own.write_text(yaml.safe_dump(toc, sort_keys=False))
+        built = subprocess.run(
+            [*command, "--toc", str(own)], capture_output=True, text=True, env=os.environ | {"NO_COLOR": "1"}, check=False
+        )
+    html = project.book / "_build" / "html"
+    pages = [f"{page}.html" for page in pages_of(toc)]
+    gone = [page for page in pages if not (html / page).is_file()]
+    if built.returncode or gone:
+        log = "\n".join((built.stdout + built.stderr).splitlines()[-30:])
+        raise RuntimeError(f"the book was not built{f', pages are missing: {gone}' if gone else ''}.\n{log}")
+    return html / "index.html"
+
+
+def contents(project: Project, names: list[str]) -> dict:
+    """The table of contents, with a part for each of the given data sets that it does not name yet."""
+    toc = yaml.safe_load((project.root / "_toc.yml").read_text(encoding="utf-8"))
+    named = set(pages_of(toc))
+    for name in names:
+        pages = [f"runs/{name}/{path.stem}" for path in sorted((project.book / "runs" / name).glob("*.ipynb"))]
+        if pages and not named.intersection(pages):
+            toc["parts"].append({"caption": f"Notebooks: {reports.title(name)}", "chapters": [{"file": page} for page in pages]})
+    return toc
+
+
+def pages_of(toc: dict) -> list[str]:
+    """All pages that a table of contents names, in order."""
+    inner = [entry for part in toc.get("parts", []) for entry in part["chapters"]] + toc.get("chapters", []) + toc.get("sections", [])
+    return [toc[key] for key in ("root", "file") if key in toc] + [page for entry in inner for page in pages_of(entry)]
+
+
+def book(names: list[str], force: bool = False, root: str | Path = ".") -> str:
+    """Run what changed, write the tables, render; gives the line that says where the book is."""
+    project = Project(root)
+    for name in names:
+        datasets.load(name)  # an unknown or missing data set is said before anything runs
+    run_notebooks(project, names, force)
+    write_tables(project)
+    return f"The book is ready: {render(project, names)}"

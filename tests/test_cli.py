@@ -1,0 +1,133 @@
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from mixlib import cli, synthetic
+from mixlib.ledger import Ledger
+
+MAIN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from mixlib.cli import main; main()"
+
+
+def start(*words, **options):
+    """The command line in a process of its own, which hears SIGINT whatever its parents do."""
+    return subprocess.Popen(
+        [sys.executable, "-c", MAIN, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, **options,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def mixlib(tmp_path, data_root, monkeypatch, capsys):
+    """Run the command line here: its exit code, standard output and the lines on standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["mixlib", *words])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code
+        found = capsys.readouterr()
+        return code, found.out, found.err.splitlines()
+
+    return call
+
+
+def write(folder, seed, packed=False):
+    """A small data set in a folder, with ids that begin anywhere."""
+    made = synthetic.generate(users=40, items=30, tastes=2, clusters=3, length=15, seed=seed)
+    folder.mkdir()
+    rows = "".join(f"{u + 17},{i * 3},{t}\n" for u, i, t in zip(made.users, made.items, np.asarray(made.timestamps), strict=True))
+    text = ("user_id,item_id,timestamp\n" + rows).encode()
+    (folder / f"interactions.csv{'.gz' * packed}").write_bytes(gzip.compress(text) if packed else text)
+    (folder / "dataset.toml").write_text("min_length = 5\nmax_length = 20\n")
+
+
+ANY = ("run", "--dataset", "synthetic", "--study", "sequences")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("run", "--dataset", "movielens-100", "--study", "sequences"), "no data set 'movielens-100': did you mean 'movielens-100k'?"),
+        (("run", "--dataset", "movielens-100k", "--study", "sequences"), "`mixlib fetch movielens-100k` gets it"),
+        (("run", "--dataset", "synthetic:users=50", "--study", "sequence"), "no study 'sequence': did you mean 'sequences'?"),
+        (("run", "--dataset", "synthetic:users=50", "--study", "sequences", "--device", "gpu"), "no device 'gpu'"),
+        (("run", "--dataset", "nowhere/interactions.csv", "--study", "sequences"), "no file nowhere/interactions.csv"),
+        (("fetch", "movielens-2k"), "no downloadable data set 'movielens-2k'"),
+    ],
+)
+def test_an_error_is_one_line_and_exit_code_1(mixlib, words, message, tmp_path):
+    code, out, err = mixlib(*words)
+    assert code == 1 and out == "" and len(err) == 1 and err[0].startswith("mixlib: ") and message in err[0]
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [("run",), ("run", "--dataset", "synthetic"), ("nothing",), (*ANY, "--trials", "0"), (*ANY, "--jobs", "x"), (*ANY, "--oops")]
+)
+def test_wrong_usage_is_exit_code_2(mixlib, words):
+    code, out, err = mixlib(*words)
+    assert code == 2 and out == "" and any("Usage" in line for line in err)
+
+
+def test_cuda_that_is_not_there_is_an_error(mixlib, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    code, _, err = mixlib(*ANY, "--device", "cuda")
+    assert code == 1 and err == ["mixlib: there is no CUDA device here: use --device cpu or auto."]
+
+
+def test_a_data_set_without_order_cannot_run_a_sequence_study(mixlib, data_root):
+    (data_root / "plain").mkdir()
+    (data_root / "plain" / "interactions.csv").write_text("user_id,item_id\n1,2\n")
+    code, _, err = mixlib("run", "--dataset", "plain", "--study", "sequences")
+    assert code == 1 and len(err) == 1 and "plain has no order in time" in err[0]
+
+
+def test_two_data_sets_run_through_the_command_line(mixlib, data_root, tmp_path):
+    write(data_root / "first", 1)
+    write(data_root / "second", 2, packed=True)
+    for name, study, trials in (("first", "factorization", 6), ("second", "factorization", 6), ("first", "sequences", 4)):
+        words = ("run", "--dataset", name, "--study", study, "--trials", "1", "--seeds", "1", "--device", "cpu")
+        code, out, err = mixlib(*words)
+        assert (code, err) == (0, []) and out.splitlines()[-1] == f"{name}, {study}: complete."
+        assert sum("validation MRR" in line for line in out.splitlines()) == trials == len(Ledger("results").read(name, study))
+        assert mixlib(*words) == (0, f"{name}, {study}: complete.\n", [])
+    assert str(tmp_path) not in "".join(path.read_text() for path in (tmp_path / "results").rglob("*.json"))
+
+
+def test_minutes_leave_the_rest_for_later(mixlib, data_root):
+    write(data_root / "first", 1)
+    code, out, _ = mixlib("run", "--dataset", "first", "--study", "factorization", "--minutes", "0")
+    assert (code, out) == (0, "first, factorization: 60 trials are still missing; the same command goes on.\n")
+
+
+def test_an_interrupt_is_exit_code_130_and_keeps_finished_trials(data_root, tmp_path):
+    write(data_root / "first", 1)
+    running = start("run", "--dataset", "first", "--study", "factorization", "--device", "cpu", cwd=tmp_path)
+    assert running.stdout is not None
+    first = running.stdout.readline()
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert "validation MRR" in first and running.returncode == 130
+    assert err.splitlines() == ["mixlib: stopped; what was finished is kept, and the same command goes on from there."]
+    kept = Ledger(tmp_path / "results").read("first", "factorization")
+    assert 1 + len(out.splitlines()) <= len(kept) < 60
+    assert not [path for path in (tmp_path / "results").rglob("*") if path.suffix == ".tmp"]
+
+
+def test_help_is_quick_because_it_imports_no_torch(tmp_path):
+    text = "import sys; from mixlib import cli\ntry: cli.main()\nexcept SystemExit as stop: print(stop.code, 'torch' in sys.modules)"
+    for words in ([], ["run"], ["fetch"]):
+        found = subprocess.run([sys.executable, "-c", text, *words, "--help"], capture_output=True, text=True, cwd=tmp_path, check=True)
+        assert "Usage" in found.stdout and found.stdout.splitlines()[-1] == "0 False", found.stdout
+        assert json.dumps(found.stderr) == '""'

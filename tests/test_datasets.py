@@ -1,0 +1,323 @@
+import gzip
+import hashlib
+import os
+import shutil
+import zipfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mixlib import datasets, splits
+from mixlib.datasets import Interactions
+
+CSV = "user_id,item_id,timestamp,rating\n7,30,200,5\n7,10,100,1\n4,30,50,3\n"
+
+
+def write(folder, text=CSV, name="interactions.csv", facts=""):
+    """A data set in a folder."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    if facts:
+        (folder / "dataset.toml").write_text(facts)
+    return folder / name
+
+
+def write_movielens(folder):
+    """u.data and u.item as GroupLens publishes them: tabs, bars, latin-1."""
+    folder.mkdir(exist_ok=True)
+    (folder / "u.data").write_text("196\t242\t3\t881250949\n186\t302\t3\t891717742\n196\t302\t5\t881251000\n")
+    rows = ["242|Kolya (1996)|24-Jan-1997||http://x|0|1\n", "302|Amélie, vraiment (2001)|01-Jan-2001|||0|0\n", "9|Never seen|||||\n"]
+    (folder / "u.item").write_bytes("".join(rows).encode("latin-1"))
+
+
+# --- Interactions
+
+
+def test_ids_are_counted_unless_the_counts_are_given():
+    ids = [0, 2], [1, 5]
+    assert (Interactions(*map(np.array, ids)).n_users, Interactions(*map(np.array, ids)).n_items) == (3, 5)
+    assert Interactions(*map(np.array, ids), n_users=9, n_items=8).n_items == 8
+
+
+def test_no_interactions_are_interactions_too():
+    none = Interactions(np.array([]), np.array([]))
+    assert (len(none), none.n_users, none.n_items) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("users", "items", "more", "message"),
+    [
+        ([0, 1], [1], {}, "differ in length: 2, 1"),
+        ([0, 1], [1, 2], {"timestamps": np.arange(3)}, "differ in length: 2, 2, 3"),
+        ([0, 1], [0, 1], {}, "items must be numbered from 1 on, but 0 occurs"),
+        ([-1, 1], [1, 1], {}, "users must be numbered from 0 on, but -1 occurs"),
+        ([0, 3], [1, 1], {"n_users": 3}, "n_users is 3, but users has the id 3"),
+        ([0, 1], [1, 4], {"n_items": 3}, "n_items is 3, but items has the id 4"),
+        ([0.0, 1.0], [1, 2], {}, "users must be a 1-D array of whole numbers"),
+        ([[0, 1]], [1, 2], {}, "users must be a 1-D array of whole numbers"),
+    ],
+)
+def test_impossible_interactions_are_an_error(users, items, more, message):
+    with pytest.raises(ValueError, match=message):
+        Interactions(np.array(users), np.array(items), **more)
+
+
+def test_the_fingerprint_changes_when_anything_changes():
+    base = Interactions(np.array([0, 1, 1]), np.array([1, 2, 3]), np.array([5, 6, 7]))
+    changed = [
+        replace(base, users=np.array([0, 0, 1])),
+        replace(base, items=np.array([1, 3, 3])),
+        replace(base, timestamps=np.array([5, 6, 8])),
+        replace(base, timestamps=None),
+        replace(base, n_users=3),
+        replace(base, n_items=4),
+        replace(base, ordered=False),
+        base.take(np.array([1, 0, 2])),
+        base.take(np.array([0, 1])),
+    ]
+    assert len({base.fingerprint, *(c.fingerprint for c in changed)}) == 1 + len(changed)
+
+
+def test_the_fingerprint_is_of_the_data_and_not_of_its_description():
+    base = Interactions(np.array([0, 1, 1]), np.array([1, 2, 3]))
+    assert replace(base, name="x", title="y", users=base.users.astype(np.int32)).fingerprint == base.fingerprint
+
+
+def test_popularity_and_density_of_a_hand_made_set():
+    made = Interactions(np.array([0, 0, 1, 1]), np.array([1, 1, 1, 3]), n_items=4)  # one pair occurs twice
+    assert made.popularity.tolist() == [3, 0, 1, 0]
+    assert made.density == 3 / 8
+    assert made.popularity_ratio == pytest.approx(np.percentile([3, 0, 1, 0], 95))  # the median 0.5 counts as 1
+
+
+# --- reading
+
+
+def test_movielens_100k_is_read_with_its_titles(data_root):
+    write_movielens(data_root / "movielens-100k")
+    read = datasets.load("movielens-100k")
+    assert read.users.tolist() == [1, 0, 1] and read.items.tolist() == [1, 2, 2]
+    assert read.timestamps.tolist() == [881250949, 891717742, 881251000]
+    assert read.titles_of(np.array([2, 1])) == ["Amélie, vraiment (2001)", "Kolya (1996)"]
+    assert read.name == "movielens-100k" and read.ordered and (read.max_length, read.min_length) == (100, 20)
+
+
+@pytest.mark.parametrize("file", ["interactions.csv", "interactions.csv.gz"])
+def test_a_csv_is_read_by_name_and_by_path(file, data_root):
+    path = write(data_root / "mine", name=file)
+    for name in ("mine", str(path), path):
+        read = datasets.load(name)
+        assert read.name == "mine" and read.ordered
+        assert read.users.tolist() == [1, 1, 0] and read.items.tolist() == [2, 1, 2]
+        assert read.timestamps.tolist() == [200, 100, 50]
+    assert "mine" in datasets.names()
+
+
+def test_root_goes_before_the_environment(data_root, tmp_path):
+    write(tmp_path / "elsewhere")
+    assert len(datasets.load("elsewhere", root=tmp_path)) == 3
+
+
+def test_interactions_without_timestamps_have_no_order_unless_the_toml_says_so(data_root):
+    text = "item_id,user_id\n3,1\n2,1\n"
+    write(data_root / "plain", text)
+    write(data_root / "ordered", text, facts="ordered = true\n")
+    assert not datasets.load("plain").ordered and datasets.load("plain").timestamps is None
+    assert datasets.load("ordered").ordered
+
+
+def test_dataset_toml_describes_the_data(data_root):
+    facts = 'title = "Mine"\nordered = false\nmax_length = 30\nmin_length = 3\ntitles = "t.csv"\nlicence = "CC0"\ncitation = "me2024"\n'
+    write(data_root / "mine", facts=facts)
+    (data_root / "mine" / "t.csv").write_text("item_id,title\n30,Thirty\n30,Again\n99,Never\n")
+    read = datasets.load("mine")
+    assert (read.title, read.ordered, read.max_length, read.min_length, read.licence, read.citation) == (
+        "Mine",
+        False,
+        30,
+        3,
+        "CC0",
+        "me2024",
+    )
+    assert read.titles_of(np.array([1, 2])) == ["item 10", "Thirty"]
+
+
+def test_titles_may_come_from_movielens_dat_files(data_root):
+    write(data_root / "mine", facts='titles = "movies.dat"\n')
+    (data_root / "mine" / "movies.dat").write_bytes("10::Café::Drama\n30::Up::Comedy\n".encode("latin-1"))
+    assert datasets.load("mine").titles_of(np.array([1, 2])) == ["Café", "Up"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ("max_lenght = 3\n", "no setting in dataset.toml called 'max_lenght': did you mean 'max_length'"),
+        ('max_length = "3"\n', "dataset.toml: max_length must be int, not '3'"),
+        ("ordered = 1\n", "dataset.toml: ordered must be bool, not 1"),
+        ("max_length =\n", "dataset.toml is not valid TOML"),
+        ('titles = "t.csv"\n', "t.csv, which dataset.toml names for the titles, is missing"),
+    ],
+)
+def test_a_wrong_dataset_toml_is_an_error(facts, message, data_root):
+    write(data_root / "mine", facts=facts)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        datasets.load("mine")
+
+
+def test_titles_without_the_needed_columns_are_an_error(data_root):
+    write(data_root / "mine", facts='titles = "t.csv"\n')
+    (data_root / "mine" / "t.csv").write_text("key,name\n30,Thirty\n")
+    with pytest.raises(ValueError, match=r"t\.csv needs the columns item_id \(or id\) and title"):
+        datasets.load("mine")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("user_id,item\n1,2\n", "has no column item_id: it needs user_id and item_id, and has user_id, item"),
+        ("user_id,item_id\n1,2\n1,abc\n1,\n", r"row 2: item_id must be a whole number, not 'abc' \(2 such rows\)"),
+        ("user_id,item_id\n1,2\n,3\n", r"row 2: user_id must be a whole number, not nothing \(1 such rows\)"),
+        ("user_id,item_id\n1,2\n1.5,3\n", "row 2: user_id must be a whole number, not 1.5"),
+        ("user_id,item_id,timestamp\n1,2,3\n1,2,yesterday\n", "row 2: timestamp must be a number, not 'yesterday'"),
+        ("user_id,item_id,timestamp\n1,2,\n", "row 1: timestamp must be a number, not nothing"),
+        ("user_id,item_id\n1,2,3\n", "interactions.csv"),  # a field too many must not become an index
+        ("", "is empty: it needs a header line"),
+        ("user_id,item_id\n", "holds no interactions: only a header line"),
+    ],
+)
+def test_a_malformed_file_is_an_error_of_one_line(text, message, data_root):
+    write(data_root / "bad", text)
+    with pytest.raises(ValueError, match=message) as error:
+        datasets.load("bad")
+    assert "\n" not in str(error.value)
+
+
+def damaged(how):
+    packed = bytearray(gzip.compress("".join(["user_id,item_id\n", *(f"{i * i % 977},{i}\n" for i in range(3000))]).encode()))
+    if how == "truncated":
+        return packed[: len(packed) // 2]
+    if how == "scrambled":
+        packed[10:30] = b"\xff" * 20
+        return packed
+    return b"user_id,item_id\n1,2\n"  # not compressed at all
+
+
+@pytest.mark.parametrize("how", ["truncated", "scrambled", "plain"])
+def test_a_damaged_gz_is_an_error(how, data_root):
+    (data_root / "bad").mkdir()
+    (data_root / "bad" / "interactions.csv.gz").write_bytes(damaged(how))
+    with pytest.raises(ValueError, match=r"interactions\.csv\.gz cannot be read .* is it complete\?"):
+        datasets.load("bad")
+
+
+def test_an_unknown_data_set_is_an_error_that_suggests_one(data_root):
+    write(data_root / "my-books")
+    with pytest.raises(ValueError, match=r"no data set 'my-boks': did you mean 'my-books'\? There are movielens-100k, my-books, synthetic"):
+        datasets.load("my-boks")
+
+
+def test_a_known_data_set_that_is_not_there_says_how_to_get_it(data_root):
+    with pytest.raises(FileNotFoundError, match="mixlib fetch movielens-100k"):
+        datasets.load("movielens-100k")
+
+
+def test_a_half_missing_data_set_names_what_is_missing(data_root):
+    for file in ("u.data", "u.item"):
+        write_movielens(data_root / "movielens-100k")
+        (data_root / "movielens-100k" / file).unlink()
+        with pytest.raises(FileNotFoundError, match=file):
+            datasets.load("movielens-100k")
+
+
+def test_a_path_without_a_file_is_an_error(data_root):
+    with pytest.raises(FileNotFoundError, match=r"no file nowhere/interactions\.csv"):
+        datasets.load("nowhere/interactions.csv")
+
+
+# --- fetch
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def published(tmp_path, data_root, monkeypatch):
+    """movielens-100k published in a local archive; gives how often it was downloaded, and a switch for the network's state."""
+    pooch = pytest.importorskip("pooch")
+    write_movielens(tmp_path / "ml-100k")
+    archive = tmp_path / "ml-100k.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        for file in ("u.data", "u.item"):
+            packed.write(tmp_path / "ml-100k" / file, f"ml-100k/{file}")
+    source = replace(datasets.SOURCES["movielens-100k"], sha256=hashlib.sha256(archive.read_bytes()).hexdigest())
+    monkeypatch.setitem(datasets.SOURCES, "movielens-100k", source)
+    state = {"downloads": 0, "broken": False}
+
+    def download(url, output_file, pooch):
+        assert url == source.url
+        state["downloads"] += 1
+        shutil.copy(archive, output_file)
+        if state["broken"]:
+            raise ConnectionError("no route to host")
+
+    retrieve = pooch.retrieve
+    monkeypatch.setattr(pooch, "retrieve", lambda *args, **options: retrieve(*args, **options, downloader=download))
+    return state
+
+
+def test_fetch_gets_the_files_once(published, data_root):
+    folder = datasets.fetch("movielens-100k")
+    assert names_in(data_root) == ["movielens-100k"] and names_in(folder) == ["u.data", "u.item"]
+    assert len(datasets.load("movielens-100k")) == 3
+    assert datasets.fetch("movielens-100k") == folder
+    assert published["downloads"] == 1
+
+
+def test_fetch_of_something_else_than_was_published_leaves_nothing(published, data_root, monkeypatch):
+    monkeypatch.setitem(datasets.SOURCES, "movielens-100k", replace(datasets.SOURCES["movielens-100k"], sha256="0" * 64))
+    with pytest.raises(ValueError, match="the download of movielens-100k is not the published file"):
+        datasets.fetch("movielens-100k")
+    assert published["downloads"] == 1 and not names_in(data_root)
+
+
+def test_fetch_without_network_says_so_and_leaves_nothing(published, data_root):
+    published["broken"] = True
+    with pytest.raises(OSError, match=r"cannot download https://files\.grouplens\.org.*check the network"):
+        datasets.fetch("movielens-100k")
+    assert not names_in(data_root)
+    published["broken"] = False
+    datasets.fetch("movielens-100k")
+    assert len(datasets.load("movielens-100k")) == 3
+
+
+def test_fetch_of_an_unknown_data_set_is_an_error(data_root):
+    pytest.importorskip("pooch")
+    with pytest.raises(ValueError, match="no downloadable data set 'movielens-100': did you mean 'movielens-100k'"):
+        datasets.fetch("movielens-100")
+
+
+# --- real data
+
+
+def real(name):
+    if not os.environ.get("MIXLIB_DATA"):
+        pytest.skip("real data: set MIXLIB_DATA to a folder that holds them")
+    if not (datasets.root_folder() / name).is_dir():
+        pytest.skip(f"real data: {name} is not in MIXLIB_DATA")
+    return datasets.load(name)
+
+
+def test_movielens_100k_is_the_published_set():
+    read = real("movielens-100k")
+    assert (len(read), read.n_users, read.n_items) == (100_000, 943, 1_682)
+    assert read.density == pytest.approx(100_000 / 943 / 1_682)
+    cut = splits.sequence_split(read, read.max_length, read.min_length)
+    assert 90 <= len(cut.test) <= 200  # a tenth of the users, some of them several times
+
+
+def test_movielens_1m_is_the_published_set():
+    read = real("movielens-1m")
+    assert (len(read), read.n_users, read.n_items) == (999_611, 6_040, 3_416)
+    assert read.density == pytest.approx(999_611 / 6_040 / 3_416)

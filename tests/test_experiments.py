@@ -1,0 +1,326 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from scipy.stats import loguniform
+
+from mixlib import experiments, training
+from mixlib.experiments import DEMO, PAPER, STUDIES, Budget, Subject, search_trials, seed_trials, select
+from mixlib.ledger import Ledger
+
+SPACE = {
+    "batch_size": [16, 64], "learning_rate": loguniform(5e-3, 5e-2), "l2": loguniform(1e-9, 1e-5), "components": [2, 3],
+    "gain": loguniform(0.5, 5),
+}  # fmt: skip
+TINY = Budget(
+    3, 2, {"sequences": 2, "factorization": 2}, {"sequences": 4, "factorization": 4}, {"sequences": SPACE, "factorization": SPACE}
+)
+SUBJECT = Subject("books", "0" * 16, 50, 10)
+STUDY = STUDIES["sequences"]
+
+
+def run(name, data, where, **options):
+    return experiments.run(name, data, Ledger(where), TINY, **options)
+
+
+def essence(where, name, data):
+    """All that must not depend on how and when a study was run."""
+    varying = ("seconds", "peak_memory_bytes", "device")
+    return {key: {k: v for k, v in r.items() if k not in varying} for key, r in Ledger(where).read(data.name, name).items()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny, tmp_path_factory):
+    """Where a study was run without disturbance."""
+    where = tmp_path_factory.mktemp("undisturbed")
+    assert run("factorization", tiny, where).complete
+    return where
+
+
+# --- the plan
+
+
+@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("budget", [PAPER, DEMO, TINY])
+def test_trial_i_is_the_same_for_all_arms_and_on_every_call(name, budget):
+    plan, again = (search_trials(STUDIES[name], SUBJECT, budget) for _ in range(2))
+    assert [[t.key for t in trials] for trials in plan.values()] == [[t.key for t in trials] for trials in again.values()]
+    assert {len(trials) for trials in plan.values()} == {budget.trials}
+    for trials in zip(*plan.values(), strict=True):
+        drawn = {(t.index, *(t.definition["training"][name] for name in ("batch_size", "learning_rate", "l2"))) for t in trials}
+        assert len(drawn) == 1
+        sizes = {t.definition["model"]["components"] for t in trials if "components" in t.definition["model"]}
+        assert name.endswith("-components") or len(sizes) <= 1
+        assert len({t.key for t in trials}) == len(trials)  # and yet the arms differ
+
+
+def test_trials_of_a_study_differ_from_each_other_and_from_another_study():
+    rates = [
+        [t.definition["training"]["learning_rate"] for t in search_trials(STUDIES[name], SUBJECT, PAPER)["lstm" + ending]]
+        for name, ending in (("sequences", ""), ("sequence-losses", "/adaptive_hinge"))
+    ]
+    assert len({*rates[0], *rates[1]}) == 40
+
+
+def test_a_longer_search_begins_as_a_shorter_one():
+    short, long = (search_trials(STUDY, SUBJECT, replace(PAPER, trials=n)) for n in (3, 7))
+    assert all([t.key for t in short[arm]] == [t.key for t in long[arm][:3]] for arm in STUDY.arms)
+
+
+def test_draws_stay_within_the_ranges():
+    for trial in search_trials(STUDIES["factorization"], SUBJECT, replace(PAPER, trials=200))["projection_mixture"]:
+        found, model = trial.definition["training"], trial.definition["model"]
+        assert found["batch_size"] in SPACE_OF_PAPER["batch_size"] and model["components"] in (2, 4, 6, 8) and 0.1 <= model["gain"] <= 50
+        for name in ("learning_rate", "l2"):
+            low, high = SPACE_OF_PAPER[name].support()
+            assert low <= found[name] <= high
+
+
+SPACE_OF_PAPER = PAPER.space["factorization"]
+
+
+def test_arms_with_a_given_number_of_tastes_keep_it():
+    plan = search_trials(STUDIES["sequence-components"], SUBJECT, PAPER)
+    assert {t.definition["model"]["components"] for t in plan["mixture_lstm/8"]} == {8}
+
+
+@pytest.mark.parametrize(
+    "other", [replace(SUBJECT, dataset="films"), replace(SUBJECT, fingerprint="1" * 16), replace(SUBJECT, max_length=40)]
+)
+def test_other_data_make_another_key(other):
+    ours, theirs = ({t.key for trials in search_trials(STUDY, s, PAPER).values() for t in trials} for s in (SUBJECT, other))
+    assert not ours & theirs
+
+
+def test_seeds_change_nothing_but_the_seed():
+    winner = search_trials(STUDY, SUBJECT, TINY)["lstm"][1]
+    again = seed_trials(winner, 3)
+    assert [t.definition["training"]["seed"] for t in again] == [1, 2, 3] and winner.definition["training"]["seed"] == 0
+    for trial in again:
+        assert trial.definition | {"training": trial.definition["training"] | {"seed": 0}} == winner.definition
+        assert (trial.stage, trial.index) == ("seeds", trial.definition["training"]["seed"])
+
+
+def test_an_unknown_study_is_an_error_that_suggests_one(tiny):
+    with pytest.raises(ValueError, match="no study 'sequence': did you mean 'sequences'"):
+        experiments.study_for("sequence", tiny)
+
+
+def test_a_sequence_study_needs_an_order_in_time(tiny, tmp_path):
+    with pytest.raises(ValueError, match="synthetic has no order in time, which the study sequences needs: run factorization instead"):
+        run("sequences", replace(tiny, ordered=False), tmp_path)
+
+
+# --- selection, on records that nobody trained
+
+
+def said(trials, mrr, status="done"):
+    """Records that give the trials these validation MRRs; their test MRRs say the opposite."""
+    return {t.key: {"key": t.key, "index": t.index, "status": status, "validation": {"mrr": m}, "test": {"mrr": 1 - m}}
+            for t, m in zip(trials, mrr, strict=False)}  # fmt: skip
+
+
+def test_validation_chooses_the_winner():
+    plan = search_trials(STUDY, SUBJECT, TINY)
+    found = select(STUDY, said(plan["lstm"], [0.1, 0.3, 0.2]) | said(plan["mixture_lstm"], [0.5, 0.2, 0.3]), SUBJECT, TINY)
+    assert {arm: winner["index"] for arm, winner in found.winners.items()} == {"lstm": 1, "mixture_lstm": 0}
+    expected = {t.key for arm, i in (("lstm", 1), ("mixture_lstm", 0)) for t in seed_trials(plan[arm][i], 2)}
+    assert {t.key for t in found.missing} == expected and found.trials == 3 and not found.complete
+
+
+def test_every_arm_is_chosen_among_the_same_number_of_trials():
+    plan = search_trials(STUDY, SUBJECT, TINY)
+    found = select(STUDY, said(plan["lstm"], [0.1, 0.2, 0.9]) | said(plan["mixture_lstm"], [0.4, 0.3]), SUBJECT, TINY)
+    assert found.trials == 2 and found.winners["lstm"]["index"] == 1
+    assert [t.key for t in found.missing] == [plan["mixture_lstm"][2].key]
+
+
+def test_the_last_complete_search_counts_until_a_larger_one_is_complete():
+    plan = search_trials(STUDY, SUBJECT, TINY)
+    records = said(plan["lstm"], [0.2, 0.1]) | said(plan["mixture_lstm"], [0.4, 0.3])
+    for arm in STUDY.arms:
+        records |= said(seed_trials(plan[arm][0], 2), [0.3, 0.3])
+    assert select(STUDY, records, SUBJECT, replace(TINY, trials=2)).missing == []
+    records |= said(plan["lstm"], [0.2, 0.1, 0.9]) | said(plan["mixture_lstm"], [0.4, 0.3, 0.2])  # another winner, not yet retrained
+    found = select(STUDY, records, SUBJECT, TINY)
+    assert found.trials == 2 and found.complete and found.winners["lstm"]["index"] == 0
+    again = seed_trials(plan["lstm"][2], 2)
+    assert [t.key for t in found.missing] == [t.key for t in again]
+    found = select(STUDY, records | said(again, [0.8, 0.8]), SUBJECT, TINY)
+    assert found.trials == 3 and found.winners["lstm"]["index"] == 2 and found.missing == []
+
+
+def test_an_empty_ledger_lacks_everything():
+    found = select(STUDY, {}, SUBJECT, TINY)
+    assert (found.trials, found.winners, found.finalists, len(found.missing), found.complete) == (0, {}, {}, 6, False)
+
+
+def test_a_failed_trial_is_not_chosen():
+    plan = search_trials(STUDY, SUBJECT, TINY)
+    records = said(plan["lstm"], [0.1, 0.2, 0.3]) | said(plan["mixture_lstm"], [0.1, 0.2, 0.3])
+    records |= {t.key: {"key": t.key, "status": "failed"} for t in plan["lstm"][1:]}
+    assert select(STUDY, records, SUBJECT, TINY).winners["lstm"]["index"] == 0
+
+
+def test_an_arm_that_always_failed_leaves_the_study_incomplete_but_the_others_go_on():
+    plan = search_trials(STUDY, SUBJECT, TINY)
+    records = said(plan["lstm"], [0.1, 0.2, 0.3]) | {t.key: {"key": t.key, "status": "failed"} for t in plan["mixture_lstm"]}
+    found = select(STUDY, records, SUBJECT, TINY)
+    again = seed_trials(plan["lstm"][2], 2)
+    assert set(found.winners) == {"lstm"} and {t.key for t in found.missing} == {t.key for t in again}
+    found = select(STUDY, records | said(again, [0.3, 0.3]), SUBJECT, TINY)
+    assert found.missing == [] and not found.complete
+
+
+def test_all_arms_are_compared_on_the_same_seeds():
+    plan = search_trials(STUDY, SUBJECT, TINY)
+    budget = replace(TINY, seeds=3)
+    records = said(plan["lstm"], [0.3, 0.2, 0.1]) | said(plan["mixture_lstm"], [0.3, 0.2, 0.1])
+    again = {arm: seed_trials(plan[arm][0], 3) for arm in STUDY.arms}
+    for trials in again.values():
+        records |= said(trials, [0.1, 0.1, 0.1])
+    records[again["lstm"][1].key] = {"key": again["lstm"][1].key, "status": "failed"}
+    found = select(STUDY, records, SUBJECT, budget)
+    assert {arm: [r["index"] for r in finalists] for arm, finalists in found.finalists.items()} == {"lstm": [1, 3], "mixture_lstm": [1, 3]}
+
+
+# --- running
+
+
+def test_a_study_leaves_a_record_of_every_trial(undisturbed, tiny):
+    records = essence(undisturbed, "factorization", tiny).values()
+    assert sorted((r["arm"], r["stage"], r["index"]) for r in records) == [
+        (arm, stage, i) for arm in sorted(STUDIES["factorization"].arms) for stage, first, last in (("search", 0, 2), ("seeds", 1, 2))
+        for i in range(first, last + 1)
+    ]  # fmt: skip
+    for record in records:
+        assert record["status"] == "done" and 0 < record["test"]["mrr"] < 1 and record["parameters"] > 0
+        assert record["validation"]["mrr"] == record["validation_mrr"][str(record["best_epoch"])]
+        assert record["dataset"] == "synthetic" and record["definition"]["fingerprint"] == tiny.fingerprint
+
+
+def test_the_winners_arrays_average_to_their_metrics(undisturbed, tiny):
+    ledger = Ledger(undisturbed)
+    for record in ledger.read("synthetic", "factorization").values():
+        if record["stage"] == "seeds":
+            arrays = ledger.arrays(record)
+            assert arrays["reciprocal_ranks"].mean() == pytest.approx(record["test"]["mrr"], rel=1e-5)
+            assert len(arrays["users"]) == len(set(arrays["users"].tolist())) <= tiny.n_users
+
+
+def test_running_twice_changes_no_file(undisturbed, tiny):
+    def state():
+        return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in undisturbed.rglob("*") if path.is_file()}
+
+    before = state()
+    assert run("factorization", tiny, undisturbed, report=lambda record: pytest.fail("nothing was left to do")).missing == []
+    assert state() == before
+
+
+def test_an_interrupted_study_goes_on_where_it_stopped(undisturbed, tiny, tmp_path):
+    seen = []
+
+    def interrupt(record):
+        seen.append(record["key"])
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run("factorization", tiny, tmp_path, report=interrupt)
+    assert set(essence(tmp_path, "factorization", tiny)) == set(seen) and len(seen) == 2
+    more = []
+    run("factorization", tiny, tmp_path, report=lambda record: more.append(record["key"]))
+    assert not set(more) & set(seen)
+    assert essence(tmp_path, "factorization", tiny) == essence(undisturbed, "factorization", tiny)
+
+
+def test_two_processes_give_the_same_records(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiments.os, "cpu_count", lambda: 2)  # one thread for each, as here
+    assert torch.get_num_threads() == 1
+    budget, found = replace(TINY, trials=1, seeds=1), []
+    for jobs in (1, 2):
+        where = tmp_path / str(jobs)
+        assert experiments.run("factorization", tiny, Ledger(where), budget, jobs=jobs).complete
+        found.append({key: {k: v for k, v in r.items() if k != "machine"} for key, r in essence(where, "factorization", tiny).items()})
+    assert found[0] == found[1] and len(found[0]) == 6
+
+
+def test_processes_leave_out_no_trial(tiny, tmp_path, monkeypatch):
+    class Immediate:
+        """A pool that works at once, in this process."""
+
+        def __init__(self, jobs, context, start, arguments):
+            pass
+
+        def submit(self, work, trial):
+            future = experiments.Future()
+            future.set_result({"key": trial.key})
+            return future
+
+        def shutdown(self, **options):
+            pass
+
+    monkeypatch.setattr(experiments, "ProcessPoolExecutor", Immediate)
+    trials = search_trials(STUDIES["factorization"], Subject.of(tiny), TINY)["factorization"]
+    made = experiments._in_processes(iter(trials), tiny, Ledger(tmp_path), 2, "cpu")
+    assert sorted(record["key"] for record in made) == sorted(trial.key for trial in trials)
+
+
+def test_no_minutes_start_nothing(tiny, tmp_path):
+    found = run("factorization", tiny, tmp_path, minutes=0)
+    assert len(found.missing) == 9 and not list(tmp_path.iterdir())
+
+
+def test_a_sequence_study_runs_in_memory_as_on_disk(tiny, tmp_path):
+    found, arrays = experiments.compute("sequences", tiny, TINY)
+    assert found.complete and not found.missing and set(found.winners) == {"lstm", "mixture_lstm"}
+    on_disk = run("sequences", tiny, tmp_path)
+    for arm, winner in found.winners.items():
+        assert winner["test"] == on_disk.winners[arm]["test"] and set(winner["test"]) >= {
+            "mrr",
+            "mrr_over_users",
+            "recall_at_10",
+            "ndcg_at_10",
+        }
+    for records in found.finalists.values():
+        for record in records:
+            assert arrays[record["key"]]["reciprocal_ranks"].mean() == pytest.approx(record["test"]["mrr"], rel=1e-5)
+
+
+def test_a_trial_that_diverges_is_recorded_as_failed_and_not_chosen(tiny, tmp_path, monkeypatch):
+    first = search_trials(STUDIES["factorization"], Subject.of(tiny), TINY)["factorization"][0]
+    fit = training.fit
+
+    def fragile(model, data, settings):
+        if settings.learning_rate == first.definition["training"]["learning_rate"] and settings.seed == 0:
+            raise training.Diverged("the loss of epoch 1 is not a number: lower the learning rate.")
+        return fit(model, data, settings)
+
+    monkeypatch.setattr(training, "fit", fragile)
+    found = run("factorization", tiny, tmp_path)
+    record = Ledger(tmp_path).read("synthetic", "factorization")[first.key]
+    assert (record["status"], record["definition"]) == ("failed", first.definition) and "learning rate" in record["error"]
+    assert found.complete and not found.missing and all(winner["index"] != 0 for winner in found.winners.values())
+
+
+def test_a_learning_rate_beyond_reason_really_diverges(tiny):
+    trial = search_trials(STUDIES["factorization"], Subject.of(tiny), TINY)["factorization"][0]
+    wild = replace(trial, definition=trial.definition | {"training": trial.definition["training"] | {"learning_rate": 1e30}})
+    record, arrays = experiments.run_trial(wild, tiny)
+    assert record["status"] == "failed" and "now 1e+30" in record["error"] and not arrays
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+
+
+def test_data_that_changed_are_an_error(tiny):
+    trial = search_trials(STUDIES["factorization"], Subject.of(tiny), TINY)["factorization"][0]
+    changed = replace(tiny, timestamps=tiny.timestamps + 1)
+    with pytest.raises(ValueError, match=f"synthetic has changed: its fingerprint is {changed.fingerprint}, not {tiny.fingerprint}"):
+        experiments.train(trial.definition, changed)
+
+
+def test_records_hold_neither_paths_nor_host_names(undisturbed, tiny):
+    import platform
+
+    text = json.dumps(list(essence(undisturbed, "factorization", tiny).values()))
+    assert str(undisturbed) not in text and platform.node() not in text

@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+
+from mixlib import datasets
+from mixlib.synthetic import SHAPES, cluster_of, generate
+
+
+def clusters_of_users(made, clusters=30):
+    return [np.unique(cluster_of(made.items[made.users == user], clusters)) for user in range(made.n_users)]
+
+
+def test_the_same_seed_gives_the_same_data():
+    assert generate(users=20, seed=1).fingerprint == generate(users=20, seed=1).fingerprint != generate(users=20, seed=2).fingerprint
+
+
+@pytest.mark.parametrize("tastes", [1, 2, 5])
+def test_users_have_exactly_as_many_tastes_as_declared(tastes):
+    made = generate(users=50, tastes=tastes, stickiness=0.5, length=200)
+    assert {len(found) for found in clusters_of_users(made)} == {tastes}
+
+
+def test_a_user_who_never_switches_shows_one_taste():
+    assert {len(found) for found in clusters_of_users(generate(users=50, tastes=3, stickiness=1))} == {1}
+
+
+def test_a_switch_always_goes_to_another_taste():
+    made = generate(users=50, tastes=2, stickiness=0)
+    cluster = cluster_of(made.items)
+    within = made.users[1:] == made.users[:-1]
+    assert (cluster[1:] != cluster[:-1])[within].all()
+
+
+def test_stickiness_is_the_chance_to_stay():
+    made = generate(users=300, tastes=3, stickiness=0.7)
+    cluster = cluster_of(made.items)
+    within = made.users[1:] == made.users[:-1]
+    assert (cluster[1:] == cluster[:-1])[within].mean() == pytest.approx(0.7, abs=0.02)
+
+
+def test_users_differ_in_what_they_like():
+    chosen = np.bincount(np.concatenate(clusters_of_users(generate(users=600, length=100))), minlength=30)
+    assert chosen.min() > 30 and chosen.max() < 90  # 60 are expected
+
+
+def test_popularity_grows_steeper_with_skew():
+    shares = [np.sort(generate(users=400, items=300, clusters=10, length=20, skew=s).popularity)[-30:].sum() for s in (0, 0.5, 1, 2)]
+    assert shares == sorted(shares) and shares[-1] > 2 * shares[0]
+
+
+@pytest.mark.parametrize(("items", "clusters"), [(60, 10), (67, 10), (10, 10)])
+def test_no_item_comes_twice_before_its_cluster_is_used_up(items, clusters):
+    made = generate(users=40, items=items, clusters=clusters, tastes=2, length=40)
+    sizes = np.bincount(cluster_of(np.arange(1, items + 1), clusters))
+    for user in range(made.n_users):
+        mine = made.items[made.users == user]
+        for cluster in np.unique(cluster_of(mine, clusters)):
+            visits = mine[cluster_of(mine, clusters) == cluster][: sizes[cluster]]
+            assert len(set(visits)) == len(visits)
+
+
+def test_rows_come_by_user_and_time_with_lengths_as_declared():
+    made = generate(users=2000, items=90, length=30)
+    lengths = np.bincount(made.users)
+    assert len(lengths) == 2000 and lengths.min() >= 10 and lengths.mean() == pytest.approx(30, rel=0.05)
+    assert (np.diff(made.users) >= 0).all()
+    np.testing.assert_array_equal(made.timestamps, np.concatenate([np.arange(n) for n in lengths]))
+
+
+def test_every_item_has_a_title_of_its_cluster():
+    made = generate(users=10, items=100, clusters=40)
+    assert made.titles is not None and len(set(made.titles[1:])) == 100
+    genres = [title.rsplit(" no. ")[0] for title in made.titles_of(np.arange(1, 101))]
+    assert len(set(genres)) == 40 and all(genres[i] == genres[i % 40] for i in range(100))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_shapes_have_the_declared_counts(shape):
+    scaled = SHAPES[shape] | {"users": SHAPES[shape]["users"] // 100, "items": SHAPES[shape]["items"] // 50}
+    made = generate(**scaled)
+    assert (made.n_users, made.n_items) == (scaled["users"], scaled["items"])
+    assert len(made) / made.n_users == pytest.approx(scaled["length"], rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"tastes": 0}, {"tastes": 31}, {"items": 29}, {"users": 0}, {"stickiness": 1.1}, {"stickiness": -0.1}, {"skew": -1}, {"length": 9}],
+)
+def test_impossible_parameters_are_an_error(wrong):
+    with pytest.raises(ValueError, match="must"):
+        generate(**wrong)
+
+
+def test_parameters_are_part_of_the_name():
+    name = "synthetic:tastes=1,users=30,stickiness=0.5"
+    made = datasets.load(name)
+    assert made.name == name and made.n_users == 30
+    assert made.fingerprint == generate(tastes=1, users=30, stickiness=0.5).fingerprint
+    assert datasets.load("synthetic").fingerprint == generate().fingerprint
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("synthetic:taste=1", "no parameter of synthetic called 'taste': did you mean 'tastes'"),
+        ("synthetic:tastes=1.5", "tastes of synthetic must be int, not '1.5'"),
+        ("synthetic:tastes", "tastes of synthetic must be int, not ''"),
+        ("synthetic:tastes=99", "1 <= tastes <= clusters <= items"),
+    ],
+)
+def test_a_wrong_name_is_an_error(name, message):
+    with pytest.raises(ValueError, match=message):
+        datasets.load(name)
