@@ -36,7 +36,7 @@ def run(
     """Run what the ledger lacks of a study; stop and start it at will."""
     from dataclasses import replace
 
-    from mixlib import datasets, experiments
+    from mixlib import datasets, experiments, studies
     from mixlib.ledger import Ledger
     from mixlib.names import choose
 
@@ -47,7 +47,7 @@ def run(
         if device == "cuda" and not torch.cuda.is_available():
             raise ValueError("there is no CUDA device here: use --device cpu or auto.")
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    budget = replace(experiments.PAPER, trials=trials or experiments.PAPER.trials, seeds=seeds or experiments.PAPER.seeds)
+    budget = replace(studies.PAPER, trials=trials or studies.PAPER.trials, seeds=seeds or studies.PAPER.seeds)
     interactions = datasets.load(dataset)
     selection = experiments.run(study, interactions, Ledger(results), budget, minutes, jobs, device, _say)
     left = len(selection.missing)

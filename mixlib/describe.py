@@ -6,11 +6,11 @@ import torch
 
 from mixlib import datasets, evaluation
 from mixlib.datasets import Interactions
-from mixlib.experiments import PROFILES
 from mixlib.losses import log_bpr
 from mixlib.models import SequenceModel, TasteModel, left_align, score
 from mixlib.names import choose
 from mixlib.splits import Sequences, Split
+from mixlib.studies import PROFILES
 
 
 def start(dataset: str, profile: str, seed: int) -> Interactions:

@@ -195,7 +195,7 @@ def render(project: Project, names: list[str]) -> Path:
 
     if not version("jupyter-book").startswith("1."):
         raise RuntimeError(f"jupyter-book {version('jupyter-book')} cannot build this book: install jupyter-book>=1.0.4.post1,<2.")
-    command = [sys.executable, "-m", "jupyter_book", "build", "-W", "--keep-going", str(project.book)]
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "-W", "--keep-going", str(project.book)]
     toc = contents(project, names)
     with tempfile.TemporaryDirectory() as folder:
         own = Path(folder) / "_toc.yml"

@@ -12,9 +12,9 @@ import pandas as pd
 from mixlib import experiments
 from mixlib.datasets import Interactions
 from mixlib.evaluation import Comparison, compare, interval
-from mixlib.experiments import PROFILES, STUDIES, Selection, Study, Subject
 from mixlib.ledger import Ledger
 from mixlib.names import choose
+from mixlib.studies import PROFILES, STUDIES, Selection, Study, Subject, select, study_for
 
 LABELS = {
     "lstm": "LSTM",
@@ -86,16 +86,16 @@ def study(name: str, interactions: Interactions, profile: str = "paper", ledger:
         selection, arrays = experiments.compute(name, interactions, planned)
         return _results(selection, lambda record: arrays[record["key"]])
     ledger = ledger if isinstance(ledger, Ledger) else Ledger(ledger)
-    study = experiments.study_for(name, interactions)
+    study = study_for(name, interactions)
     records = ledger.read(interactions.name, name)
-    return _results(experiments.select(study, records, Subject.of(interactions), planned), ledger.arrays)
+    return _results(select(study, records, Subject.of(interactions), planned), ledger.arrays)
 
 
 def recorded(ledger: Ledger, dataset: str, name: str) -> Results | None:
     """Results of a study from its records alone, without the data; None if there are none."""
     records = ledger.read(dataset, name)
     subject = Subject.of_records(records)
-    return None if subject is None else _results(experiments.select(STUDIES[name], records, subject, PROFILES["paper"]), ledger.arrays)
+    return None if subject is None else _results(select(STUDIES[name], records, subject, PROFILES["paper"]), ledger.arrays)
 
 
 def _results(selection: Selection, arrays: Callable[[dict], dict[str, np.ndarray]]) -> Results:

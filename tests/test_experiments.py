@@ -5,9 +5,9 @@ import pytest
 import torch
 from scipy.stats import loguniform
 
-from mixlib import experiments, training
-from mixlib.experiments import DEMO, PAPER, STUDIES, Budget, Subject, search_trials, seed_trials, select
+from mixlib import experiments, studies, training
 from mixlib.ledger import Ledger
+from mixlib.studies import DEMO, PAPER, STUDIES, Budget, Subject, search_trials, seed_trials, select
 
 SPACE = {
     "batch_size": [16, 64], "learning_rate": loguniform(5e-3, 5e-2), "l2": loguniform(1e-9, 1e-5), "components": [2, 3],
@@ -104,7 +104,7 @@ def test_seeds_change_nothing_but_the_seed():
 
 def test_an_unknown_study_is_an_error_that_suggests_one(tiny):
     with pytest.raises(ValueError, match="no study 'sequence': did you mean 'sequences'"):
-        experiments.study_for("sequence", tiny)
+        studies.study_for("sequence", tiny)
 
 
 def test_a_sequence_study_needs_an_order_in_time(tiny, tmp_path):

@@ -18,7 +18,8 @@ ABOVE = {  # what a room may know of the others; every room may know `names`
     "evaluation": {"datasets", "models", "splits"},
     "training": {"models", "losses", "splits", "evaluation"},  # early stopping needs the evaluation
     "ledger": set(),
-    "experiments": {"datasets", "synthetic", "splits", "models", "losses", "evaluation", "training", "ledger"},
+    "studies": {"datasets", "synthetic", "splits", "models", "losses", "evaluation", "training", "ledger"},
+    "experiments": {"studies", "datasets", "synthetic", "splits", "models", "losses", "evaluation", "training", "ledger"},
 }
 ORDER = [*ABOVE, "describe", "reports", "figures", "publish", "cli"]  # those below the experiments may know all above them
 ROOMS = sorted(path.stem for path in HOME.glob("*.py") if path.stem != "__init__")
@@ -67,10 +68,10 @@ for name in {without}:
     sys.modules[name] = None  # an import of it fails
 import os
 os.environ["MIXLIB_DATA"] = "."
-from mixlib import datasets, experiments
+from mixlib import datasets, experiments, studies
 from mixlib.ledger import Ledger
 data = datasets.load("synthetic:users=40,items=30,clusters=3,tastes=2,length=12")
-print(len(experiments.search_trials(experiments.STUDIES["sequences"], experiments.Subject.of(data), experiments.PAPER)))
+print(len(studies.search_trials(studies.STUDIES["sequences"], studies.Subject.of(data), studies.PAPER)))
 """
     found = subprocess.run([sys.executable, "-W", "error", "-c", text], capture_output=True, text=True)
     assert (found.stdout, found.stderr) == ("2\n", "")
