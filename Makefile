@@ -18,10 +18,10 @@ format: .venv/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Run the source notebooks in place, after a change to them or to mixlib; then run their copies in the book and commit both.
+# After a change to a notebook or to mixlib: run the copies on synthetic, and store their outputs in the sources. Commit both.
 notebooks: .venv/installed
-	$(BIN)/python -c "from mixlib import publish; publish.refresh(publish.Project())"
-	$(BIN)/mixlib book --force --datasets "$(DATASETS)"
+	@$(BIN)/mixlib book --datasets synthetic
+	@$(BIN)/python -c "from mixlib import publish; publish.refresh(publish.Project())"
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/speed.py

@@ -55,6 +55,8 @@ def outcomes(axes: "Axes", results: Results, published: dict[str, float] | None 
             axes.plot(published[arm], y, MARKERS[kind], mfc="white", mec="#777777", ms=7)
     axes.set_yticks(range(len(names)), [label(arm) for arm in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
+    marks = [*[o.bounds[1] for o in results.outcomes.values()], *[value for arm, value in (published or {}).items() if arm in names]]
+    axes.set_xlim(0, 1.08 * max(marks))
     axes.set_xlabel("test MRR, 95 % interval over users")
 
 
@@ -80,7 +82,7 @@ def table1(results: dict[tuple[str, str], Results]) -> "Figure":
     shown = {key: found for key, found in results.items() if found.outcomes}
     datasets = list(dict.fromkeys(dataset for dataset, _ in shown))
     families = list(dict.fromkeys(name for _, name in shown))
-    figure, grid = new(len(families) or 1, len(datasets) or 1, 8.0, 1.2 + 1.5 * len(datasets), squeeze=False)
+    figure, grid = new(len(families) or 1, len(datasets) or 1, 7.0, 1.2 + 1.5 * len(datasets), squeeze=False)
     for row, dataset in enumerate(datasets):
         for column, name in enumerate(families):
             axes = grid[row, column]
@@ -90,7 +92,6 @@ def table1(results: dict[tuple[str, str], Results]) -> "Figure":
             printed = PUBLISHED["paper"]["mrr"].get(dataset) or PUBLISHED["archive"]["mrr"].get(dataset)
             outcomes(axes, shown[dataset, name], printed)
             axes.set_title(f"{title(dataset)}, {name}", loc="left")
-            axes.set_xlim(left=0)
             if row < len(datasets) - 1:
                 axes.set_xlabel("")
     return figure
@@ -105,12 +106,12 @@ def lines(axes: "Axes", x: Sequence[float], curves: dict[str, np.ndarray], xlabe
     axes.set_ylabel(ylabel)
 
 
-def arc(axes: "Axes", items: np.ndarray, chosen: np.ndarray, scores: np.ndarray, tastes: np.ndarray, name: str) -> None:
+def circle(axes: "Axes", items: np.ndarray, chosen: np.ndarray, scores: np.ndarray, tastes: np.ndarray, name: str) -> None:
     """Items (n, 2) in the plane, shaded by score (n,); the chosen ones ringed; the tastes (m, 2) as arrows."""
     order = scores.argsort().argsort() / (len(scores) - 1)
     axes.scatter(items[:, 0], items[:, 1], c=order, cmap="Greys", s=70, edgecolors="#BBBBBB", linewidths=0.5, vmin=-0.1)
     axes.scatter(items[chosen, 0], items[chosen, 1], s=150, facecolors="none", edgecolors="#D55E00", linewidths=1.2)
     for x, y in tastes / np.linalg.norm(tastes, axis=1, keepdims=True):
         axes.annotate("", (0.8 * x, 0.8 * y), (0, 0), arrowprops={"arrowstyle": "-|>", "color": "#D55E00", "lw": 2})
-    axes.set(aspect="equal", xticks=[], yticks=[], title=name, xlim=(-1.25, 1.25), ylim=(-0.9, 1.25))
+    axes.set(aspect="equal", xticks=[], yticks=[], title=name, xlim=(-1.25, 1.25), ylim=(-1.25, 1.25))
     axes.spines[:].set_visible(False)

@@ -17,9 +17,7 @@ from mixlib import datasets, figures, reports
 from mixlib.ledger import Ledger, renamed
 from mixlib.names import choose
 
-ROOM_FILES = "*.py", "*.toml"
 OVERALL = "all"  # the folder of notebooks that are not about one data set
-TYPES = {"dataset": str, "profile": str, "seed": int, "results": str}
 
 
 class Project:
@@ -64,8 +62,8 @@ class Project:
                 if "dataset" in parameters
                 else sha256("".join(map(self.ledger.digest, self.ledger.datasets())).encode()).hexdigest()[:12]
             )
-        package = Path(__file__).parent
-        code = b"".join(path.read_bytes() for pattern in ROOM_FILES for path in sorted(package.glob(pattern)))
+        files = sorted(path for pattern in ("*.py", "*.toml") for path in Path(__file__).parent.glob(pattern))
+        code = b"".join(path.read_bytes() for path in files if path.stem not in ("cli", "publish"))  # no notebook uses those
         return {"source": source_hash(source), "parameters": parameters, "records": records, "code": sha256(code).hexdigest()[:12]}
 
     def stale(self, executed: Path) -> list[str]:
@@ -147,9 +145,20 @@ def clean(notebook: nbformat.NotebookNode, noted: dict | None = None) -> None:
 
 
 def refresh(project: Project) -> None:
-    """Run the source notebooks in place with their default parameters, so that their stored outputs are what nbval compares."""
-    for source in tqdm(project.sources(), desc="notebooks", disable=None):
-        execute(source, source, {})
+    """Store in the source notebooks the outputs of their copies on `synthetic`, which nbval compares: their parameters are the defaults."""
+    for source, output, _ in project.runs(["synthetic"]):
+        notebook, ran = nbformat.read(source, as_version=4), nbformat.read(output, as_version=4)
+        clean(notebook)
+        copies = iter(cell for cell in ran.cells if "injected-parameters" not in cell.metadata.get("tags", []))
+        count = 0
+        for cell, copy in zip(notebook.cells, copies, strict=True):
+            if cell.cell_type == "code":
+                count += 1
+                cell.update(execution_count=count, outputs=copy.outputs)
+                for shown in (o for o in cell.outputs if o.output_type == "execute_result"):
+                    shown.execution_count = count
+        with renamed(source) as partial:
+            nbformat.write(notebook, partial)
 
 
 def run_notebooks(project: Project, names: list[str], force: bool = False) -> list[Path]:
@@ -164,7 +173,7 @@ def run_notebooks(project: Project, names: list[str], force: bool = False) -> li
         stamp = stamps / output.parent.name / f"{output.stem}.json"
         if not force and output.is_file() and stamp.is_file() and json.loads(stamp.read_text()) == noted | {"output": _hash(output)}:
             continue
-        print(f"running {source.name}" + (f" on {parameters['dataset']}" if parameters else ""), flush=True)
+        print(f"running {output.parent.name}/{output.name}", flush=True)
         execute(source, output, parameters, noted)
         stamp.parent.mkdir(parents=True, exist_ok=True)
         stamp.write_text(json.dumps(noted | {"output": _hash(output)}))

@@ -228,7 +228,7 @@ def largest_variant(found: Iterable[Results]) -> str:
 
 def stacked(tables: list[pd.DataFrame]) -> pd.DataFrame:
     """Tables below each other, without gaps."""
-    return pd.concat(tables, ignore_index=True).fillna("") if tables else pd.DataFrame({"": ["nothing is recorded yet"]})
+    return pd.concat(tables, ignore_index=True).astype(object).fillna("") if tables else pd.DataFrame({"": ["nothing is recorded yet"]})
 
 
 def numbers(results: dict[tuple[str, str], Results]) -> dict[str, str | int]:
@@ -254,11 +254,10 @@ def all_results(ledger: Ledger) -> dict[tuple[str, str], Results]:
 
 
 def table1(results: dict[tuple[str, str], Results]) -> pd.DataFrame:
-    """Table 1: models as rows, ours and published; data sets as columns, the paper's first. Bold: better than all others of its
+    """Table 1: models as rows, ours and published; data sets as columns, those with records first. Bold: better than all others of its
     family beyond the 95 % interval of the paired difference.
     """
-    columns = list(PUBLISHED["paper"]["mrr"])
-    columns += [dataset for dataset in dict.fromkeys(key[0] for key in results) if dataset not in columns]
+    columns = list(dict.fromkeys([*(dataset for dataset, _ in results), *PUBLISHED["paper"]["mrr"]]))
     rows = []
     for name in MAIN:
         for arm in STUDIES[name].arms:
@@ -282,7 +281,7 @@ def _published(dataset: str, arm: str) -> str:
         value = PUBLISHED[source]["mrr"].get(dataset, {}).get(arm)
         if value is not None:
             return f"{value:.4f}{mark}"
-    return "-"
+    return "none"
 
 
 def gains(results: dict[tuple[str, str], Results]) -> pd.DataFrame:

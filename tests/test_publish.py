@@ -1,0 +1,222 @@
+import json
+import re
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+
+from mixlib import publish, reports
+from mixlib.ledger import Ledger
+
+ROOT = Path(__file__).parent.parent
+PROJECT = publish.Project(ROOT)
+EXECUTED = [path.relative_to(ROOT) for path in PROJECT.executed()]
+METADATA = {"kernelspec": {"name": "python3", "display_name": "Python 3"}, "language_info": {"name": "python"}}
+LOCAL = re.compile(r"/(home|root|work|tmp|Users)/|\.local\b")
+
+
+def notebook(path, *cells):
+    """Write a notebook with a parameters cell (dataset, seed) and the given code cells."""
+    made = [nbformat.v4.new_code_cell('dataset = "synthetic"\nseed = 0', metadata={"tags": ["parameters"]})]
+    made += [nbformat.v4.new_code_cell(cell) for cell in cells]
+    nbformat.write(nbformat.v4.new_notebook(cells=made, metadata=METADATA), path)
+    return path
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """A copy of what belongs to the book, to change at will."""
+    for name in ("notebooks", "book", "results"):
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, tmp_path / name, symlinks=True, ignore=shutil.ignore_patterns("_build", ".ipynb_checkpoints"))
+    for name in ("_toc.yml", "_config.yml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    return publish.Project(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The book, built from a copy by the owner's own command, without any data."""
+    root = tmp_path_factory.mktemp("built")
+    shutil.copytree(ROOT / "book", root / "book", symlinks=True, ignore=shutil.ignore_patterns("_build"))
+    for name in ("_toc.yml", "_config.yml"):
+        shutil.copy(ROOT / name, root / name)
+    command = [str(Path(sys.executable).parent / "jupyter-book"), "build", "-W", "--keep-going", "book/"]
+    ran = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
+    return root / "book" / "_build" / "html"
+
+
+def test_jupyter_book_is_version_1():
+    assert version("jupyter-book").startswith("1.")
+
+
+def test_the_configuration_lies_at_the_top_and_is_found_in_the_book():
+    for name in ("_toc.yml", "_config.yml"):
+        assert (ROOT / "book" / name).is_symlink() and (ROOT / "book" / name).resolve() == ROOT / name
+    assert yaml.safe_load((ROOT / "_config.yml").read_text())["execute"]["execute_notebooks"] == "off"
+
+
+def test_all_pages_of_the_contents_exist_after_a_build(built):
+    for page in publish.pages_of(yaml.safe_load((ROOT / "_toc.yml").read_text())):
+        assert (built / f"{page}.html").is_file(), page
+
+
+def test_no_page_loads_anything_from_elsewhere(built):
+    for path in built.rglob("*.html"):
+        page = BeautifulSoup(path.read_text(), "html.parser")
+        loaded = [tag.get("src") for tag in page.find_all(["script", "img", "iframe", "source"])]
+        loaded += [tag.get("href") for tag in page.find_all("link") if "canonical" not in (tag.get("rel") or [])]
+        assert [address for address in loaded if address and re.match(r"(https?:)?//", address)] == [], path.name
+
+
+def test_table_1_of_the_page_is_rebuilt_from_the_ledger(built):
+    page = BeautifulSoup((built / "results.html").read_text(), "html.parser")
+    shown = [[cell.get_text(strip=True) for cell in row.find_all(["th", "td"])] for row in page.find("table").find_all("tr")]
+    table = reports.table1(reports.all_results(Ledger(ROOT / "results")))
+    plain = [[value.replace("**", "") for value in row] for row in table.astype(str).to_numpy().tolist()]
+    assert shown == [list(table.columns), *plain]
+
+
+def test_tables_in_the_repository_come_from_its_records(copy):
+    publish.write_tables(copy)
+    for path in (copy.book / "tables").glob("*.csv"):
+        assert path.read_bytes() == (ROOT / "book" / "tables" / path.name).read_bytes(), f"{path.name} is out of date: run make book"
+
+
+@pytest.mark.parametrize("path", EXECUTED, ids=str)
+def test_an_executed_notebook_belongs_to_its_source_parameters_records_and_code(path):
+    assert PROJECT.stale(ROOT / path) == [], "run `make book DATASETS=...` for its data set, and commit"
+
+
+@pytest.mark.parametrize("path", [*EXECUTED, *(p.relative_to(ROOT) for p in PROJECT.sources())], ids=str)
+def test_a_notebook_is_stored_executed_quiet_and_without_traces_of_a_machine(path):
+    made = nbformat.read(ROOT / path, as_version=4)
+    nbformat.validate(made)
+    for cell in made.cells:
+        if cell.cell_type == "code" and cell.source:
+            assert cell.execution_count is not None
+            assert set(cell.metadata) <= {"tags", "mystnb"}
+            assert not [o for o in cell.outputs if o.output_type == "error" or o.get("name") == "stderr"]
+    assert set(made.metadata) <= {"kernelspec", "language_info", "mixlib"}
+    text = [str(o.get("text", "")) + str(o.get("data", {}).get("text/plain", "")) for c in made.cells for o in c.get("outputs", [])]
+    assert not [piece for piece in text if LOCAL.search(piece)]
+
+
+def test_a_notebook_opens_with_a_question_and_ends_with_an_answer():
+    for path in PROJECT.sources():
+        cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"]
+        assert "**Question.**" in cells[0] and "**Answer.**" in cells[-1], path.name
+
+
+def test_stale_copies_are_caught(copy):
+    executed = next(path for path in copy.executed() if path.parent.name == "synthetic")
+    source = copy.notebooks / executed.name
+    assert copy.stale(executed) == []
+    changed = nbformat.read(source, as_version=4)
+    changed.cells[-1].source += "\n# changed"
+    nbformat.write(changed, source)
+    assert copy.stale(executed) == ["source"]
+
+
+def test_a_new_record_makes_the_copies_that_show_it_stale(copy):
+    shown = [path for path in copy.executed() if path.parent.name == "movielens-100k"]
+    record = next((copy.root / "results" / "movielens-100k").rglob("*.json"))
+    record.write_text(record.read_text() + " ")
+    assert shown and all(copy.stale(path) == ["records"] for path in shown)
+
+
+def test_a_copy_made_by_hand_is_caught(copy):
+    executed = copy.executed()[0]
+    made = nbformat.read(executed, as_version=4)
+    del made.metadata["mixlib"]
+    nbformat.write(made, executed)
+    assert copy.stale(executed) == ["it was not made by `mixlib book`"]
+
+
+@pytest.mark.parametrize(
+    "parameters, message",
+    [({"datset": "synthetic"}, "did you mean 'dataset'"), ({"seed": "one"}, "seed must be int"), ({"dataset": 3}, "dataset must be str")],
+)
+def test_unknown_or_ill_typed_parameters_are_an_error(tmp_path, parameters, message):
+    source = notebook(tmp_path / "n.ipynb", "1")
+    with pytest.raises(ValueError, match=message):
+        publish.execute(source, tmp_path / "out.ipynb", parameters)
+    assert not (tmp_path / "out.ipynb").exists()
+
+
+def test_every_notebook_has_parameters_that_can_be_read():
+    for path in PROJECT.sources():
+        assert publish.parameters_of(path), path.name
+
+
+@pytest.mark.filterwarnings("ignore")  # of papermill and the kernel's client
+def test_running_a_notebook_twice_changes_no_byte_and_a_failing_one_keeps_the_old_copy(tmp_path):
+    source, output = notebook(tmp_path / "n.ipynb", "print(dataset, seed)"), tmp_path / "runs" / "n.ipynb"
+    publish.execute(source, output, {"seed": 3}, {"source": "x"})
+    first = output.read_bytes()
+    assert "synthetic 3" in first.decode()
+    publish.execute(source, output, {"seed": 3}, {"source": "x"})
+    assert output.read_bytes() == first
+    notebook(source, "1 / 0")
+    with pytest.raises(RuntimeError, match=r"n.ipynb .* ZeroDivisionError"):
+        publish.execute(source, output, {"seed": 3})
+    assert output.read_bytes() == first and [path.name for path in output.parent.iterdir()] == ["n.ipynb"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_only_what_changed_is_run_again(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "_toc.yml").write_text("root: index")
+    source = notebook(tmp_path / "notebooks" / "01-n.ipynb", 'profile = "demo"', "dataset")
+    text = source.read_text().replace("seed = 0", 'seed = 0\\nprofile = \\"demo\\"')
+    source.write_text(text)
+    project = publish.Project(tmp_path)
+    assert len(publish.run_notebooks(project, ["synthetic"])) == 1
+    assert publish.run_notebooks(project, ["synthetic"]) == []
+    source.write_text(source.read_text().replace("seed = 0", "seed = 1"))
+    assert len(publish.run_notebooks(project, ["synthetic"])) == 1
+
+
+def test_own_data_sets_get_a_part_in_the_contents(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "book" / "runs" / "mine").mkdir(parents=True)
+    (tmp_path / "book" / "runs" / "mine" / "01-datasets.ipynb").touch()
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: index\nparts: []\n")
+    assert publish.pages_of(publish.contents(publish.Project(tmp_path), ["mine"])) == ["index", "runs/mine/01-datasets"]
+
+
+def test_outside_a_checkout_the_error_says_where_to_go(tmp_path):
+    with pytest.raises(FileNotFoundError, match="run this in the folder"):
+        publish.Project(tmp_path)
+
+
+def test_an_unknown_data_set_is_said_before_anything_runs():
+    with pytest.raises(ValueError, match="did you mean 'synthetic'"):
+        publish.book(["synthetik"], root=ROOT)
+
+
+def test_glued_numbers_of_the_pages_are_those_of_the_ledger(built):
+    numbers = reports.numbers(reports.all_results(Ledger(ROOT / "results")))
+    text = BeautifulSoup((built / "results.html").read_text(), "html.parser").get_text()
+    for name in ("sequence_gain_movielens_100k", "factorization_gain_movielens_1m"):
+        assert str(numbers[name]) in text
+
+
+def test_figures_in_the_repository_are_vector_graphics_beside_each_other():
+    for name in ("table1", "one-vector"):
+        for suffix in (".svg", ".pdf"):
+            assert (ROOT / "book" / "figures" / f"{name}{suffix}").is_file()
+
+
+def test_tables_hold_only_text_and_no_empty_cells_in_table_1():
+    table = pd.read_csv(ROOT / "book" / "tables" / "table1.csv", keep_default_na=False)
+    assert (table.drop(columns="model") != "").all().all()
+    assert json.dumps(table.columns.tolist()).count("Movielens") == 3

@@ -1,0 +1,147 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mixlib import experiments, reports
+from mixlib.ledger import Ledger
+from mixlib.studies import PAPER, STUDIES, Subject, search_trials, seed_trials
+
+
+def record_of(trial, mrr, users=40, noise=0):
+    """A made-up record: all users have the reciprocal rank `mrr`, plus a spread that all arms share."""
+    spread = np.random.default_rng(noise).normal(0, 0.01, users)
+    made = {"key": trial.key, "dataset": "movielens-100k", "study": trial.study, "arm": trial.arm, "stage": trial.stage,
+            "index": trial.index, "definition": trial.definition, "status": "done", "validation": {"mrr": mrr},
+            "test": {"mrr": mrr, "ndcg_at_10": mrr / 2},
+            "best_epoch": 3, "parameters": 10, "device": "cpu", "code": "0" * 12}  # fmt: skip
+    return made, {"reciprocal_ranks": (mrr + spread).astype(np.float32), "users": np.arange(users, dtype=np.int32)}
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """A ledger in which the Mixture-LSTM is 0.02 better than the LSTM, with two search trials and two seeds."""
+    ledger, study = Ledger(tmp_path), STUDIES["sequences"]
+    subject = Subject("movielens-100k", "f" * 16, 100, 20)
+    for arm, trials in search_trials(study, subject, PAPER).items():
+        mrr = {"lstm": 0.10, "mixture_lstm": 0.12}[arm]
+        for trial in [*trials[:2], *seed_trials(trials[0], 2)]:
+            record, arrays = record_of(trial, mrr - 0.01 * (trial.index == 1 and trial.stage == "search"), noise=trial.index)
+            ledger.write(record, arrays)
+    return ledger
+
+
+def test_table_1_shows_ours_with_intervals_and_bold_only_beyond_them(ledger):
+    table = reports.table1(reports.all_results(ledger)).set_index("model")
+    ours = table[table.source == "this book"]["Movielens 100K"]
+    assert ours["Mixture-LSTM"].startswith("**0.12") and not ours["LSTM"].startswith("**")
+    assert ours["Factorization"] == "not run yet"
+    assert (table["Movielens 10M"][table.source == "this book"] == "not run yet").all()
+
+
+def test_table_1_prints_the_published_numbers_of_their_one_source(ledger):
+    table = reports.table1(reports.all_results(ledger))
+    printed = table[table.source == "2018"]
+    assert printed["Amazon"].tolist() == ["0.1502", "0.1889", "0.1001", "0.0698", "0.1696"]
+    assert printed["Movielens 100K"].iloc[0] == "0.0478 (archive)"
+
+
+def test_gains_are_paired_and_say_the_budget(ledger):
+    gains = reports.gains(reports.all_results(ledger)).iloc[0]
+    assert gains["gain in test MRR [95 %]"] == "+0.020 [+0.020, +0.020]"  # the spread over users is shared, so it cancels
+    assert (gains["trials"], gains["seeds"]) == ("2 of 20", "2 of 5")
+
+
+def test_every_cell_leads_to_records_that_exist(ledger):
+    for row in reports.sources(reports.all_results(ledger)).itertuples():
+        for file in [row[4], *row.seeds.split()]:
+            assert (ledger.root.parent / row.folder.replace("results", ledger.root.name, 1) / file).is_file()
+
+
+def test_a_missing_array_is_said_and_not_skipped(ledger):
+    record = reports.all_results(ledger)["movielens-100k", "sequences"].outcomes["lstm"].records[0]
+    ledger.path("movielens-100k", "sequences", record["key"]).with_suffix(".npz").unlink()
+    with pytest.raises(FileNotFoundError, match="run the study again"):
+        reports.all_results(ledger)
+
+
+def test_records_of_two_versions_of_a_data_set_are_an_error(ledger):
+    trial = search_trials(STUDIES["sequences"], Subject("movielens-100k", "e" * 16, 100, 20), PAPER)["lstm"][0]
+    ledger.write(*record_of(trial, 0.1))
+    with pytest.raises(ValueError, match="several versions"):
+        reports.all_results(ledger)
+
+
+def test_arms_on_different_users_are_not_compared(ledger):
+    results = reports.all_results(ledger)["movielens-100k", "sequences"]
+    object.__setattr__(results.outcomes["lstm"], "users", np.arange(1, 41))
+    with pytest.raises(ValueError, match="different users"):
+        results.against("mixture_lstm", "lstm")
+
+
+def test_status_counts_what_is_done_of_what_is_planned(ledger):
+    table = reports.status(ledger, ["movielens-100k"]).set_index("study")
+    assert table.loc["sequences", ["search", "seeds"]].tolist() == ["2 of 20", "2 of 5"]
+    assert table.loc["factorization", "search"] == "0 of 20"
+    assert table.loc["sequences", "missing"] >= 2 * 18
+
+
+def test_numbers_for_the_text_exist_before_anything_ran(tmp_path):
+    numbers = reports.numbers(reports.all_results(Ledger(tmp_path)))
+    assert numbers["data_sets_done"] == 0 and numbers["sequence_gain_movielens_1m"] == "(not run yet)"
+
+
+def test_an_empty_study_says_which_command_runs_it(tiny, tmp_path):
+    results = reports.study("factorization", tiny, "paper", tmp_path)
+    assert not results.outcomes and "mixlib run --dataset tiny --study factorization" in reports.gaps(results, "tiny")
+    assert reports.verdicts(results) == ["No records yet: nothing can be said."]
+    assert reports.arms(results).empty
+
+
+def test_the_demo_computes_in_place_and_writes_nothing(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    results = reports.study("sequences", tiny, "demo", trials=1, seeds=1, epochs={"sequences": 1, "factorization": 1})
+    assert set(results.outcomes) == {"lstm", "mixture_lstm"} and not list(tmp_path.iterdir())
+    assert len(reports.arms(results, "lstm")) == len(reports.winners(results)) == len(reports.other_metrics(results)) == 2
+
+
+def test_unknown_profile_and_study_are_errors(tiny):
+    with pytest.raises(ValueError, match="did you mean 'demo'"):
+        reports.study("sequences", tiny, "deno")
+    with pytest.raises(ValueError, match="no study"):
+        reports.study("sequence", tiny, "demo")
+
+
+def test_trained_weights_are_kept_beside_the_record_and_give_the_same_model(tiny, tmp_path):
+    trial = search_trials(STUDIES["sequences"], Subject.of(tiny), PAPER)["mixture_lstm"][0]
+    short = trial.definition | {"training": trial.definition["training"] | {"epochs": 1}}
+    record = {"dataset": "tiny", "study": "sequences", "key": "0" * 16, "definition": short}
+    ledger = Ledger(tmp_path)
+    ledger.folder("tiny", "sequences").mkdir(parents=True)
+    first, split = experiments.trained(record, tiny, ledger)
+    again, _ = experiments.trained(record, tiny, ledger)
+    assert list(tmp_path.rglob("*.safetensors"))
+    np.testing.assert_array_equal(experiments.evaluate(first, split)[0], experiments.evaluate(again, split)[0])
+
+
+def test_published_numbers_are_complete_and_plausible():
+    for source in ("paper", "archive"):
+        for values in reports.PUBLISHED[source]["mrr"].values():
+            assert set(values) <= set(reports.LABELS) and all(0 < value < 1 for value in values.values())
+    assert json.dumps(reports.PUBLISHED["paper"]["mrr"]["amazon"], sort_keys=True).count("0.") == 5
+
+
+def test_stacked_tables_have_no_gaps():
+    table = reports.stacked([pd.DataFrame({"a": [1]}), pd.DataFrame({"b": [2]})])
+    assert not table.isna().any().any() and len(reports.stacked([])) == 1
+
+
+def test_real_records_of_the_repository_are_readable_and_whole(request):
+    ledger = Ledger(request.config.rootpath / "results")
+    for dataset in ledger.datasets():
+        for study in STUDIES:
+            for record in ledger.read(dataset, study).values():
+                assert record["status"] in ("done", "failed") and record["dataset"] == dataset
+                if record["stage"] == "seeds" and record["status"] == "done":
+                    assert np.isclose(ledger.arrays(record)["reciprocal_ranks"].mean(), record["test"]["mrr"], atol=1e-6)
