@@ -160,9 +160,16 @@ def tastes_of(model: TasteModel, window: np.ndarray, interactions: Interactions,
     return pd.DataFrame(rows)
 
 
-def history_of(window: np.ndarray, interactions: Interactions, number: int = 8) -> str:
-    """The titles of the last items of a window, oldest first."""
-    return "; ".join(interactions.titles_of(window[window != 0][-number:]))
+def taste_table(model: TasteModel, windows: np.ndarray, interactions: Interactions, last: int = 6) -> pd.DataFrame:
+    """For each of the windows (u, t): the user's last items, oldest first, then the tastes as `tastes_of` gives them."""
+    tables = []
+    for number, window in enumerate(windows, 1):
+        history = "; ".join(interactions.titles_of(window[window != 0][-last:]))
+        found = tastes_of(model, window, interactions)
+        tables.append(pd.DataFrame({"user": [number], "what": "last items", "weight": "", "titles": history}))
+        tables.append(pd.DataFrame({"user": number, "what": [f"taste {k}" for k in found["taste"]], "weight": found["weight"],
+                                    "titles": found["best items"]}))  # fmt: skip
+    return pd.concat(tables, ignore_index=True)
 
 
 def fit_tastes(items: torch.Tensor, chosen: torch.Tensor, m: int, seed: int, steps: int = 400) -> tuple[np.ndarray, np.ndarray]:

@@ -97,11 +97,12 @@ def table1(results: dict[tuple[str, str], Results]) -> "Figure":
     return figure
 
 
-def lines(axes: "Axes", x: Sequence[float], curves: dict[str, np.ndarray], xlabel: str, ylabel: str) -> None:
-    """Curves over x, each labelled at its right end."""
-    for name, y in curves.items():
-        (drawn,) = axes.plot(x, y)
-        axes.annotate(name, (x[-1], y[-1]), xytext=(4, 0), textcoords="offset points", va="center", color=drawn.get_color())
+def lines(axes: "Axes", x: Sequence[float], curves: dict[str, np.ndarray], xlabel: str, ylabel: str, labelled: bool = True) -> None:
+    """Curves over x in the same colours and dashes for the same names in every panel, labelled where they begin unless told not to."""
+    for (name, y), colour, dash in zip(curves.items(), ("#333333", "#0072B2", "#D55E00"), ("-", "--", "-."), strict=False):
+        axes.plot(x, y, dash, color=colour)
+        if labelled:
+            axes.annotate(name, (x[len(x) // 5], y[len(x) // 5]), xytext=(6, 2), textcoords="offset points", color=colour)
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
 

@@ -54,14 +54,12 @@ class Project:
 
     def belonging(self, source: Path, parameters: dict) -> dict:
         """What an executed copy must belong to: hashes of its source, of mixlib, of the records that it shows; and its parameters."""
-        if parameters.get("profile") == "paper":
-            records = self.ledger.digest(parameters["dataset"])
-        else:
-            records = (
-                ""
-                if "dataset" in parameters
-                else sha256("".join(map(self.ledger.digest, self.ledger.datasets())).encode()).hexdigest()[:12]
-            )
+        shown = []  # data sets whose records it shows
+        if "dataset" not in parameters and "results" in parameters_of(source):
+            shown = self.ledger.datasets()
+        elif parameters.get("profile") == "paper":
+            shown = [parameters["dataset"]]
+        records = sha256("".join(map(self.ledger.digest, shown)).encode()).hexdigest()[:12]
         files = sorted(path for pattern in ("*.py", "*.toml") for path in Path(__file__).parent.glob(pattern))
         code = b"".join(path.read_bytes() for path in files if path.stem not in ("cli", "publish"))  # no notebook uses those
         return {"source": source_hash(source), "parameters": parameters, "records": records, "code": sha256(code).hexdigest()[:12]}

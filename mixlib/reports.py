@@ -25,6 +25,8 @@ LABELS = {
 }
 TITLES = {"movielens-10m": "Movielens 10M", "amazon": "Amazon", "goodbooks-10k": "Goodbooks-10K",
           "movielens-100k": "Movielens 100K", "movielens-1m": "Movielens 1M"}  # fmt: skip
+LOSS_LABELS = {"bpr": "BPR as printed", "log_bpr": "log-BPR", "adaptive_hinge": "adaptive hinge", "hardest": "hardest of 5"}
+METRIC_LABELS = {"mrr_over_users": "MRR over users", "first_hit_mrr": "first-hit MRR", "recall_at_10": "Recall@10", "ndcg_at_10": "NDCG@10"}
 MAIN = ("sequences", "factorization")  # the studies of Table 1
 PUBLISHED = tomllib.loads((Path(__file__).parent / "published.toml").read_text(encoding="utf-8"))
 
@@ -110,7 +112,7 @@ def _results(selection: Selection, arrays: Callable[[dict], dict[str, np.ndarray
 def label(arm: str) -> str:
     """An arm's name as a reader says it: `mixture_lstm/4` is `Mixture-LSTM, 4`."""
     kind, _, rest = arm.partition("/")
-    return LABELS[kind] + (f", {rest.replace('_', ' ')}" if rest else "")
+    return LABELS[kind] + (f", {LOSS_LABELS.get(rest, rest)}" if rest else "")
 
 
 def title(dataset: str) -> str:
@@ -143,9 +145,10 @@ def other_metrics(results: Results) -> pd.DataFrame:
     """The other ranking metrics of every arm, means over seeds, under their own names."""
     rows = []
     for arm, outcome in results.outcomes.items():
-        names = [name for name in outcome.records[0]["test"] if name != "mrr"]
+        others = {METRIC_LABELS.get(name, name): f"{outcome.metric(name):.3f}" for name in outcome.records[0]["test"] if name != "mrr"}
         rows.append(
-            {"model": label(arm), "MRR": f"{outcome.mrr:.3f}"} | {name.replace("_", " "): f"{outcome.metric(name):.3f}" for name in names}
+            {"model": label(arm), "MRR": f"{outcome.mrr:.3f}"}
+            | {METRIC_LABELS.get(name, name): f"{outcome.metric(name):.3f}" for name in names}
         )
     return pd.DataFrame(rows)
 
@@ -180,7 +183,7 @@ def losses(results: Results) -> pd.DataFrame:
         reference = f"{kind}/adaptive_hinge"
         gap = None if arm == reference else results.against(reference, arm)
         gain = with_interval(gap.difference, (gap.low, gap.high), sign=True) if gap else ""
-        rows.append({"model": LABELS[kind], "loss": loss.replace("_", " "), "test MRR [95 %]": with_interval(outcome.mrr, outcome.bounds),
+        rows.append({"model": LABELS[kind], "loss": LOSS_LABELS.get(loss, loss), "test MRR [95 %]": with_interval(outcome.mrr, outcome.bounds),
                      "sd over seeds": f"{outcome.by_seed.std(ddof=1):.3f}" if len(outcome.by_seed) > 1 else "",
                      "adaptive hinge minus this [95 %]": gain})  # fmt: skip
     return pd.DataFrame(rows)
@@ -190,7 +193,7 @@ def loss_verdicts(results: Results) -> list[str]:
     """For each model and each form of BPR, whether the adaptive hinge loss beats it."""
     pairs = [(kind, form) for kind in dict.fromkeys(arm.partition("/")[0] for arm in results.outcomes) for form in ("bpr", "log_bpr")]
     return [_sentence(f"{LABELS[kind]}: the adaptive hinge loss", results.against(f"{kind}/adaptive_hinge", f"{kind}/{form}"),
-                      {"bpr": "BPR as printed", "log_bpr": "log-BPR"}[form]) for kind, form in pairs]  # fmt: skip
+                      LOSS_LABELS[form]) for kind, form in pairs]  # fmt: skip
 
 
 def verdicts(results: Results, where: str = "") -> list[str]:
