@@ -65,12 +65,16 @@ class Project:
         return {"source": source_hash(source), "parameters": parameters, "records": records, "code": sha256(code).hexdigest()[:12]}
 
     def stale(self, executed: Path) -> list[str]:
-        """In what respects an executed copy no longer belongs to what it was made from; empty if it does."""
+        """In what respects an executed copy no longer belongs to its source, parameters and records; empty if it does.
+
+        Its code may be older: `run_notebooks` runs it again, but only where the data are at hand.
+        """
         noted = nbformat.read(executed, as_version=4).metadata.get("mixlib")
         source = self.notebooks / executed.name
         if noted is None or not source.is_file():
             return ["it was not made by `mixlib book`" if noted is None else "its source is gone"]
-        return [what for what, value in self.belonging(source, dict(noted["parameters"])).items() if noted.get(what) != value]
+        wanted = self.belonging(source, dict(noted["parameters"]))
+        return [what for what in ("source", "parameters", "records") if noted.get(what) != wanted[what]]
 
 
 def source_hash(notebook: Path) -> str:

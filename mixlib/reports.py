@@ -146,10 +146,7 @@ def other_metrics(results: Results) -> pd.DataFrame:
     rows = []
     for arm, outcome in results.outcomes.items():
         others = {METRIC_LABELS.get(name, name): f"{outcome.metric(name):.3f}" for name in outcome.records[0]["test"] if name != "mrr"}
-        rows.append(
-            {"model": label(arm), "MRR": f"{outcome.mrr:.3f}"}
-            | {METRIC_LABELS.get(name, name): f"{outcome.metric(name):.3f}" for name in names}
-        )
+        rows.append({"model": label(arm), "MRR": f"{outcome.mrr:.3f}"} | others)
     return pd.DataFrame(rows)
 
 
@@ -183,9 +180,9 @@ def losses(results: Results) -> pd.DataFrame:
         reference = f"{kind}/adaptive_hinge"
         gap = None if arm == reference else results.against(reference, arm)
         gain = with_interval(gap.difference, (gap.low, gap.high), sign=True) if gap else ""
-        rows.append({"model": LABELS[kind], "loss": LOSS_LABELS.get(loss, loss), "test MRR [95 %]": with_interval(outcome.mrr, outcome.bounds),
-                     "sd over seeds": f"{outcome.by_seed.std(ddof=1):.3f}" if len(outcome.by_seed) > 1 else "",
-                     "adaptive hinge minus this [95 %]": gain})  # fmt: skip
+        spread = f"{outcome.by_seed.std(ddof=1):.3f}" if len(outcome.by_seed) > 1 else ""
+        rows.append({"model": LABELS[kind], "loss": LOSS_LABELS.get(loss, loss), "sd over seeds": spread,
+                     "test MRR [95 %]": with_interval(outcome.mrr, outcome.bounds), "adaptive hinge minus this [95 %]": gain})  # fmt: skip
     return pd.DataFrame(rows)
 
 

@@ -92,7 +92,7 @@ def test_tables_in_the_repository_come_from_its_records(copy):
 
 
 @pytest.mark.parametrize("path", EXECUTED, ids=str)
-def test_an_executed_notebook_belongs_to_its_source_parameters_records_and_code(path):
+def test_an_executed_notebook_belongs_to_its_source_parameters_and_records(path):
     assert PROJECT.stale(ROOT / path) == [], "run `make book DATASETS=...` for its data set, and commit"
 
 
