@@ -126,6 +126,10 @@ def with_interval(mean: float, bounds: tuple[float, float], sign: bool = False) 
     return f"{mean:{form}} [{bounds[0]:{form}}, {bounds[1]:{form}}]"
 
 
+def _p_value(gap: Comparison) -> str:
+    return f"{gap.p_value:.3f}" if gap.p_value >= 0.001 else "< 0.001"
+
+
 def arms(results: Results, baseline: str | None = None) -> pd.DataFrame:
     """One row for each arm: test MRR with its interval, spread over seeds, and the paired difference to the baseline arm, if named."""
     rows = []
@@ -136,7 +140,7 @@ def arms(results: Results, baseline: str | None = None) -> pd.DataFrame:
         if baseline:
             gap = None if arm == baseline else results.against(arm, baseline)
             row["difference [95 %]"] = with_interval(gap.difference, (gap.low, gap.high), sign=True) if gap else ""
-            row["Wilcoxon p"] = f"{gap.p_value:.3f}" if gap else ""
+            row["Wilcoxon p"] = _p_value(gap) if gap else ""
         rows.append(row | {"best epoch": outcome.search["best_epoch"], "parameters": f"{outcome.search['parameters']:,}"})
     return pd.DataFrame(rows)
 
@@ -243,7 +247,7 @@ def numbers(results: dict[tuple[str, str], Results]) -> dict[str, str | int]:
                 gap = result.against(max(mixtures, key=lambda arm: result.outcomes[arm].search["validation"]["mrr"]), baseline)
             said = with_interval(gap.difference, (gap.low, gap.high), sign=True) if gap else "(not run yet)"
             found[f"{short}_{dataset.replace('-', '_')}"] = said
-    done = {dataset for dataset, _ in results if all(r.outcomes for (d, _), r in results.items() if d == dataset)}
+    done = {dataset for dataset, _ in results if all((dataset, name) in results and results[dataset, name].outcomes for name in MAIN)}
     return found | {"data_sets_done": len(done)}
 
 
@@ -293,7 +297,7 @@ def gains(results: dict[tuple[str, str], Results]) -> pd.DataFrame:
             gap = found.against(arm, baseline)
             rows.append({"data set": title(dataset), "mixture": label(arm), "against": label(baseline),
                          "gain in test MRR [95 %]": with_interval(gap.difference, (gap.low, gap.high), sign=True),
-                         "relative": f"{gap.difference / found.outcomes[baseline].mrr:+.0%}", "Wilcoxon p": f"{gap.p_value:.3f}",
+                         "relative": f"{gap.difference / found.outcomes[baseline].mrr:+.0%}", "Wilcoxon p": _p_value(gap),
                          "trials": f"{found.selection.trials} of {found.selection.planned.trials}",
                          "seeds": f"{len(found.outcomes[arm].records)} of {found.selection.planned.seeds}"})  # fmt: skip
     return pd.DataFrame(rows)
