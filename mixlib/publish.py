@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -200,7 +201,7 @@ def write_tables(project: Project) -> None:
 def render(project: Project, names: list[str]) -> Path:
     """Build the HTML with warnings as errors, check that every page of the table of contents exists, and give the first page's path.
 
-    Raises RuntimeError with the last lines of the build when it fails.
+    Raises RuntimeError with the warnings of the build when it fails.
     """
     from importlib.metadata import version
 
@@ -218,8 +219,9 @@ def render(project: Project, names: list[str]) -> Path:
     pages = [f"{page}.html" for page in pages_of(toc)]
     gone = [page for page in pages if not (html / page).is_file()]
     if built.returncode or gone:
-        log = "\n".join((built.stdout + built.stderr).splitlines()[-30:])
-        raise RuntimeError(f"the book was not built{f', pages are missing: {gone}' if gone else ''}.\n{log}")
+        log = re.sub(r"\x1b\[[0-9;]*m", "", built.stdout + built.stderr).splitlines()
+        told = [line for line in log if "WARNING" in line or "ERROR" in line] or log[-5:]
+        raise RuntimeError(f"the book was not built{f'; pages are missing: {gone}' if gone else ''}: {' | '.join(told)}")
     return html / "index.html"
 
 

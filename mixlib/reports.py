@@ -268,7 +268,16 @@ def table1(results: dict[tuple[str, str], Results]) -> pd.DataFrame:
             ours = {title(d): _cell(results.get((d, name)), arm) for d in columns}
             printed = {title(d): _published(d, arm) for d in columns}
             rows += [{"model": label(arm), "source": "this book"} | ours, {"model": "", "source": "2018"} | printed]
+        spent = {title(d): _spent(results.get((d, name))) for d in columns}
+        rows.append({"model": f"budget, {name}", "source": "trials, seeds"} | spent)
     return pd.DataFrame(rows)
+
+
+def _spent(results: Results | None) -> str:
+    if results is None or not results.outcomes:
+        return "none"
+    seeds, planned = min(len(outcome.records) for outcome in results.outcomes.values()), results.selection.planned
+    return f"{results.selection.trials} of {planned.trials}, {seeds} of {planned.seeds}"
 
 
 def _cell(results: Results | None, arm: str) -> str:
