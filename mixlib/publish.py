@@ -143,8 +143,6 @@ def clean(notebook: nbformat.NotebookNode, noted: dict | None = None) -> None:
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number:02d}"
         cell.metadata = nbformat.from_dict({name: cell.metadata[name] for name in ("tags", "mystnb") if cell.metadata.get(name)})
-        if "injected-parameters" in cell.metadata.get("tags", []):
-            cell.metadata["tags"].append("remove-cell") if "remove-cell" not in cell.metadata["tags"] else None
 
 
 def refresh(project: Project) -> None:
