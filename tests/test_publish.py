@@ -133,6 +133,21 @@ def test_a_new_record_makes_the_copies_that_show_it_stale(copy):
     assert shown and all(copy.stale(path) == ["records"] for path in shown)
 
 
+def test_a_copy_of_another_data_set_is_caught(copy):
+    source = copy.book / "runs" / "synthetic" / "01-datasets.ipynb"
+    other = copy.book / "runs" / "movielens-1m" / "01-datasets.ipynb"
+    shutil.copy(source, other)
+    assert copy.stale(other) == ["parameters"]
+
+
+def test_no_page_shows_markup_that_was_not_understood(built):
+    for path in built.rglob("*.html"):
+        article = BeautifulSoup(path.read_text(), "html.parser").find("article")
+        for code in article.find_all(["pre", "code"]) if article else ():
+            code.decompose()
+        assert not article or not re.search(r"\{(csv-table|doc|numref|glue:text|figure|eq)\}|:file:", article.get_text()), path.name
+
+
 def test_a_copy_made_by_hand_is_caught(copy):
     executed = copy.executed()[0]
     made = nbformat.read(executed, as_version=4)
