@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -129,7 +127,7 @@ def test_published_numbers_are_complete_and_plausible():
     for source in ("paper", "archive"):
         for values in reports.PUBLISHED[source]["mrr"].values():
             assert set(values) <= set(reports.LABELS) and all(0 < value < 1 for value in values.values())
-    assert json.dumps(reports.PUBLISHED["paper"]["mrr"]["amazon"], sort_keys=True).count("0.") == 5
+    assert all(set(values) == set(reports.LABELS) for values in reports.PUBLISHED["paper"]["mrr"].values())
 
 
 def test_stacked_tables_have_no_gaps():
