@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -9,11 +10,24 @@ from scipy import stats
 from torch import Tensor
 
 from mixlib.datasets import Interactions
-from mixlib.models import TasteModel, score
 from mixlib.splits import Sequences, Split
 
 CHUNK_BYTES = 256 * 2**20  # of scores held at once, in bytes
 NOT_FINITE = "scores hold NaN, which has no rank: the model's parameters are not finite."
+
+
+class Scorer(Protocol):
+    """What can be ranked: scores (b, n_items + 1) of every item for users (b,) or windows (b, t); each score costs `components` floats."""
+
+    n_items: int
+    components: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where users or windows must lie."""
+
+    def scores(self, users: Tensor) -> Tensor:
+        """Scores (b, n_items + 1), column 0 is padding; the caller may change them."""
 
 
 def target_ranks(scores: Tensor, targets: Tensor, excluded: Tensor | None = None) -> Tensor:
@@ -31,20 +45,20 @@ def target_ranks(scores: Tensor, targets: Tensor, excluded: Tensor | None = None
     return ranks
 
 
-def sequence_ranks(model: TasteModel, sequences: Sequences) -> np.ndarray:
+def sequence_ranks(model: Scorer, sequences: Sequences) -> np.ndarray:
     """Rank (n,) of the last item of every window, given the ones before it, which are no candidates unless they are the target."""
     ranks = []
     with torch.inference_mode():
         for rows in _chunks(len(sequences), model):
-            windows = torch.as_tensor(sequences.items[rows], device=model.item_vectors.device)
+            windows = torch.as_tensor(sequences.items[rows], device=model.device)
             context, targets = windows[:, :-1], windows[:, -1:]  # (b, t - 1), (b, 1)
-            scores = score(*model.represent(context), model.item_vectors, model.item_biases)  # (b, n_items + 1)
+            scores = model.scores(context)  # (b, n_items + 1)
             _among_candidates(scores, context, targets)
             ranks.append(target_ranks(scores, targets.squeeze(1)).cpu().numpy())
     return np.concatenate(ranks) if ranks else np.zeros(0)
 
 
-def sequence_reciprocal_ranks(model: TasteModel, sequences: Sequences) -> np.ndarray:
+def sequence_reciprocal_ranks(model: Scorer, sequences: Sequences) -> np.ndarray:
     """1 / rank (n,) of the last item of every window: between 1 / n_items and 1. Their mean is the paper's MRR."""
     return 1 / sequence_ranks(model, sequences)
 
@@ -57,7 +71,7 @@ class Ranks:
     ranks: np.ndarray
 
 
-def interaction_ranks(model: TasteModel, split: Split, part: str = "test") -> Ranks:
+def interaction_ranks(model: Scorer, split: Split, part: str = "test") -> Ranks:
     """Rank every item of a user in `part` among all items, without those of train and of the other held-out part.
 
     The other items of the part stay candidates. A user's ranks come in ascending order of item id.
@@ -69,12 +83,12 @@ def interaction_ranks(model: TasteModel, split: Split, part: str = "test") -> Ra
     targets = _grouped(held.users, held.items, n_users)
     known = _grouped(np.r_[split.train.users, other.users], np.r_[split.train.items, other.items], n_users)
     users = np.flatnonzero(np.bincount(held.users, minlength=n_users))
-    device = model.item_vectors.device
+    device = model.device
     ranks = []
     with torch.inference_mode():
         for rows in _chunks(len(users), model):
             some = users[rows]
-            scores = score(*model.represent(torch.as_tensor(some, device=device)), model.item_vectors, model.item_biases)
+            scores = model.scores(torch.as_tensor(some, device=device))
             context, wanted = (torch.as_tensor(_padded(table, some), device=device) for table in (known, targets))
             found = _looked_up(scores, _among_candidates(scores, context, wanted))
             ranks.append(found.masked_fill(wanted == 0, torch.nan).cpu().numpy())
@@ -83,7 +97,7 @@ def interaction_ranks(model: TasteModel, split: Split, part: str = "test") -> Ra
     return Ranks(users, np.concatenate(filled) if filled else np.zeros((0, 1)))
 
 
-def interaction_reciprocal_ranks(model: TasteModel, split: Split, part: str = "test") -> np.ndarray:
+def interaction_reciprocal_ranks(model: Scorer, split: Split, part: str = "test") -> np.ndarray:
     """Mean of 1 / rank over a user's items in `part`, one value per user with items there, in order of user id."""
     return np.nanmean(1 / interaction_ranks(model, split, part).ranks, axis=1)
 
@@ -170,9 +184,9 @@ def _looked_up(scores: Tensor, wanted: Tensor) -> Tensor:
     return 1 + (scores.shape[1] - upto) + (equal - 1) / 2
 
 
-def _chunks(n: int, model: TasteModel) -> Iterator[slice]:
+def _chunks(n: int, model: Scorer) -> Iterator[slice]:
     """Slices of n users or windows whose scores fit into CHUNK_BYTES: about three floats for each taste and item."""
-    size = max(1, CHUNK_BYTES // (12 * model.components * len(model.item_vectors)))
+    size = max(1, CHUNK_BYTES // (12 * model.components * (model.n_items + 1)))
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 

@@ -89,6 +89,11 @@ class TasteModel(nn.Module):
         self.encoder = encoder
 
     @property
+    def device(self) -> torch.device:
+        """Where the parameters lie."""
+        return self.items.weight.device
+
+    @property
     def item_vectors(self) -> Tensor:
         """(n_items + 1, d), row 0 is padding."""
         return self.items.weight
@@ -101,6 +106,10 @@ class TasteModel(nn.Module):
     def represent(self, users: Tensor) -> Represented:
         """Tastes and attention (b, m, d) of users (b,); attention is None when m = 1."""
         return self.encoder(users)
+
+    def scores(self, users: Tensor) -> Tensor:
+        """Scores (b, n_items + 1) of every item, column 0 is padding, for users (b,) or windows (b, t)."""
+        return score(*self.represent(users), self.item_vectors, self.item_biases)
 
     def score_candidates(self, represented: Represented, candidates: Tensor) -> Tensor:
         """Scores (c, b) of candidates (c, b): c items for each of b users or positions."""

@@ -84,7 +84,7 @@ def fit(model: TasteModel, data: Split, settings: Settings) -> History:
         raise ValueError(f"{model.kind} is fitted on {wanted}, but the split holds {found}.")
     if not len(data.train) or not len(data.validation):
         raise ValueError("train and validation must not be empty: take more users or interactions.")
-    device = model.item_vectors.device
+    device = model.device
     generator = torch.Generator(device).manual_seed(settings.seed)
     draw = _sampler(data, settings, generator)
     users = torch.as_tensor(data.train.users, device=device)
