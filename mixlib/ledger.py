@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-COMPUTING = ("datasets", "synthetic", "splits", "models", "losses", "evaluation", "training")  # the rooms that decide a result
+COMPUTING = ("datasets", "synthetic", "splits", "models", "losses", "kernels", "evaluation", "training")  # the rooms that decide a result
 
 
 def key_of(definition: dict) -> str:

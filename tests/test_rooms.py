@@ -15,11 +15,12 @@ ABOVE = {  # what a room may know of the others; every room may know `names`
     "splits": {"datasets"},
     "models": set(),
     "losses": set(),
-    "evaluation": {"datasets", "models", "splits"},
-    "training": {"models", "losses", "splits", "evaluation"},  # early stopping needs the evaluation
+    "kernels": set(),
+    "evaluation": {"datasets", "models", "splits", "kernels"},
+    "training": {"models", "losses", "splits", "evaluation", "kernels"},  # early stopping needs the evaluation
     "ledger": set(),
-    "studies": {"datasets", "synthetic", "splits", "models", "losses", "evaluation", "training", "ledger"},
-    "experiments": {"studies", "datasets", "synthetic", "splits", "models", "losses", "evaluation", "training", "ledger"},
+    "studies": {"datasets", "synthetic", "splits", "models", "losses", "kernels", "evaluation", "training", "ledger"},
+    "experiments": {"studies", "datasets", "synthetic", "splits", "models", "losses", "kernels", "evaluation", "training", "ledger"},
 }
 ORDER = [*ABOVE, "describe", "reports", "figures", "publish", "cli"]  # those below the experiments may know all above them
 ROOMS = sorted(path.stem for path in HOME.glob("*.py") if path.stem != "__init__")
