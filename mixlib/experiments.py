@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_model, save_model
 
-from mixlib import evaluation, models, splits, training
+from mixlib import codes, diagnostics, evaluation, models, splits, training
 from mixlib.datasets import Interactions
 from mixlib.ledger import Ledger, provenance, renamed
 from mixlib.studies import DEMO, PAPER, Budget, Selection, Subject, Trial, select, study_for
@@ -64,7 +64,8 @@ def trained(record: dict, interactions: Interactions, ledger: Ledger | None = No
 def run_trial(trial: Trial, interactions: Interactions, device: str = "cpu") -> tuple[dict, dict[str, np.ndarray]]:
     """Train and evaluate: the trial's record, and the per-user (or per-window) reciprocal ranks on test with their users.
 
-    A trial whose loss explodes gives a record too, with the status `failed`: it has used its place in the search.
+    A winner's record also holds what `diagnose` finds. A trial whose loss explodes gives a record too, with the status `failed`: it
+    has used its place in the search.
     """
     record = {"key": trial.key, "dataset": interactions.name, "study": trial.study, "arm": trial.arm, "stage": trial.stage,
               "index": trial.index, "definition": trial.definition, "device": _device_name(device)} | provenance()  # fmt: skip
@@ -76,6 +77,11 @@ def run_trial(trial: Trial, interactions: Interactions, device: str = "cpu") -> 
         return record | {"status": "failed", "error": str(error)}, {}
     fitted = time.perf_counter()
     values, users, metrics = evaluate(model, split)
+    arrays = {"reciprocal_ranks": values.astype(np.float32), "users": users.astype(np.int32)}
+    tested = time.perf_counter()
+    if trial.stage == "seeds":
+        found, more = diagnose(model, split)
+        record, arrays = record | found, arrays | more
     return record | {
         "status": "done",
         "validation": {"mrr": history.best},
@@ -84,12 +90,29 @@ def run_trial(trial: Trial, interactions: Interactions, device: str = "cpu") -> 
         "losses": history.losses,
         "validation_mrr": {str(epoch): mrr for epoch, mrr in history.validation.items()},
         "parameters": sum(p.numel() for p in model.parameters()),
-        "seconds": {"fit": round(fitted - start, 2), "test": round(time.perf_counter() - fitted, 2)},
+        "seconds": {"fit": round(fitted - start, 2), "test": round(tested - fitted, 2)}
+        | ({"diagnosis": round(time.perf_counter() - tested, 2)} if trial.stage == "seeds" else {}),
         "peak_memory_bytes": _peak_memory(device),
-    }, {"reciprocal_ranks": values.astype(np.float32), "users": users.astype(np.int32)}
+    }, arrays
 
 
-def evaluate(model: models.TasteModel, split: splits.Split) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
+def diagnose(model: models.TasteModel, split: splits.Split) -> tuple[dict, dict[str, np.ndarray]]:
+    """What a winner's record holds beyond its metrics, with arrays beside them in the order of the test users or windows.
+
+    `binary`: test metrics of the model's binary codes, and the bytes of both representations. `tastes`, of a mixture: the means of
+    `diagnostics.tastes`.
+    """
+    ranks, _, metrics = evaluate(codes.Binary(model), split)
+    found: dict = {"binary": metrics | {"bytes": codes.sizes(model)}}
+    arrays = {"binary_reciprocal_ranks": ranks.astype(np.float32)}
+    if model.components > 1:
+        tastes = diagnostics.tastes(model, split)
+        found["tastes"] = diagnostics.summary(tastes, model.components)
+        arrays["effective_tastes"] = tastes["effective_tastes"].astype(np.float32)
+    return found, arrays
+
+
+def evaluate(model: evaluation.Scorer, split: splits.Split) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
     """Reciprocal ranks on test, whose they are, and the means of all metrics: one value per window, or one per user with test items."""
     if isinstance(split.test, splits.Sequences):
         ranks, users = evaluation.sequence_ranks(model, split.test)[:, None], split.test.users

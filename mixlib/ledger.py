@@ -14,7 +14,17 @@ from pathlib import Path
 
 import numpy as np
 
-COMPUTING = ("datasets", "synthetic", "splits", "models", "losses", "evaluation", "training")  # the rooms that decide a result
+COMPUTING = (
+    "datasets",
+    "synthetic",
+    "splits",
+    "models",
+    "losses",
+    "evaluation",
+    "codes",
+    "diagnostics",
+    "training",
+)  # the rooms that decide a result
 
 
 def key_of(definition: dict) -> str:

@@ -324,3 +324,22 @@ def test_records_hold_neither_paths_nor_host_names(undisturbed, tiny):
 
     text = json.dumps(list(essence(undisturbed, "factorization", tiny).values()))
     assert str(undisturbed) not in text and platform.node() not in text
+
+
+def test_winners_also_say_how_their_binary_codes_and_tastes_fare(undisturbed):
+    ledger = Ledger(undisturbed)
+    for record in ledger.read("synthetic", "factorization").values():
+        if record["stage"] == "search":
+            assert not {"binary", "tastes"} & set(record)
+            continue
+        arrays = ledger.arrays(record)
+        assert arrays["binary_reciprocal_ranks"].mean() == pytest.approx(record["binary"]["mrr"], rel=1e-5)
+        assert record["binary"]["bytes"]["item"]["binary"] < record["binary"]["bytes"]["item"]["real"]
+        assert len(arrays["binary_reciprocal_ranks"]) == len(arrays["users"])
+        if record["arm"] == "factorization":
+            assert "tastes" not in record and "effective_tastes" not in arrays
+        else:
+            m = record["definition"]["model"]["components"]
+            assert len(arrays["effective_tastes"]) == len(arrays["users"]) and sum(record["tastes"]["users_by_taste"]) == pytest.approx(1)
+            assert arrays["effective_tastes"].mean() == pytest.approx(record["tastes"]["effective_tastes"], rel=1e-5)
+            assert arrays["effective_tastes"].min() > 0.999 and arrays["effective_tastes"].max() < m + 0.001

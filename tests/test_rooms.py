@@ -16,11 +16,13 @@ ABOVE = {  # what a room may know of the others; every room may know `names`
     "models": set(),
     "losses": set(),
     "evaluation": {"datasets", "models", "splits"},
+    "codes": {"models"},
+    "diagnostics": {"datasets", "models", "splits", "evaluation"},
     "training": {"models", "losses", "splits", "evaluation"},  # early stopping needs the evaluation
     "ledger": set(),
     "studies": {"datasets", "synthetic", "splits", "models", "losses", "evaluation", "training", "ledger"},
-    "experiments": {"studies", "datasets", "synthetic", "splits", "models", "losses", "evaluation", "training", "ledger"},
 }
+ABOVE["experiments"] = {*ABOVE}
 ORDER = [*ABOVE, "describe", "reports", "figures", "publish", "cli"]  # those below the experiments may know all above them
 ROOMS = sorted(path.stem for path in HOME.glob("*.py") if path.stem != "__init__")
 
