@@ -8,9 +8,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from mixlib.datasets import Interactions
-from mixlib.evaluation import CHUNK_BYTES
 from mixlib.models import TasteModel
 from mixlib.splits import Sequences, Split
+
+CHUNK_BYTES = 16 * 2**20  # of gates held at once, in bytes: two to three times faster than with chunks that outgrow the caches
 
 
 def tastes(model: TasteModel, split: Split) -> dict[str, np.ndarray]:
@@ -60,7 +61,11 @@ def _chunks(model: TasteModel, split: Split) -> Iterator[tuple[Tensor, Tensor, T
 def _of_chunk(model: TasteModel, users: Tensor, rows: Tensor, items: Tensor) -> dict[str, Tensor]:
     vectors, attention = model.represent(users)  # (b, m, d) twice
     assert attention is not None
-    gate = (attention @ model.item_vectors[1:].T).softmax(dim=1)  # (b, m, n)
+    fit = attention @ model.item_vectors[1:].T  # (b, m, n)
+    fit -= fit.amax(dim=1, keepdim=True)
+    total = (gate := fit.exp()).sum(dim=1, keepdim=True)  # (b, 1, n)
+    gate /= total
+    entropy = total.squeeze(1).log() - fit.mul_(gate).sum(dim=1)  # (b, n): a logarithm for each item, not for each taste of it
     own = torch.zeros(gate.shape[:2], device=model.device).index_add_(0, rows, gate[rows, :, items - 1])  # (b, m)
     number = torch.bincount(rows, minlength=len(users)).unsqueeze(1)  # (b, 1)
     mean = torch.where(number > 0, own / number.clamp(min=1), gate.mean(dim=2))
@@ -69,7 +74,7 @@ def _of_chunk(model: TasteModel, users: Tensor, rows: Tensor, items: Tensor) -> 
     unit = normalize(vectors, dim=2)
     cosine = ((unit @ unit.mT).sum(dim=(1, 2)) - m) / (m * (m - 1))
     return {
-        "gate_entropy": torch.special.entr(gate).sum(dim=1).mean(dim=1),
+        "gate_entropy": entropy.mean(dim=1),
         "effective_tastes": torch.special.entr(mean).sum(dim=1).exp(),
         "cosine": cosine,
         "dominant_share": share,

@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import model_for, split_for
 
-from mixlib import diagnostics, evaluation
+from mixlib import diagnostics
 
 MIXTURES = ["projection_mixture", "embedding_mixture", "mixture_lstm"]
 
@@ -33,7 +33,7 @@ def slowly(model, users, own):
     return np.array(found)
 
 
-@pytest.mark.parametrize("chunk", [evaluation.CHUNK_BYTES, 1])
+@pytest.mark.parametrize("chunk", [diagnostics.CHUNK_BYTES, 1])
 @pytest.mark.parametrize("kind", MIXTURES)
 def test_diagnostics_are_those_of_the_definitions_however_they_are_batched(kind, chunk, tiny, monkeypatch):
     monkeypatch.setattr(diagnostics, "CHUNK_BYTES", chunk)

@@ -17,7 +17,7 @@ ABOVE = {  # what a room may know of the others; every room may know `names`
     "losses": set(),
     "evaluation": {"datasets", "models", "splits"},
     "codes": {"models"},
-    "diagnostics": {"datasets", "models", "splits", "evaluation"},
+    "diagnostics": {"datasets", "models", "splits"},
     "training": {"models", "losses", "splits", "evaluation"},  # early stopping needs the evaluation
     "ledger": set(),
     "studies": {"datasets", "synthetic", "splits", "models", "losses", "evaluation", "training", "ledger"},
