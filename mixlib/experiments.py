@@ -127,15 +127,17 @@ def evaluate(model: evaluation.Scorer, split: splits.Split) -> tuple[np.ndarray,
 
 
 def run(
-    name: str, interactions: Interactions, ledger: Ledger, budget: Budget = PAPER, minutes: float = math.inf, jobs: int = 1,
+    name: str, interactions: Interactions, ledger: Ledger, budget: Budget | None = None, minutes: float = math.inf, jobs: int = 1,
     device: str = "cpu", report: Callable[[dict], None] = lambda record: None,
 ) -> Selection:  # fmt: skip
     """Run what the ledger lacks of a study, the search first, then the winners' seeds, and give what the records then say.
 
-    minutes: no trial starts later than that. jobs: processes, each on its share of the cores. report: called with every new record.
+    budget: what is planned if none is given. minutes: no trial starts later than that. jobs: processes, each on its share of the
+    cores. report: called with every new record.
     Raises RuntimeError when a worker dies (out of memory, killed); what was finished stays in the ledger.
     """
     study, subject = study_for(name, interactions), Subject.of(interactions)
+    budget = budget or PAPER.of(study)
     deadline = time.monotonic() + 60 * minutes
     while True:
         selection = select(study, ledger.read(subject.dataset, name), subject, budget)

@@ -68,7 +68,8 @@ class Results:
     def budget(self) -> str:
         """One sentence: what was done of what was planned."""
         planned, seeds = self.selection.planned, min((len(o.records) for o in self.outcomes.values()), default=0)
-        return f"{self.selection.trials} of {planned.trials} search trials for each arm, {seeds} of {planned.seeds} seeds for each winner."
+        done = f"{self.selection.trials} of {planned.trials} search trials for each arm, {seeds} of {planned.seeds} seeds for each winner."
+        return done + (f" Not begun: {'; '.join(map(label, ahead))}." if (ahead := self.selection.ahead) else "")
 
     def against(self, arm: str, baseline: str) -> Comparison:
         """Paired comparison of two arms over the same users."""
@@ -83,12 +84,12 @@ def study(name: str, interactions: Interactions, profile: str = "paper", ledger:
 
     budget: fields of the profile's Budget to replace, such as trials=1. Raises ValueError on unknown names.
     """
-    planned = replace(PROFILES[choose("profile", profile, PROFILES)], **budget)
+    study = study_for(name, interactions)
+    planned = replace(PROFILES[choose("profile", profile, PROFILES)].of(study), **budget)
     if profile == "demo":
         selection, arrays = experiments.compute(name, interactions, planned)
         return _results(selection, lambda record: arrays[record["key"]])
     ledger = ledger if isinstance(ledger, Ledger) else Ledger(ledger)
-    study = study_for(name, interactions)
     records = ledger.read(interactions.name, name)
     return _results(select(study, records, Subject.of(interactions), planned), ledger.arrays)
 
@@ -96,8 +97,8 @@ def study(name: str, interactions: Interactions, profile: str = "paper", ledger:
 def recorded(ledger: Ledger, dataset: str, name: str) -> Results | None:
     """Results of a study from its records alone, without the data; None if there are none."""
     records = ledger.read(dataset, name)
-    subject = Subject.of_records(records)
-    return None if subject is None else _results(select(STUDIES[name], records, subject, PROFILES["paper"]), ledger.arrays)
+    subject, study = Subject.of_records(records), STUDIES[name]
+    return None if subject is None else _results(select(study, records, subject, PROFILES["paper"].of(study)), ledger.arrays)
 
 
 def _results(selection: Selection, arrays: Callable[[dict], dict[str, np.ndarray]]) -> Results:
@@ -330,14 +331,15 @@ def status(ledger: Ledger, datasets: list[str] | None = None) -> pd.DataFrame:
     for dataset in datasets or sorted({*ledger.datasets(), *TITLES}):
         for name, study in STUDIES.items():
             found = recorded(ledger, dataset, name)
-            plan = PROFILES["paper"]
+            plan = PROFILES["paper"].of(study)
             done = found.selection.trials if found else 0
             seeds = min((len(f) for f in found.selection.finalists.values()), default=0) if found else 0
-            rows.append({"dataset": dataset, "study": name, "arms": len(study.arms), "search": f"{done} of {plan.trials}",
+            begun = len(study.arms) - len(found.selection.ahead) if found else 0
+            rows.append({"dataset": dataset, "study": name, "arms": f"{begun} of {len(study.arms)}", "search": f"{done} of {plan.trials}",
                          "seeds": f"{seeds} of {plan.seeds}", "missing": _count_missing(found, study)})  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def _count_missing(found: Results | None, study: Study) -> int:
-    plan = PROFILES["paper"]
+    plan = PROFILES["paper"].of(study)
     return len(study.arms) * (plan.trials + plan.seeds) if found is None else len(found.selection.missing)

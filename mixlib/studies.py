@@ -5,6 +5,7 @@ validation MRR wins, and its settings are trained again with fresh seeds.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
@@ -37,27 +38,6 @@ PATIENCE: dict[str, dict] = {"sequences": {"validate_every": 1, "patience": 10},
 
 
 @dataclass(frozen=True)
-class Budget:
-    """What a study may spend: search trials per arm, seeds per winner, the most epochs, and the ranges to draw from."""
-
-    trials: int
-    seeds: int
-    epochs: dict[str, int]
-    dim: dict[str, int]
-    space: dict[str, dict]
-
-
-PAPER = Budget(20, 5, {"sequences": 100, "factorization": 200}, {"sequences": 64, "factorization": 32},
-               {"sequences": SEQUENCE_SPACE, "factorization": FACTORIZATION_SPACE})  # fmt: skip
-DEMO = Budget(2, 2, {"sequences": 15, "factorization": 30}, {"sequences": 16, "factorization": 8}, {
-    "sequences": SEQUENCE_SPACE | {"batch_size": [32], "learning_rate": loguniform(5e-3, 2e-2), "components": [2, 4]},
-    "factorization": FACTORIZATION_SPACE | {"batch_size": [256, 512], "learning_rate": loguniform(5e-3, 2e-2), "components": [2, 4],
-                                            "gain": loguniform(0.5, 5)},
-})  # fmt: skip
-PROFILES = {"paper": PAPER, "demo": DEMO}
-
-
-@dataclass(frozen=True)
 class Arm:
     """One side of a comparison: a kind of model, a loss, and what is given instead of drawn: of the model, the training, the split."""
 
@@ -70,11 +50,37 @@ class Arm:
 
 @dataclass(frozen=True)
 class Study:
-    """Arms by label, all of one family: `sequences` or `factorization`."""
+    """Arms by label, all of one family, `sequences` or `factorization`; trials: fewer than the budget's, if the study plans so."""
 
     name: str
     family: str
     arms: dict[str, Arm]
+    trials: int | None = None
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a study may spend: search trials per arm, seeds per winner, the most epochs, and the ranges to draw from."""
+
+    trials: int
+    seeds: int
+    epochs: dict[str, int]
+    dim: dict[str, int]
+    space: dict[str, dict]
+
+    def of(self, study: Study) -> "Budget":
+        """This budget with as few trials as the study plans."""
+        return replace(self, trials=min(self.trials, study.trials or self.trials))
+
+
+PAPER = Budget(20, 5, {"sequences": 100, "factorization": 200}, {"sequences": 64, "factorization": 32},
+               {"sequences": SEQUENCE_SPACE, "factorization": FACTORIZATION_SPACE})  # fmt: skip
+DEMO = Budget(2, 2, {"sequences": 15, "factorization": 30}, {"sequences": 16, "factorization": 8}, {
+    "sequences": SEQUENCE_SPACE | {"batch_size": [32], "learning_rate": loguniform(5e-3, 2e-2), "components": [2, 4]},
+    "factorization": FACTORIZATION_SPACE | {"batch_size": [256, 512], "learning_rate": loguniform(5e-3, 2e-2), "components": [2, 4],
+                                            "gain": loguniform(0.5, 5)},
+})  # fmt: skip
+PROFILES = {"paper": PAPER, "demo": DEMO}
 
 
 def _kinds(*kinds: str) -> dict[str, Arm]:
@@ -86,7 +92,15 @@ def _losses(*kinds: str) -> dict[str, Arm]:
 
 
 def _components(kind: str) -> dict[str, Arm]:
-    return {f"{kind}/{m}": Arm(kind, model={"components": m}) for m in (1, 2, 4, 8)}
+    return {f"{kind}/{m}": Arm(kind, model={"components": m}) for m in (1, 2, 4, 6, 8, 12)}
+
+
+def _dims(*arms: Arm, dims: tuple[int, ...]) -> dict[str, Arm]:
+    return {f"{arm.kind}/dim {d}": replace(arm, model=arm.model | {"dim": d}) for arm in arms for d in dims}
+
+
+_LSTM, _MIXTURE_LSTM = Arm("lstm"), Arm("mixture_lstm", model={"components": 4})
+_FACTORIZATION, _EMBEDDING_MIXTURE = Arm("factorization"), Arm("embedding_mixture", model={"components": 4})
 
 
 STUDIES = {
@@ -94,10 +108,24 @@ STUDIES = {
     for study in (
         Study("sequences", "sequences", _kinds("lstm", "mixture_lstm")),
         Study("factorization", "factorization", _kinds("factorization", "projection_mixture", "embedding_mixture")),
-        Study("sequence-losses", "sequences", _losses("lstm", "mixture_lstm")),
-        Study("factorization-losses", "factorization", _losses("factorization", "embedding_mixture")),
-        Study("sequence-components", "sequences", _components("mixture_lstm")),
-        Study("factorization-components", "factorization", _components("embedding_mixture")),
+        Study("sequence-losses", "sequences", _losses("lstm", "mixture_lstm"), 10),
+        Study("factorization-losses", "factorization", _losses("factorization", "embedding_mixture"), 10),
+        Study("sequence-components", "sequences", _components("mixture_lstm"), 8),
+        Study("factorization-components", "factorization", _components("embedding_mixture"), 8),
+        Study(  # 91: as many parameters in the encoder as a mixture of four tastes; 256: a state as wide as its tastes together
+            "sequence-capacity",
+            "sequences",
+            _dims(_LSTM, dims=(64, 91, 256)) | _dims(_MIXTURE_LSTM, dims=(64,)),
+            10,
+        ),
+        Study(  # 256: as many parameters for each user as four tastes of 32 with their attention
+            "factorization-capacity",
+            "factorization",
+            _dims(_FACTORIZATION, dims=(32, 256)) | _dims(_EMBEDDING_MIXTURE, dims=(32,)),
+            10,
+        ),
+        Study("sequence-dims", "sequences", _dims(_LSTM, _MIXTURE_LSTM, dims=(2, 4, 8, 16, 64)), 8),
+        Study("factorization-dims", "factorization", _dims(_FACTORIZATION, _EMBEDDING_MIXTURE, dims=(2, 4, 8, 16, 32)), 8),
         Study(
             "sequence-variants",
             "sequences",
@@ -210,7 +238,7 @@ def seed_trials(winner: Trial, seeds: int) -> list[Trial]:
 
 @dataclass(frozen=True)
 class Selection:
-    """What the records of a study say: n search trials of every arm, the winners among them, and the winners' retrained records."""
+    """What the records of a study say: n search trials of every arm that has begun, their winners, and the winners' retrained records."""
 
     study: Study
     planned: Budget
@@ -220,8 +248,13 @@ class Selection:
     missing: list[Trial]
 
     @property
+    def ahead(self) -> list[str]:
+        """The arms of which nothing is recorded yet."""
+        return [arm for arm in self.study.arms if arm not in self.finalists]
+
+    @property
     def complete(self) -> bool:
-        """Whether every arm has a winner with at least one retrained record."""
+        """Whether every arm that has begun has a winner with at least one retrained record."""
         return bool(self.finalists) and all(self.finalists.values())
 
 
@@ -229,9 +262,13 @@ def select(study: Study, records: dict[str, dict], subject: Subject, budget: Bud
     """Choose every arm's winner by validation MRR, each arm among the same first n trials, and say what is missing of the plan.
 
     n is the one for which the most seeds of all winners are there, and among those the largest. Every arm gets the same seeds.
+    Arms without any record, such as those that a study was given later, do not hold up the others.
     """
     plan = search_trials(study, subject, budget)
-    missing = [trial for trials in zip(*plan.values(), strict=True) for trial in trials if trial.key not in records]
+    missing = _lacking((trial for trials in zip(*plan.values(), strict=True) for trial in trials), records)
+    plan = {arm: trials for arm, trials in plan.items() if any(trial.key in records for trial in trials)}
+    if not plan:
+        return Selection(study, budget, 0, {}, {}, missing)
     done = min(next((i for i, t in enumerate(trials) if t.key not in records), budget.trials) for trials in plan.values())
     found = [_selection(study, records, budget, plan, n, missing) for n in range(1, done + 1)]
     if not found:
@@ -248,9 +285,18 @@ def _selection(study: Study, records: dict, budget: Budget, plan: dict[str, list
         for arm, trials in again.items()
     }
     seeds = sorted(set.intersection(*(set(finalists) for finalists in there.values())))
-    lacking = [] if missing else [t for trials in zip_longest(*again.values()) for t in trials if t and t.key not in records]
+    lacking = [] if missing else _lacking((t for trials in zip_longest(*again.values()) for t in trials if t), records)
     winners = {arm: records[trial.key] for arm, trial in best.items() if trial}
     return Selection(study, budget, n, winners, {arm: [finalists[i] for i in seeds] for arm, finalists in there.items()}, missing + lacking)
+
+
+def _lacking(trials: Iterable[Trial], records: dict[str, dict]) -> list[Trial]:
+    """The trials without a record, each definition once: where nothing is drawn, all trials of an arm are the same."""
+    found: dict[str, Trial] = {}
+    for trial in trials:
+        if trial.key not in records:
+            found.setdefault(trial.key, trial)
+    return list(found.values())
 
 
 def _best(trials: list[Trial], records: dict[str, dict]) -> Trial | None:

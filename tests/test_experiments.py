@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import loguniform
 
-from mixlib import experiments, studies, training
+from mixlib import experiments, models, studies, training
 from mixlib.ledger import Ledger
 from mixlib.studies import DEMO, PAPER, STUDIES, Budget, Subject, search_trials, seed_trials, select
 
@@ -149,6 +149,40 @@ def test_the_last_complete_search_counts_until_a_larger_one_is_complete():
     assert [t.key for t in found.missing] == [t.key for t in again]
     found = select(STUDY, records | said(again, [0.8, 0.8]), SUBJECT, TINY)
     assert found.trials == 3 and found.winners["lstm"]["index"] == 2 and found.missing == []
+
+
+def test_an_arm_that_was_added_later_does_not_hold_up_the_others():
+    plan = search_trials(STUDY, SUBJECT, TINY)
+    records = said(plan["lstm"], [0.1, 0.2, 0.3]) | said(seed_trials(plan["lstm"][2], 2), [0.3, 0.3])
+    found = select(STUDY, records, SUBJECT, TINY)
+    assert (found.trials, list(found.winners), found.ahead, found.complete) == (3, ["lstm"], ["mixture_lstm"], True)
+    assert [t.key for t in found.missing] == [t.key for t in plan["mixture_lstm"]]
+
+
+def test_a_trial_without_anything_to_draw_is_missing_once():
+    trial = search_trials(STUDY, SUBJECT, TINY)["lstm"][0]
+    assert studies._lacking([trial, replace(trial, index=1)], {}) == [trial] and studies._lacking([trial], {trial.key: {}}) == []
+
+
+def test_a_study_may_plan_fewer_trials_than_the_budget_but_never_more():
+    assert {name: PAPER.of(study).trials for name, study in STUDIES.items() if name in ("sequences", "sequence-losses")} == {
+        "sequences": 20, "sequence-losses": 10,
+    }  # fmt: skip
+    assert all(PAPER.of(study).trials >= 8 for study in STUDIES.values())
+    assert PAPER.of(replace(STUDY, trials=50)) == PAPER and DEMO.of(STUDIES["sequence-losses"]) == DEMO
+
+
+def test_capacity_controls_have_as_many_parameters_as_the_mixture():
+    def size(study, arm):
+        model = search_trials(STUDIES[study], SUBJECT, TINY)[arm][0].definition["model"]
+        items, users = 10, 100
+        built = models.build(n_items=items, n_users=users, **model)
+        encoder = [p for name, p in built.named_parameters() if name not in ("items.weight", "biases.weight")]
+        return sum(p.numel() for p in encoder) / (users if study.startswith("factorization") else 1)
+
+    mixture, control = (size("sequence-capacity", arm) for arm in ("mixture_lstm/dim 64", "lstm/dim 91"))
+    assert mixture < control < 1.01 * mixture
+    assert size("factorization-capacity", "embedding_mixture/dim 32") == size("factorization-capacity", "factorization/dim 256") == 256
 
 
 def test_an_empty_ledger_lacks_everything():
