@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_model, save_model
 
-from mixlib import codes, diagnostics, evaluation, models, splits, training
+from mixlib import codes, diagnostics, evaluation, models, references, splits, training
 from mixlib.datasets import Interactions
 from mixlib.ledger import Ledger, provenance, renamed
 from mixlib.studies import DEMO, PAPER, Budget, Selection, Subject, Trial, select, study_for
@@ -36,14 +36,30 @@ def split_of(definition: dict, interactions: Interactions) -> splits.Split:
 
 def train(definition: dict, interactions: Interactions, device: str = "cpu") -> tuple[models.TasteModel, splits.Split, training.History]:
     """Build and fit the model that a definition describes. Raises what `fit` raises, and ValueError when the data changed."""
-    found, wanted = interactions.fingerprint, definition["fingerprint"]
-    if found != wanted:
-        raise ValueError(f"{definition['dataset']} has changed: its fingerprint is {found}, not {wanted}.")
+    _check_data(definition, interactions)
     split = split_of(definition, interactions)
     settings = training.Settings(**definition["training"])
     torch.manual_seed(settings.seed)
     model = models.build(n_items=interactions.n_items, n_users=interactions.n_users, **definition["model"]).to(device)
     return model, split, training.fit(model, split, settings)
+
+
+def refer(definition: dict, interactions: Interactions) -> tuple[references.Reference, splits.Split, training.History]:
+    """Fit the reference that a definition describes, on the CPU. Raises what `references.fit` raises, and ValueError as `train`."""
+    _check_data(definition, interactions)
+    split = split_of(definition, interactions)
+    model = references.fit(split, seed=definition["training"]["seed"], **definition["model"])
+    if isinstance(split.validation, splits.Sequences):
+        found = evaluation.sequence_reciprocal_ranks(model, split.validation)
+    else:
+        found = evaluation.interaction_reciprocal_ranks(model, split, "validation")
+    return model, split, training.History(validation={0: float(found.mean())})
+
+
+def _check_data(definition: dict, interactions: Interactions) -> None:
+    found, wanted = interactions.fingerprint, definition["fingerprint"]
+    if found != wanted:
+        raise ValueError(f"{definition['dataset']} has changed: its fingerprint is {found}, not {wanted}.")
 
 
 def trained(record: dict, interactions: Interactions, ledger: Ledger | None = None) -> tuple[models.TasteModel, splits.Split]:
@@ -64,22 +80,26 @@ def trained(record: dict, interactions: Interactions, ledger: Ledger | None = No
 def run_trial(trial: Trial, interactions: Interactions, device: str = "cpu") -> tuple[dict, dict[str, np.ndarray]]:
     """Train and evaluate: the trial's record, and the per-user (or per-window) reciprocal ranks on test with their users.
 
-    A winner's record also holds what `diagnose` finds. A trial whose loss explodes gives a record too, with the status `failed`: it
-    has used its place in the search.
+    A winner's record also holds what `diagnose` finds. A trial whose loss explodes, or whose method cannot hold the
+    data, gives a record too, with the status `failed`: it has used its place in the search.
     """
     record = {"key": trial.key, "dataset": interactions.name, "study": trial.study, "arm": trial.arm, "stage": trial.stage,
               "index": trial.index, "definition": trial.definition, "device": _device_name(device)} | provenance()  # fmt: skip
     _reset_peak_memory()
     start = time.perf_counter()
     try:
-        model, split, history = train(trial.definition, interactions, device)
-    except training.Diverged as error:
+        model: models.TasteModel | references.Reference
+        if trial.definition["model"]["kind"] in references.KINDS:
+            model, split, history = refer(trial.definition, interactions)
+        else:
+            model, split, history = train(trial.definition, interactions, device)
+    except (training.Diverged, references.TooLarge) as error:
         return record | {"status": "failed", "error": str(error)}, {}
     fitted = time.perf_counter()
     values, users, metrics = evaluate(model, split)
     arrays = {"reciprocal_ranks": values.astype(np.float32), "users": users.astype(np.int32)}
     tested = time.perf_counter()
-    if trial.stage == "seeds":
+    if trial.stage == "seeds" and isinstance(model, models.TasteModel):
         found, more = diagnose(model, split)
         record, arrays = record | found, arrays | more
     return record | {
@@ -89,7 +109,7 @@ def run_trial(trial: Trial, interactions: Interactions, device: str = "cpu") -> 
         "best_epoch": history.best_epoch,
         "losses": history.losses,
         "validation_mrr": {str(epoch): mrr for epoch, mrr in history.validation.items()},
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": sum(p.numel() for p in model.parameters()) if isinstance(model, models.TasteModel) else model.parameters,
         "seconds": {"fit": round(fitted - start, 2), "test": round(tested - fitted, 2)}
         | ({"diagnosis": round(time.perf_counter() - tested, 2)} if trial.stage == "seeds" else {}),
         "peak_memory_bytes": _peak_memory(device),

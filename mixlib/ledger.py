@@ -23,6 +23,7 @@ COMPUTING = (
     "evaluation",
     "codes",
     "diagnostics",
+    "references",
     "training",
 )  # the rooms that decide a result
 

@@ -23,6 +23,8 @@ LABELS = {
     "projection_mixture": "Projection mixture",
     "embedding_mixture": "Embedding mixture",
 }
+REFERENCE_LABELS = {"popularity": "Popularity", "markov": "Item-to-item Markov", "item_knn": "ItemKNN", "ease": "EASE",
+                    "als": "Implicit ALS"}  # fmt: skip
 TITLES = {"movielens-10m": "Movielens 10M", "amazon": "Amazon", "goodbooks-10k": "Goodbooks-10K",
           "movielens-100k": "Movielens 100K", "movielens-1m": "Movielens 1M"}  # fmt: skip
 LOSS_LABELS = {"bpr": "BPR as printed", "log_bpr": "log-BPR", "adaptive_hinge": "adaptive hinge", "hardest": "hardest of 5"}
@@ -103,7 +105,9 @@ def recorded(ledger: Ledger, dataset: str, name: str) -> Results | None:
 
 def _results(selection: Selection, arrays: Callable[[dict], dict[str, np.ndarray]]) -> Results:
     outcomes = {}
-    for arm, finalists in selection.finalists.items() if selection.complete else ():
+    for arm, finalists in selection.finalists.items() if selection.seeds else ():
+        if arm not in selection.winners:  # all its trials failed
+            continue
         seeds = [arrays(record) for record in finalists]
         values = np.stack([seed["reciprocal_ranks"] for seed in seeds])  # (seeds, n)
         outcomes[arm] = Outcome(arm, values.mean(axis=0), seeds[0]["users"], values.mean(axis=1), finalists, selection.winners[arm])
@@ -113,7 +117,7 @@ def _results(selection: Selection, arrays: Callable[[dict], dict[str, np.ndarray
 def label(arm: str) -> str:
     """An arm's name as a reader says it: `mixture_lstm/4` is `Mixture-LSTM, 4`."""
     kind, _, rest = arm.partition("/")
-    return LABELS[kind] + (f", {LOSS_LABELS.get(rest, rest)}" if rest else "")
+    return (LABELS | REFERENCE_LABELS)[kind] + (f", {LOSS_LABELS.get(rest, rest)}" if rest else "")
 
 
 def title(dataset: str) -> str:
@@ -333,7 +337,7 @@ def status(ledger: Ledger, datasets: list[str] | None = None) -> pd.DataFrame:
             found = recorded(ledger, dataset, name)
             plan = PROFILES["paper"].of(study)
             done = found.selection.trials if found else 0
-            seeds = min((len(f) for f in found.selection.finalists.values()), default=0) if found else 0
+            seeds = found.selection.seeds if found else 0
             begun = len(study.arms) - len(found.selection.ahead) if found else 0
             rows.append({"dataset": dataset, "study": name, "arms": f"{begun} of {len(study.arms)}", "search": f"{done} of {plan.trials}",
                          "seeds": f"{seeds} of {plan.seeds}", "missing": _count_missing(found, study)})  # fmt: skip

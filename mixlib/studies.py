@@ -14,7 +14,7 @@ from itertools import zip_longest
 from scipy.stats import loguniform
 from sklearn.model_selection import ParameterSampler
 
-from mixlib import training
+from mixlib import references, training
 from mixlib.datasets import Interactions
 from mixlib.ledger import key_of
 from mixlib.names import choose
@@ -39,7 +39,9 @@ PATIENCE: dict[str, dict] = {"sequences": {"validate_every": 1, "patience": 10},
 
 @dataclass(frozen=True)
 class Arm:
-    """One side of a comparison: a kind of model, a loss, and what is given instead of drawn: of the model, the training, the split."""
+    """One side of a comparison: a kind of model or of reference, a loss (which a reference does not use), and what is given instead of
+    drawn: of the model, the training, the split.
+    """
 
     kind: str
     loss: str = "adaptive_hinge"
@@ -124,6 +126,8 @@ STUDIES = {
             _dims(_FACTORIZATION, dims=(32, 256)) | _dims(_EMBEDDING_MIXTURE, dims=(32,)),
             10,
         ),
+        Study("sequence-references", "sequences", _kinds("popularity", "markov", "item_knn", "ease", "als")),
+        Study("factorization-references", "factorization", _kinds("popularity", "item_knn", "ease", "als")),
         Study("sequence-dims", "sequences", _dims(_LSTM, _MIXTURE_LSTM, dims=(2, 4, 8, 16, 64)), 8),
         Study("factorization-dims", "factorization", _dims(_FACTORIZATION, _EMBEDDING_MIXTURE, dims=(2, 4, 8, 16, 32)), 8),
         Study(
@@ -202,6 +206,10 @@ def search_trials(study: Study, subject: Subject, budget: Budget) -> dict[str, l
         seed = int.from_bytes(sha256(f"{study.name}/{i}".encode()).digest()[:4], "big")
         drawn = next(iter(ParameterSampler(space, 1, random_state=seed)))
         for label, arm in study.arms.items():
+            if arm.kind in references.KINDS:
+                model = _reference(arm.kind, budget.dim[study.family], seed) | arm.model
+                plan[label].append(Trial(study.name, label, "search", i, define(study.family, subject, model, {"seed": 0}, **arm.split)))
+                continue
             model = {"kind": arm.kind, "dim": budget.dim[study.family]}
             if "mixture" in arm.kind:
                 model["components"] = int(drawn["components"])
@@ -217,23 +225,31 @@ def search_trials(study: Study, subject: Subject, budget: Budget) -> dict[str, l
     return plan
 
 
-def define(family: str, subject: Subject, model: dict, settings: training.Settings, **split) -> dict:
+def _reference(kind: str, dim: int, seed: int) -> dict:
+    """A reference with settings from its own ranges; where it has vectors, they are as wide as those of the models."""
+    space = references.KINDS[kind].space
+    drawn = next(iter(ParameterSampler(space, 1, random_state=seed))) if space else {}
+    settings = {name: int(value) if isinstance(space[name], list) else float(value) for name, value in drawn.items()}
+    return {"kind": kind} | ({"dim": dim} if references.KINDS[kind].random else {}) | settings
+
+
+def define(family: str, subject: Subject, model: dict, settings: training.Settings | dict, **split) -> dict:
     """The definition of a trial: data, split (seed and fractions may be given), model, training, seed."""
     split = {"fractions": [0.8, 0.1, 0.1], "seed": 0} | split
     if family == "sequences":
         split |= {"max_length": subject.max_length, "min_length": subject.min_length}
     return {"protocol": PROTOCOL, "dataset": subject.dataset, "fingerprint": subject.fingerprint, "family": family, "split": split,
-            "model": model, "training": asdict(settings)}  # fmt: skip
+            "model": model, "training": settings if isinstance(settings, dict) else asdict(settings)}  # fmt: skip
 
 
 def seed_trials(winner: Trial, seeds: int) -> list[Trial]:
-    """The winner's settings with the seeds 1, 2, ...; the search itself used seed 0."""
-    return [
-        replace(
-            winner, stage="seeds", index=seed, definition=winner.definition | {"training": winner.definition["training"] | {"seed": seed}}
-        )
-        for seed in range(1, seeds + 1)
-    ]
+    """The winner's settings with the seeds 1, 2, ...; the search itself used seed 0. What uses no chance is trained once for all seeds."""
+    reference = references.KINDS.get(winner.definition["model"]["kind"])
+    again = []
+    for seed in range(1, seeds + 1):
+        settings = winner.definition["training"] | {"seed": seed if reference is None or reference.random else 1}
+        again.append(replace(winner, stage="seeds", index=seed, definition=winner.definition | {"training": settings}))
+    return again
 
 
 @dataclass(frozen=True)
@@ -251,6 +267,11 @@ class Selection:
     def ahead(self) -> list[str]:
         """The arms of which nothing is recorded yet."""
         return [arm for arm in self.study.arms if arm not in self.finalists]
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds of every winner are recorded."""
+        return min((len(self.finalists[arm]) for arm in self.winners), default=0)
 
     @property
     def complete(self) -> bool:
@@ -273,7 +294,7 @@ def select(study: Study, records: dict[str, dict], subject: Subject, budget: Bud
     found = [_selection(study, records, budget, plan, n, missing) for n in range(1, done + 1)]
     if not found:
         return Selection(study, budget, 0, {}, {}, missing)
-    chosen = max(found, key=lambda selection: (min(map(len, selection.finalists.values()), default=0), selection.trials))
+    chosen = max(found, key=lambda selection: (selection.seeds, selection.trials))
     return replace(chosen, missing=found[-1].missing)
 
 
@@ -284,10 +305,10 @@ def _selection(study: Study, records: dict, budget: Budget, plan: dict[str, list
         arm: {t.index: records[t.key] for t in trials if t.key in records and records[t.key]["status"] == "done"}
         for arm, trials in again.items()
     }
-    seeds = sorted(set.intersection(*(set(finalists) for finalists in there.values())))
+    seeds = sorted(set.intersection(*(set(there[arm]) for arm, trial in best.items() if trial)) if any(best.values()) else [])
     lacking = [] if missing else _lacking((t for trials in zip_longest(*again.values()) for t in trials if t), records)
     winners = {arm: records[trial.key] for arm, trial in best.items() if trial}
-    return Selection(study, budget, n, winners, {arm: [finalists[i] for i in seeds] for arm, finalists in there.items()}, missing + lacking)
+    return Selection(study, budget, n, winners, {arm: [made[i] for i in seeds if made] for arm, made in there.items()}, missing + lacking)
 
 
 def _lacking(trials: Iterable[Trial], records: dict[str, dict]) -> list[Trial]:

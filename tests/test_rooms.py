@@ -18,9 +18,10 @@ ABOVE = {  # what a room may know of the others; every room may know `names`
     "evaluation": {"datasets", "models", "splits"},
     "codes": {"models"},
     "diagnostics": {"datasets", "models", "splits"},
+    "references": {"splits"},
     "training": {"models", "losses", "splits", "evaluation"},  # early stopping needs the evaluation
     "ledger": set(),
-    "studies": {"datasets", "synthetic", "splits", "models", "losses", "evaluation", "training", "ledger"},
+    "studies": {"datasets", "synthetic", "splits", "models", "losses", "evaluation", "references", "training", "ledger"},
 }
 ABOVE["experiments"] = {*ABOVE}
 ORDER = [*ABOVE, "describe", "reports", "figures", "publish", "cli"]  # those below the experiments may know all above them
@@ -63,7 +64,7 @@ def test_nothing_is_unpickled_or_evaluated(word):
 
 
 def test_trials_run_without_notebooks_figures_and_downloads():
-    without = ["IPython", "jupyter", "jupyter_core", "nbformat", "papermill", "matplotlib", "pooch", "pyarrow"]
+    without = ["IPython", "jupyter", "jupyter_core", "nbformat", "papermill", "matplotlib", "pooch", "pyarrow", "implicit"]
     text = f"""
 import sys
 for name in {without}:
