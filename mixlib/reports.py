@@ -257,8 +257,9 @@ def numbers(results: dict[tuple[str, str], Results]) -> dict[str, str | int]:
 
 
 def all_results(ledger: Ledger) -> dict[tuple[str, str], Results]:
-    """Results of the two main studies on every data set that has records of them, by (data set, study)."""
-    found = {(dataset, name): recorded(ledger, dataset, name) for dataset in ledger.datasets() for name in MAIN}
+    """Results of the two main studies on every data set that has records of them, by (data set, study); not the cells of the factorial."""
+    names = [dataset for dataset in ledger.datasets() if not dataset.startswith("synthetic_")]
+    found = {(dataset, name): recorded(ledger, dataset, name) for dataset in names for name in MAIN}
     return {key: results for key, results in found.items() if results}
 
 
@@ -335,6 +336,8 @@ def status(ledger: Ledger, datasets: list[str] | None = None) -> pd.DataFrame:
     for dataset in datasets or sorted({*ledger.datasets(), *TITLES}):
         for name, study in STUDIES.items():
             found = recorded(ledger, dataset, name)
+            if found is None and dataset.startswith("synthetic_"):
+                continue
             plan = PROFILES["paper"].of(study)
             done = found.selection.trials if found else 0
             seeds = found.selection.seeds if found else 0
