@@ -26,7 +26,7 @@ def fetch(name: str) -> None:
 def run(
     dataset: Name,
     study: Annotated[str, typer.Option(help="sequences, factorization, sequence-losses, ...")],
-    trials: Annotated[int | None, typer.Option(min=1, help="search trials for each arm (planned: 20)")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="search trials for each arm (planned: see `mixlib status`)")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="fresh seeds for each winner (planned: 5)")] = None,
     minutes: Annotated[float, typer.Option(min=0, help="start no trial after that")] = float("inf"),
     jobs: Annotated[int, typer.Option(min=1, help="processes, each on its share of the cores")] = 1,
@@ -47,8 +47,9 @@ def run(
         if device == "cuda" and not torch.cuda.is_available():
             raise ValueError("there is no CUDA device here: use --device cpu or auto.")
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    budget = replace(studies.PAPER, trials=trials or studies.PAPER.trials, seeds=seeds or studies.PAPER.seeds)
     interactions = datasets.load(dataset)
+    planned = studies.PAPER.of(studies.study_for(study, interactions))
+    budget = replace(planned, trials=trials or planned.trials, seeds=seeds or planned.seeds)
     selection = experiments.run(study, interactions, Ledger(results), budget, minutes, jobs, device, _say)
     left = len(selection.missing)
     said = f"{left} trials are still missing; the same command goes on." if left else "complete."

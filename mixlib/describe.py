@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import torch
+from scipy import sparse
 
 from mixlib import datasets, evaluation
 from mixlib.datasets import Interactions
@@ -51,6 +52,34 @@ def tied_share(interactions: Interactions) -> float:
     users, times = interactions.users[order], interactions.timestamps[order]
     same = users[1:] == users[:-1]
     return float((times[1:] == times[:-1])[same].mean())
+
+
+def near_twins(interactions: Interactions, jaccard: float = 0.5, users: int = 5) -> dict[str, float]:
+    """How much of a data set looks like copies: pairs of items that mostly share their users, and how often they come in a row.
+
+    Two items are near-twins when each has at least `users` users, and more than the share `jaccard` of the users of either have both.
+    The last value is what the second would be, had everybody's interactions come in random order.
+    """
+    chosen = sparse.csr_matrix((np.ones(len(interactions), np.int32), (interactions.users, interactions.items)))
+    chosen.data[:] = 1  # repeated pairs were added up
+    together = (chosen.T @ chosen).tocoo()
+    number = np.asarray(chosen.sum(axis=0)).ravel()
+    one, other, both = together.row, together.col, together.data
+    near = (one != other) & (both > jaccard * (number[one] + number[other] - both)) & (np.minimum(number[one], number[other]) >= users)
+    pairs = one[near] * (interactions.n_items + 1) + other[near]
+    time = np.arange(len(interactions)) if interactions.timestamps is None else interactions.timestamps
+
+    def in_a_row(order: np.ndarray) -> float:
+        who, items = interactions.users[order], interactions.items[order]
+        same = who[1:] == who[:-1]
+        return float(np.isin(items[:-1] * (interactions.n_items + 1) + items[1:], pairs)[same].mean())
+
+    shuffled = np.lexsort((np.random.default_rng(0).permutation(len(interactions)), interactions.users))
+    return {
+        "items with a near-twin": len(np.unique(one[near])) / interactions.n_items,
+        "consecutive pairs that are near-twins": in_a_row(np.lexsort((time, interactions.users))) if interactions.ordered else float("nan"),
+        "the same in random order": in_a_row(shuffled),
+    }
 
 
 def most_popular(interactions: Interactions, number: int = 8) -> pd.DataFrame:

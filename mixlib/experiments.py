@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_model, save_model
 
-from mixlib import evaluation, models, splits, training
+from mixlib import codes, diagnostics, evaluation, models, references, splits, training
 from mixlib.datasets import Interactions
 from mixlib.ledger import Ledger, provenance, renamed
 from mixlib.studies import DEMO, PAPER, Budget, Selection, Subject, Trial, select, study_for
@@ -36,14 +36,30 @@ def split_of(definition: dict, interactions: Interactions) -> splits.Split:
 
 def train(definition: dict, interactions: Interactions, device: str = "cpu") -> tuple[models.TasteModel, splits.Split, training.History]:
     """Build and fit the model that a definition describes. Raises what `fit` raises, and ValueError when the data changed."""
-    found, wanted = interactions.fingerprint, definition["fingerprint"]
-    if found != wanted:
-        raise ValueError(f"{definition['dataset']} has changed: its fingerprint is {found}, not {wanted}.")
+    _check_data(definition, interactions)
     split = split_of(definition, interactions)
     settings = training.Settings(**definition["training"])
     torch.manual_seed(settings.seed)
     model = models.build(n_items=interactions.n_items, n_users=interactions.n_users, **definition["model"]).to(device)
     return model, split, training.fit(model, split, settings)
+
+
+def refer(definition: dict, interactions: Interactions) -> tuple[references.Reference, splits.Split, training.History]:
+    """Fit the reference that a definition describes, on the CPU. Raises what `references.fit` raises, and ValueError as `train`."""
+    _check_data(definition, interactions)
+    split = split_of(definition, interactions)
+    model = references.fit(split, seed=definition["training"]["seed"], **definition["model"])
+    if isinstance(split.validation, splits.Sequences):
+        found = evaluation.sequence_reciprocal_ranks(model, split.validation)
+    else:
+        found = evaluation.interaction_reciprocal_ranks(model, split, "validation")
+    return model, split, training.History(validation={0: float(found.mean())})
+
+
+def _check_data(definition: dict, interactions: Interactions) -> None:
+    found, wanted = interactions.fingerprint, definition["fingerprint"]
+    if found != wanted:
+        raise ValueError(f"{definition['dataset']} has changed: its fingerprint is {found}, not {wanted}.")
 
 
 def trained(record: dict, interactions: Interactions, ledger: Ledger | None = None) -> tuple[models.TasteModel, splits.Split]:
@@ -64,18 +80,28 @@ def trained(record: dict, interactions: Interactions, ledger: Ledger | None = No
 def run_trial(trial: Trial, interactions: Interactions, device: str = "cpu") -> tuple[dict, dict[str, np.ndarray]]:
     """Train and evaluate: the trial's record, and the per-user (or per-window) reciprocal ranks on test with their users.
 
-    A trial whose loss explodes gives a record too, with the status `failed`: it has used its place in the search.
+    A winner's record also holds what `diagnose` finds. A trial whose loss explodes, or whose method cannot hold the
+    data, gives a record too, with the status `failed`: it has used its place in the search.
     """
     record = {"key": trial.key, "dataset": interactions.name, "study": trial.study, "arm": trial.arm, "stage": trial.stage,
               "index": trial.index, "definition": trial.definition, "device": _device_name(device)} | provenance()  # fmt: skip
     _reset_peak_memory()
     start = time.perf_counter()
     try:
-        model, split, history = train(trial.definition, interactions, device)
-    except training.Diverged as error:
+        model: models.TasteModel | references.Reference
+        if trial.definition["model"]["kind"] in references.KINDS:
+            model, split, history = refer(trial.definition, interactions)
+        else:
+            model, split, history = train(trial.definition, interactions, device)
+    except (training.Diverged, references.TooLarge) as error:
         return record | {"status": "failed", "error": str(error)}, {}
     fitted = time.perf_counter()
     values, users, metrics = evaluate(model, split)
+    arrays = {"reciprocal_ranks": values.astype(np.float32), "users": users.astype(np.int32)}
+    tested = time.perf_counter()
+    if trial.stage == "seeds" and isinstance(model, models.TasteModel):
+        found, more = diagnose(model, split)
+        record, arrays = record | found, arrays | more
     return record | {
         "status": "done",
         "validation": {"mrr": history.best},
@@ -83,13 +109,30 @@ def run_trial(trial: Trial, interactions: Interactions, device: str = "cpu") -> 
         "best_epoch": history.best_epoch,
         "losses": history.losses,
         "validation_mrr": {str(epoch): mrr for epoch, mrr in history.validation.items()},
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "seconds": {"fit": round(fitted - start, 2), "test": round(time.perf_counter() - fitted, 2)},
+        "parameters": sum(p.numel() for p in model.parameters()) if isinstance(model, models.TasteModel) else model.parameters,
+        "seconds": {"fit": round(fitted - start, 2), "test": round(tested - fitted, 2)}
+        | ({"diagnosis": round(time.perf_counter() - tested, 2)} if trial.stage == "seeds" else {}),
         "peak_memory_bytes": _peak_memory(device),
-    }, {"reciprocal_ranks": values.astype(np.float32), "users": users.astype(np.int32)}
+    }, arrays
 
 
-def evaluate(model: models.TasteModel, split: splits.Split) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
+def diagnose(model: models.TasteModel, split: splits.Split) -> tuple[dict, dict[str, np.ndarray]]:
+    """What a winner's record holds beyond its metrics, with arrays beside them in the order of the test users or windows.
+
+    `binary`: test metrics of the model's binary codes, and the bytes of both representations. `tastes`, of a mixture: the means of
+    `diagnostics.tastes`.
+    """
+    ranks, _, metrics = evaluate(codes.Binary(model), split)
+    found: dict = {"binary": metrics | {"bytes": codes.sizes(model)}}
+    arrays = {"binary_reciprocal_ranks": ranks.astype(np.float32)}
+    if model.components > 1:
+        tastes = diagnostics.tastes(model, split)
+        found["tastes"] = diagnostics.summary(tastes, model.components)
+        arrays["effective_tastes"] = tastes["effective_tastes"].astype(np.float32)
+    return found, arrays
+
+
+def evaluate(model: evaluation.Scorer, split: splits.Split) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
     """Reciprocal ranks on test, whose they are, and the means of all metrics: one value per window, or one per user with test items."""
     if isinstance(split.test, splits.Sequences):
         ranks, users = evaluation.sequence_ranks(model, split.test)[:, None], split.test.users
@@ -104,15 +147,17 @@ def evaluate(model: models.TasteModel, split: splits.Split) -> tuple[np.ndarray,
 
 
 def run(
-    name: str, interactions: Interactions, ledger: Ledger, budget: Budget = PAPER, minutes: float = math.inf, jobs: int = 1,
+    name: str, interactions: Interactions, ledger: Ledger, budget: Budget | None = None, minutes: float = math.inf, jobs: int = 1,
     device: str = "cpu", report: Callable[[dict], None] = lambda record: None,
 ) -> Selection:  # fmt: skip
     """Run what the ledger lacks of a study, the search first, then the winners' seeds, and give what the records then say.
 
-    minutes: no trial starts later than that. jobs: processes, each on its share of the cores. report: called with every new record.
+    budget: what is planned if none is given. minutes: no trial starts later than that. jobs: processes, each on its share of the
+    cores. report: called with every new record.
     Raises RuntimeError when a worker dies (out of memory, killed); what was finished stays in the ledger.
     """
     study, subject = study_for(name, interactions), Subject.of(interactions)
+    budget = budget or PAPER.of(study)
     deadline = time.monotonic() + 60 * minutes
     while True:
         selection = select(study, ledger.read(subject.dataset, name), subject, budget)

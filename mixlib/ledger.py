@@ -14,7 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-COMPUTING = ("datasets", "synthetic", "splits", "models", "losses", "kernels", "evaluation", "training")  # the rooms that decide a result
+COMPUTING = (  # the rooms that decide a result
+    "datasets", "synthetic", "splits", "models", "losses", "kernels", "evaluation", "codes", "diagnostics", "references", "training",
+)  # fmt: skip
 
 
 def key_of(definition: dict) -> str:

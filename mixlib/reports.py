@@ -23,6 +23,8 @@ LABELS = {
     "projection_mixture": "Projection mixture",
     "embedding_mixture": "Embedding mixture",
 }
+REFERENCE_LABELS = {"popularity": "Popularity", "markov": "Item-to-item Markov", "item_knn": "ItemKNN", "ease": "EASE",
+                    "als": "Implicit ALS"}  # fmt: skip
 TITLES = {"movielens-10m": "Movielens 10M", "amazon": "Amazon", "goodbooks-10k": "Goodbooks-10K",
           "movielens-100k": "Movielens 100K", "movielens-1m": "Movielens 1M"}  # fmt: skip
 LOSS_LABELS = {"bpr": "BPR as printed", "log_bpr": "log-BPR", "adaptive_hinge": "adaptive hinge", "hardest": "hardest of 5"}
@@ -68,7 +70,8 @@ class Results:
     def budget(self) -> str:
         """One sentence: what was done of what was planned."""
         planned, seeds = self.selection.planned, min((len(o.records) for o in self.outcomes.values()), default=0)
-        return f"{self.selection.trials} of {planned.trials} search trials for each arm, {seeds} of {planned.seeds} seeds for each winner."
+        done = f"{self.selection.trials} of {planned.trials} search trials for each arm, {seeds} of {planned.seeds} seeds for each winner."
+        return done + (f" Not begun: {'; '.join(map(label, ahead))}." if (ahead := self.selection.ahead) else "")
 
     def against(self, arm: str, baseline: str) -> Comparison:
         """Paired comparison of two arms over the same users."""
@@ -83,12 +86,12 @@ def study(name: str, interactions: Interactions, profile: str = "paper", ledger:
 
     budget: fields of the profile's Budget to replace, such as trials=1. Raises ValueError on unknown names.
     """
-    planned = replace(PROFILES[choose("profile", profile, PROFILES)], **budget)
+    study = study_for(name, interactions)
+    planned = replace(PROFILES[choose("profile", profile, PROFILES)].of(study), **budget)
     if profile == "demo":
         selection, arrays = experiments.compute(name, interactions, planned)
         return _results(selection, lambda record: arrays[record["key"]])
     ledger = ledger if isinstance(ledger, Ledger) else Ledger(ledger)
-    study = study_for(name, interactions)
     records = ledger.read(interactions.name, name)
     return _results(select(study, records, Subject.of(interactions), planned), ledger.arrays)
 
@@ -96,13 +99,15 @@ def study(name: str, interactions: Interactions, profile: str = "paper", ledger:
 def recorded(ledger: Ledger, dataset: str, name: str) -> Results | None:
     """Results of a study from its records alone, without the data; None if there are none."""
     records = ledger.read(dataset, name)
-    subject = Subject.of_records(records)
-    return None if subject is None else _results(select(STUDIES[name], records, subject, PROFILES["paper"]), ledger.arrays)
+    subject, study = Subject.of_records(records), STUDIES[name]
+    return None if subject is None else _results(select(study, records, subject, PROFILES["paper"].of(study)), ledger.arrays)
 
 
 def _results(selection: Selection, arrays: Callable[[dict], dict[str, np.ndarray]]) -> Results:
     outcomes = {}
-    for arm, finalists in selection.finalists.items() if selection.complete else ():
+    for arm, finalists in selection.finalists.items() if selection.seeds else ():
+        if arm not in selection.winners:  # all its trials failed
+            continue
         seeds = [arrays(record) for record in finalists]
         values = np.stack([seed["reciprocal_ranks"] for seed in seeds])  # (seeds, n)
         outcomes[arm] = Outcome(arm, values.mean(axis=0), seeds[0]["users"], values.mean(axis=1), finalists, selection.winners[arm])
@@ -112,7 +117,7 @@ def _results(selection: Selection, arrays: Callable[[dict], dict[str, np.ndarray
 def label(arm: str) -> str:
     """An arm's name as a reader says it: `mixture_lstm/4` is `Mixture-LSTM, 4`."""
     kind, _, rest = arm.partition("/")
-    return LABELS[kind] + (f", {LOSS_LABELS.get(rest, rest)}" if rest else "")
+    return (LABELS | REFERENCE_LABELS)[kind] + (f", {LOSS_LABELS.get(rest, rest)}" if rest else "")
 
 
 def title(dataset: str) -> str:
@@ -252,8 +257,9 @@ def numbers(results: dict[tuple[str, str], Results]) -> dict[str, str | int]:
 
 
 def all_results(ledger: Ledger) -> dict[tuple[str, str], Results]:
-    """Results of the two main studies on every data set that has records of them, by (data set, study)."""
-    found = {(dataset, name): recorded(ledger, dataset, name) for dataset in ledger.datasets() for name in MAIN}
+    """Results of the two main studies on every data set that has records of them, by (data set, study); not the cells of the factorial."""
+    names = [dataset for dataset in ledger.datasets() if not dataset.startswith("synthetic_")]
+    found = {(dataset, name): recorded(ledger, dataset, name) for dataset in names for name in MAIN}
     return {key: results for key, results in found.items() if results}
 
 
@@ -330,14 +336,17 @@ def status(ledger: Ledger, datasets: list[str] | None = None) -> pd.DataFrame:
     for dataset in datasets or sorted({*ledger.datasets(), *TITLES}):
         for name, study in STUDIES.items():
             found = recorded(ledger, dataset, name)
-            plan = PROFILES["paper"]
+            if found is None and dataset.startswith("synthetic_"):
+                continue
+            plan = PROFILES["paper"].of(study)
             done = found.selection.trials if found else 0
-            seeds = min((len(f) for f in found.selection.finalists.values()), default=0) if found else 0
-            rows.append({"dataset": dataset, "study": name, "arms": len(study.arms), "search": f"{done} of {plan.trials}",
+            seeds = found.selection.seeds if found else 0
+            begun = len(study.arms) - len(found.selection.ahead) if found else 0
+            rows.append({"dataset": dataset, "study": name, "arms": f"{begun} of {len(study.arms)}", "search": f"{done} of {plan.trials}",
                          "seeds": f"{seeds} of {plan.seeds}", "missing": _count_missing(found, study)})  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def _count_missing(found: Results | None, study: Study) -> int:
-    plan = PROFILES["paper"]
+    plan = PROFILES["paper"].of(study)
     return len(study.arms) * (plan.trials + plan.seeds) if found is None else len(found.selection.missing)

@@ -5,6 +5,7 @@ validation MRR wins, and its settings are trained again with fresh seeds.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
@@ -13,7 +14,7 @@ from itertools import zip_longest
 from scipy.stats import loguniform
 from sklearn.model_selection import ParameterSampler
 
-from mixlib import training
+from mixlib import references, training
 from mixlib.datasets import Interactions
 from mixlib.ledger import key_of
 from mixlib.names import choose
@@ -37,6 +38,29 @@ PATIENCE: dict[str, dict] = {"sequences": {"validate_every": 1, "patience": 10},
 
 
 @dataclass(frozen=True)
+class Arm:
+    """One side of a comparison: a kind of model or of reference, a loss (which a reference does not use), and what is given instead of
+    drawn: of the model, the training, the split.
+    """
+
+    kind: str
+    loss: str = "adaptive_hinge"
+    model: dict = field(default_factory=dict)
+    training: dict = field(default_factory=dict)
+    split: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Study:
+    """Arms by label, all of one family, `sequences` or `factorization`; trials: fewer than the budget's, if the study plans so."""
+
+    name: str
+    family: str
+    arms: dict[str, Arm]
+    trials: int | None = None
+
+
+@dataclass(frozen=True)
 class Budget:
     """What a study may spend: search trials per arm, seeds per winner, the most epochs, and the ranges to draw from."""
 
@@ -45,6 +69,10 @@ class Budget:
     epochs: dict[str, int]
     dim: dict[str, int]
     space: dict[str, dict]
+
+    def of(self, study: Study) -> "Budget":
+        """This budget with as few trials as the study plans."""
+        return replace(self, trials=min(self.trials, study.trials or self.trials))
 
 
 PAPER = Budget(20, 5, {"sequences": 100, "factorization": 200}, {"sequences": 64, "factorization": 32},
@@ -57,26 +85,6 @@ DEMO = Budget(2, 2, {"sequences": 15, "factorization": 30}, {"sequences": 16, "f
 PROFILES = {"paper": PAPER, "demo": DEMO}
 
 
-@dataclass(frozen=True)
-class Arm:
-    """One side of a comparison: a kind of model, a loss, and what is given instead of drawn: of the model, the training, the split."""
-
-    kind: str
-    loss: str = "adaptive_hinge"
-    model: dict = field(default_factory=dict)
-    training: dict = field(default_factory=dict)
-    split: dict = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Study:
-    """Arms by label, all of one family: `sequences` or `factorization`."""
-
-    name: str
-    family: str
-    arms: dict[str, Arm]
-
-
 def _kinds(*kinds: str) -> dict[str, Arm]:
     return {kind: Arm(kind) for kind in kinds}
 
@@ -86,7 +94,15 @@ def _losses(*kinds: str) -> dict[str, Arm]:
 
 
 def _components(kind: str) -> dict[str, Arm]:
-    return {f"{kind}/{m}": Arm(kind, model={"components": m}) for m in (1, 2, 4, 8)}
+    return {f"{kind}/{m}": Arm(kind, model={"components": m}) for m in (1, 2, 4, 6, 8, 12)}
+
+
+def _dims(*arms: Arm, dims: tuple[int, ...]) -> dict[str, Arm]:
+    return {f"{arm.kind}/dim {d}": replace(arm, model=arm.model | {"dim": d}) for arm in arms for d in dims}
+
+
+_LSTM, _MIXTURE_LSTM = Arm("lstm"), Arm("mixture_lstm", model={"components": 4})
+_FACTORIZATION, _EMBEDDING_MIXTURE = Arm("factorization"), Arm("embedding_mixture", model={"components": 4})
 
 
 STUDIES = {
@@ -94,10 +110,26 @@ STUDIES = {
     for study in (
         Study("sequences", "sequences", _kinds("lstm", "mixture_lstm")),
         Study("factorization", "factorization", _kinds("factorization", "projection_mixture", "embedding_mixture")),
-        Study("sequence-losses", "sequences", _losses("lstm", "mixture_lstm")),
-        Study("factorization-losses", "factorization", _losses("factorization", "embedding_mixture")),
-        Study("sequence-components", "sequences", _components("mixture_lstm")),
-        Study("factorization-components", "factorization", _components("embedding_mixture")),
+        Study("sequence-losses", "sequences", _losses("lstm", "mixture_lstm"), 10),
+        Study("factorization-losses", "factorization", _losses("factorization", "embedding_mixture"), 10),
+        Study("sequence-components", "sequences", _components("mixture_lstm"), 8),
+        Study("factorization-components", "factorization", _components("embedding_mixture"), 8),
+        Study(  # 91: as many parameters in the encoder as a mixture of four tastes; 256: a state as wide as its tastes together
+            "sequence-capacity",
+            "sequences",
+            _dims(_LSTM, dims=(64, 91, 256)) | _dims(_MIXTURE_LSTM, dims=(64,)),
+            10,
+        ),
+        Study(  # 256: as many parameters for each user as four tastes of 32 with their attention
+            "factorization-capacity",
+            "factorization",
+            _dims(_FACTORIZATION, dims=(32, 256)) | _dims(_EMBEDDING_MIXTURE, dims=(32,)),
+            10,
+        ),
+        Study("sequence-references", "sequences", _kinds("popularity", "markov", "item_knn", "ease", "als")),
+        Study("factorization-references", "factorization", _kinds("popularity", "item_knn", "ease", "als")),
+        Study("sequence-dims", "sequences", _dims(_LSTM, _MIXTURE_LSTM, dims=(2, 4, 8, 16, 64)), 8),
+        Study("factorization-dims", "factorization", _dims(_FACTORIZATION, _EMBEDDING_MIXTURE, dims=(2, 4, 8, 16, 32)), 8),
         Study(
             "sequence-variants",
             "sequences",
@@ -174,6 +206,10 @@ def search_trials(study: Study, subject: Subject, budget: Budget) -> dict[str, l
         seed = int.from_bytes(sha256(f"{study.name}/{i}".encode()).digest()[:4], "big")
         drawn = next(iter(ParameterSampler(space, 1, random_state=seed)))
         for label, arm in study.arms.items():
+            if arm.kind in references.KINDS:
+                model = _reference(arm.kind, budget.dim[study.family], seed) | arm.model
+                plan[label].append(Trial(study.name, label, "search", i, define(study.family, subject, model, {"seed": 0}, **arm.split)))
+                continue
             model = {"kind": arm.kind, "dim": budget.dim[study.family]}
             if "mixture" in arm.kind:
                 model["components"] = int(drawn["components"])
@@ -189,28 +225,36 @@ def search_trials(study: Study, subject: Subject, budget: Budget) -> dict[str, l
     return plan
 
 
-def define(family: str, subject: Subject, model: dict, settings: training.Settings, **split) -> dict:
+def _reference(kind: str, dim: int, seed: int) -> dict:
+    """A reference with settings from its own ranges; where it has vectors, they are as wide as those of the models."""
+    space = references.KINDS[kind].space
+    drawn = next(iter(ParameterSampler(space, 1, random_state=seed))) if space else {}
+    settings = {name: int(value) if isinstance(space[name], list) else float(value) for name, value in drawn.items()}
+    return {"kind": kind} | ({"dim": dim} if references.KINDS[kind].random else {}) | settings
+
+
+def define(family: str, subject: Subject, model: dict, settings: training.Settings | dict, **split) -> dict:
     """The definition of a trial: data, split (seed and fractions may be given), model, training, seed."""
     split = {"fractions": [0.8, 0.1, 0.1], "seed": 0} | split
     if family == "sequences":
         split |= {"max_length": subject.max_length, "min_length": subject.min_length}
     return {"protocol": PROTOCOL, "dataset": subject.dataset, "fingerprint": subject.fingerprint, "family": family, "split": split,
-            "model": model, "training": asdict(settings)}  # fmt: skip
+            "model": model, "training": settings if isinstance(settings, dict) else asdict(settings)}  # fmt: skip
 
 
 def seed_trials(winner: Trial, seeds: int) -> list[Trial]:
-    """The winner's settings with the seeds 1, 2, ...; the search itself used seed 0."""
-    return [
-        replace(
-            winner, stage="seeds", index=seed, definition=winner.definition | {"training": winner.definition["training"] | {"seed": seed}}
-        )
-        for seed in range(1, seeds + 1)
-    ]
+    """The winner's settings with the seeds 1, 2, ...; the search itself used seed 0. What uses no chance is trained once for all seeds."""
+    reference = references.KINDS.get(winner.definition["model"]["kind"])
+    again = []
+    for seed in range(1, seeds + 1):
+        settings = winner.definition["training"] | {"seed": seed if reference is None or reference.random else 1}
+        again.append(replace(winner, stage="seeds", index=seed, definition=winner.definition | {"training": settings}))
+    return again
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What the records of a study say: n search trials of every arm, the winners among them, and the winners' retrained records."""
+    """What the records of a study say: n search trials of every arm that has begun, their winners, and the winners' retrained records."""
 
     study: Study
     planned: Budget
@@ -220,8 +264,18 @@ class Selection:
     missing: list[Trial]
 
     @property
+    def ahead(self) -> list[str]:
+        """The arms of which nothing is recorded yet."""
+        return [arm for arm in self.study.arms if arm not in self.finalists]
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds of every winner are recorded."""
+        return min((len(self.finalists[arm]) for arm in self.winners), default=0)
+
+    @property
     def complete(self) -> bool:
-        """Whether every arm has a winner with at least one retrained record."""
+        """Whether every arm that has begun has a winner with at least one retrained record."""
         return bool(self.finalists) and all(self.finalists.values())
 
 
@@ -229,14 +283,18 @@ def select(study: Study, records: dict[str, dict], subject: Subject, budget: Bud
     """Choose every arm's winner by validation MRR, each arm among the same first n trials, and say what is missing of the plan.
 
     n is the one for which the most seeds of all winners are there, and among those the largest. Every arm gets the same seeds.
+    Arms without any record, such as those that a study was given later, do not hold up the others.
     """
     plan = search_trials(study, subject, budget)
-    missing = [trial for trials in zip(*plan.values(), strict=True) for trial in trials if trial.key not in records]
+    missing = _lacking((trial for trials in zip(*plan.values(), strict=True) for trial in trials), records)
+    plan = {arm: trials for arm, trials in plan.items() if any(trial.key in records for trial in trials)}
+    if not plan:
+        return Selection(study, budget, 0, {}, {}, missing)
     done = min(next((i for i, t in enumerate(trials) if t.key not in records), budget.trials) for trials in plan.values())
     found = [_selection(study, records, budget, plan, n, missing) for n in range(1, done + 1)]
     if not found:
         return Selection(study, budget, 0, {}, {}, missing)
-    chosen = max(found, key=lambda selection: (min(map(len, selection.finalists.values()), default=0), selection.trials))
+    chosen = max(found, key=lambda selection: (selection.seeds, selection.trials))
     return replace(chosen, missing=found[-1].missing)
 
 
@@ -247,10 +305,19 @@ def _selection(study: Study, records: dict, budget: Budget, plan: dict[str, list
         arm: {t.index: records[t.key] for t in trials if t.key in records and records[t.key]["status"] == "done"}
         for arm, trials in again.items()
     }
-    seeds = sorted(set.intersection(*(set(finalists) for finalists in there.values())))
-    lacking = [] if missing else [t for trials in zip_longest(*again.values()) for t in trials if t and t.key not in records]
+    seeds = sorted(set.intersection(*(set(there[arm]) for arm, trial in best.items() if trial)) if any(best.values()) else [])
+    lacking = [] if missing else _lacking((t for trials in zip_longest(*again.values()) for t in trials if t), records)
     winners = {arm: records[trial.key] for arm, trial in best.items() if trial}
-    return Selection(study, budget, n, winners, {arm: [finalists[i] for i in seeds] for arm, finalists in there.items()}, missing + lacking)
+    return Selection(study, budget, n, winners, {arm: [made[i] for i in seeds if made] for arm, made in there.items()}, missing + lacking)
+
+
+def _lacking(trials: Iterable[Trial], records: dict[str, dict]) -> list[Trial]:
+    """The trials without a record, each definition once: where nothing is drawn, all trials of an arm are the same."""
+    found: dict[str, Trial] = {}
+    for trial in trials:
+        if trial.key not in records:
+            found.setdefault(trial.key, trial)
+    return list(found.values())
 
 
 def _best(trials: list[Trial], records: dict[str, dict]) -> Trial | None:

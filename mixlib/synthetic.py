@@ -6,6 +6,7 @@ clusters a user likes, which of them is on now, and what is popular there.
 """
 
 import inspect
+from itertools import product
 
 import numpy as np
 
@@ -23,6 +24,12 @@ SHAPES = {  # counts and 95th/50th popularity ratio as in the paper's three data
 }
 
 
+FACTORIAL = tuple(  # when does a mixture help? True tastes, stickiness, popularity skew, with and without near-twin items
+    f"synthetic:users=2000,tastes={tastes},stickiness={stickiness},skew={skew},twins={twins}"
+    for tastes, stickiness, skew, twins in product((1, 2, 4, 8), (0.5, 0.9), (0.4, 1.2), (0.0, 0.5))
+)
+
+
 def generate(
     users: int = 800,
     items: int = 600,
@@ -32,18 +39,24 @@ def generate(
     clusters: int = 30,
     length: float = 50.0,
     seed: int = 0,
+    twins: float = 0.0,
 ) -> Interactions:
     """Draw interactions of users who have exactly `tastes` tastes.
 
     stickiness: chance to stay in the same taste from one interaction to the next; skew: exponent of the popularity of items
     within a cluster (0 is flat, 1 is Zipf's law); length: mean number of interactions of a user (log-normal, at least 10).
+    twins: chance that a chosen item is followed at once by its twin, as when one review is copied to every edition of a product; if it
+    is above 0, half of the items are twins of the other half, and either may come first.
     The timestamps are positions. Raises ValueError on impossible parameters.
     """
     if not (1 <= tastes <= clusters <= items):
         raise ValueError(f"1 <= tastes <= clusters <= items must hold, not {tastes}, {clusters}, {items}.")
     if users < 1 or not 0 <= stickiness <= 1 or skew < 0 or length < 10:
         raise ValueError("users must be at least 1, stickiness between 0 and 1, skew at least 0, length at least 10.")
+    if not 0 <= twins <= 1 or (twins and items % (2 * clusters)):
+        raise ValueError(f"twins must be between 0 and 1, and then items a multiple of {2 * clusters}, not {twins} with {items} items.")
     random = np.random.default_rng([seed, users, items, tastes])
+    catalogue, items = items, items // 2 if twins else items
     lengths = np.maximum(10, random.lognormal(np.log(length) - 0.125, 0.5, users).round()).astype(np.int64)
     size = -(-items // clusters)  # items in a cluster, the last ones may lack one
     weight = -skew * np.log(np.arange(1, size + 1))  # log popularity of the ranks within a cluster
@@ -67,9 +80,25 @@ def generate(
         item = rank * clusters + chosen[who, taste]  # cluster of an item: its number modulo `clusters`
         chunks.append((who + start, item + 1, position))
     who, item, position = (np.concatenate(column) for column in zip(*chunks, strict=True))
-    titles = np.array(["", *(f"{_genre(i % clusters)} no. {i // clusters + 1}" for i in range(items))], dtype=object)
-    return Interactions(who, item, position, users, items, "synthetic", titles, f"Synthetic, {tastes} taste{'s' * (tastes > 1)}",
+    if twins:
+        who, item, position = _with_twins(who, item, items, twins, np.random.default_rng([seed, users, catalogue, tastes, 1]))
+    titles = np.array(["", *(f"{_genre(i % clusters)} no. {i // clusters + 1}" for i in range(catalogue))], dtype=object)
+    return Interactions(who, item, position, users, catalogue, "synthetic", titles, f"Synthetic, {tastes} taste{'s' * (tastes > 1)}",
                         max_length=50, min_length=10, licence="generated, free of any rights", citation="")  # fmt: skip
+
+
+def _with_twins(who: np.ndarray, item: np.ndarray, half: int, chance: float, random: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """Users, items and positions once editions are drawn and some are followed by the other: items 1..half have twins half + 1..2 half.
+
+    Every user keeps as many interactions as before.
+    """
+    repeats = 1 + (random.random(len(who)) < chance)
+    edition = random.integers(0, 2, len(who))
+    copied = np.repeat(np.arange(len(who)), repeats)
+    second = np.r_[False, copied[1:] == copied[:-1]]
+    position = _running_count(who[copied])
+    kept = position < np.bincount(who)[who[copied]]
+    return who[copied][kept], (item[copied] + half * (edition[copied] ^ second))[kept], position[kept]
 
 
 def cluster_of(items: np.ndarray, clusters: int = 30) -> np.ndarray:

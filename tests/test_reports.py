@@ -81,7 +81,8 @@ def test_arms_on_different_users_are_not_compared(ledger):
 def test_status_counts_what_is_done_of_what_is_planned(ledger):
     table = reports.status(ledger, ["movielens-100k"]).set_index("study")
     assert table.loc["sequences", ["search", "seeds"]].tolist() == ["2 of 20", "2 of 5"]
-    assert table.loc["factorization", "search"] == "0 of 20"
+    assert table.loc["factorization", "search"] == "0 of 20" and table.loc["sequence-losses", "search"] == "0 of 10"
+    assert table.loc[["sequences", "factorization"], "arms"].tolist() == ["2 of 2", "0 of 3"]
     assert table.loc["sequences", "missing"] >= 2 * 18
 
 
@@ -133,6 +134,24 @@ def test_published_numbers_are_complete_and_plausible():
 def test_stacked_tables_have_no_gaps():
     table = reports.stacked([pd.DataFrame({"a": [1]}), pd.DataFrame({"b": [2]})])
     assert not table.isna().any().any() and len(reports.stacked([])) == 1
+
+
+def test_real_records_of_the_repository_belong_to_the_plan(request):
+    ledger = Ledger(request.config.rootpath / "results")
+    for dataset in ledger.datasets():
+        for name, study in STUDIES.items():
+            records = ledger.read(dataset, name)
+            if subject := Subject.of_records(records):
+                trials = [trial for plan in search_trials(study, subject, PAPER).values() for trial in plan]
+                planned = {trial.key for trial in trials} | {again.key for trial in trials for again in seed_trials(trial, PAPER.seeds)}
+                assert set(records) <= planned
+
+
+def test_an_arm_that_has_not_begun_is_said(ledger):
+    study = reports.all_results(ledger)["movielens-100k", "sequences"]
+    short = {arm: f for arm, f in study.selection.finalists.items() if arm == "lstm"}
+    object.__setattr__(study.selection, "finalists", short)
+    assert study.budget.endswith("2 of 5 seeds for each winner. Not begun: Mixture-LSTM.")
 
 
 def test_real_records_of_the_repository_are_readable_and_whole(request):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mixlib import datasets
-from mixlib.synthetic import SHAPES, cluster_of, generate
+from mixlib.synthetic import FACTORIAL, SHAPES, cluster_of, generate
 
 
 def clusters_of_users(made, clusters=30):
@@ -110,3 +110,35 @@ def test_parameters_are_part_of_the_name():
 def test_a_wrong_name_is_an_error(name, message):
     with pytest.raises(ValueError, match=message):
         datasets.load(name)
+
+
+def test_data_without_twins_are_the_same_as_ever():
+    assert generate(users=20).fingerprint == generate(users=20, twins=0.0).fingerprint == "476f681101c85b6c"
+
+
+@pytest.mark.parametrize("twins", [0.3, 1.0])
+def test_an_item_is_followed_by_its_twin_as_often_as_declared(twins):
+    made, plain = (generate(users=400, items=120, clusters=10, twins=share) for share in (twins, 0.0))
+    item, half = made.items - 1, 60
+    within = made.users[1:] == made.users[:-1]
+    pairs = (item[1:] % half == item[:-1] % half)[within]
+    assert pairs.mean() == pytest.approx(twins / (1 + twins), abs=0.02)  # of two in a row, the second was not chosen by itself
+    assert (item[1:] != item[:-1])[within][pairs].all()
+    np.testing.assert_array_equal(np.bincount(made.users), np.bincount(plain.users))
+    assert (item >= half).mean() == pytest.approx(0.5, abs=0.02) and made.n_items == len(made.titles) - 1 == 120
+
+
+def test_twins_belong_to_the_same_cluster():
+    made = generate(users=50, items=120, clusters=10, tastes=2, twins=0.5, length=100)
+    assert {len(found) for found in clusters_of_users(made, 10)} == {2}
+
+
+def test_twins_need_an_even_catalogue():
+    with pytest.raises(ValueError, match=r"a multiple of 60, not 0\.5 with 590 items"):
+        generate(items=590, twins=0.5)
+
+
+def test_the_factorial_is_made_of_data_sets_that_exist():
+    assert len(set(FACTORIAL)) == 32
+    made = datasets.load(FACTORIAL[1])
+    assert (made.name, made.n_users) == (FACTORIAL[1], 2000) and "twins=0.5" in FACTORIAL[1]

@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+
+from mixlib import describe
+from mixlib.datasets import Interactions
+
+
+def copies(timestamps=None, **options):
+    """Six users with items 1, 2, then one of 3..8; items 1 and 2 share all their users, 3..8 have one user each."""
+    items = np.array([[1, 2, 3 + user] for user in range(6)])
+    return Interactions(np.repeat(np.arange(6), 3), items.ravel(), timestamps, **options)
+
+
+def test_items_with_the_same_users_are_near_twins():
+    found = describe.near_twins(copies())
+    assert found["items with a near-twin"] == 2 / 8 and found["consecutive pairs that are near-twins"] == 1 / 2
+    assert 0 < found["the same in random order"] < 0.7
+
+
+def test_rare_items_are_no_twins_however_alike():
+    assert describe.near_twins(copies(), users=7)["items with a near-twin"] == 0
+    rare = Interactions(np.zeros(2, int), np.array([1, 2]))
+    assert describe.near_twins(rare)["items with a near-twin"] == 0 < describe.near_twins(rare, users=1)["items with a near-twin"]
+
+
+def test_near_twins_in_a_row_follow_time_and_not_the_file():
+    late = np.tile([0, 2, 1], 6)  # the twin comes last
+    assert describe.near_twins(copies(late))["consecutive pairs that are near-twins"] == 0
+    assert np.isnan(describe.near_twins(copies(ordered=False))["consecutive pairs that are near-twins"])
+
+
+@pytest.mark.parametrize("share, twins", [(0.4, True), (0.6, False)])
+def test_near_twins_share_more_than_the_given_part_of_their_users(share, twins):
+    users = np.r_[np.arange(10), np.arange(5, 10)]  # item 1: users 0..9, item 2: users 5..9: Jaccard 0.5
+    found = describe.near_twins(Interactions(users, np.repeat([1, 2], [10, 5])), jaccard=share)
+    assert (found["items with a near-twin"] == 1) is twins

@@ -1,0 +1,57 @@
+"""The paired test against simulated users whose true effect is known: how often its interval holds it, how often it errs."""
+
+import numpy as np
+import pytest
+
+from mixlib.evaluation import Comparison, compare, interval
+
+USERS, REPEATS = 120, 300
+
+
+def reciprocal_ranks(random, effect, users=USERS):
+    """Reciprocal ranks of two models on 1 to 6 windows of every user, alike within a user, and whose they are: ranks are log-normal."""
+    windows = random.integers(1, 7, users)
+    who = np.repeat(np.arange(users), windows)
+    hard, taste = random.normal(3, 1, users)[who], random.normal(0, 0.7, users)[who]
+    ours, theirs = (1 / np.ceil(np.exp(hard + shift + random.normal(0, 0.5, len(who)))) for shift in (-effect + taste / 2, -taste / 2))
+    return ours, theirs, who
+
+
+def truth(effect):
+    """The difference of the means in a population of 300,000 users."""
+    ours, theirs, _ = reciprocal_ranks(np.random.default_rng(99), effect, 300_000)
+    return (ours - theirs).mean()
+
+
+@pytest.fixture(scope="module")
+def comparisons() -> dict[float, list[Comparison]]:
+    """Many comparisons for an effect of nothing and for a large one."""
+    random = np.random.default_rng(1)
+    return {effect: [compare(*reciprocal_ranks(random, effect)) for _ in range(REPEATS)] for effect in (0.0, 0.8)}
+
+
+@pytest.mark.parametrize("effect", [0.0, 0.8])
+def test_the_interval_holds_the_true_difference_about_95_times_of_100(effect, comparisons):
+    true = truth(effect)
+    assert 0.90 <= np.mean([gap.low <= true <= gap.high for gap in comparisons[effect]]) <= 0.985  # 300 repeats: sd 0.013
+
+
+def test_where_there_is_no_difference_few_are_found(comparisons):
+    assert abs(truth(0.0)) < 1e-3
+    assert np.mean([gap.decided for gap in comparisons[0.0]]) <= 0.10
+    assert 0.01 <= np.mean([gap.p_value < 0.05 for gap in comparisons[0.0]]) <= 0.09
+
+
+def test_a_large_difference_is_found(comparisons):
+    assert np.mean([gap.low > 0 for gap in comparisons[0.8]]) > 0.9
+    assert np.mean([gap.p_value < 0.05 for gap in comparisons[0.8]]) > 0.9
+
+
+def test_windows_of_a_user_taken_as_independent_would_claim_too_much():
+    random, held = np.random.default_rng(2), {True: 0, False: 0}
+    for _ in range(80):
+        values = np.repeat(random.normal(0, 1, USERS), 5)  # every user says the same thing five times
+        for resampled in held:
+            low, high = interval(values, np.repeat(np.arange(USERS), 5) if resampled else None)
+            held[resampled] += low <= 0 <= high
+    assert held[True] >= 0.87 * 80 and held[False] <= 0.78 * 80  # 0.95 and 0.62 expected
