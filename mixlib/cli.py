@@ -49,7 +49,10 @@ def run(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     budget = replace(studies.PAPER, trials=trials or studies.PAPER.trials, seeds=seeds or studies.PAPER.seeds)
     interactions = datasets.load(dataset)
-    selection = experiments.run(study, interactions, Ledger(results), budget, minutes, jobs, device, _say)
+    ledger = Ledger(results)
+    for line in ledger.set_aside(interactions.name, study):
+        print(line, flush=True)
+    selection = experiments.run(study, interactions, ledger, budget, minutes, jobs, device, _say)
     left = len(selection.missing)
     said = f"{left} trials are still missing; the same command goes on." if left else "complete."
     print(
@@ -77,7 +80,8 @@ def status(
     from mixlib import reports
     from mixlib.ledger import Ledger
 
-    print(reports.status(Ledger(results), dataset).to_string(index=False))
+    table, left_out = reports.status(Ledger(results), dataset)
+    print("\n".join([table.to_string(index=False), *left_out]))
 
 
 @app.command()
