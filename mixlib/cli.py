@@ -50,7 +50,10 @@ def run(
     interactions = datasets.load(dataset)
     planned = studies.PAPER.of(studies.study_for(study, interactions))
     budget = replace(planned, trials=trials or planned.trials, seeds=seeds or planned.seeds)
-    selection = experiments.run(study, interactions, Ledger(results), budget, minutes, jobs, device, _say)
+    ledger = Ledger(results)
+    for line in ledger.set_aside(interactions.name, study):
+        print(line, flush=True)
+    selection = experiments.run(study, interactions, ledger, budget, minutes, jobs, device, _say)
     left = len(selection.missing)
     said = f"{left} trials are still missing; the same command goes on." if left else "complete."
     print(
@@ -78,7 +81,8 @@ def status(
     from mixlib import reports
     from mixlib.ledger import Ledger
 
-    print(reports.status(Ledger(results), dataset).to_string(index=False))
+    table, left_out = reports.status(Ledger(results), dataset)
+    print("\n".join([table.to_string(index=False), *left_out]))
 
 
 @app.command()

@@ -191,6 +191,9 @@ def _hash(path: Path) -> str:
 def write_tables(project: Project) -> None:
     """Write the tables and figures of the results page from the ledger into book/tables and book/figures."""
     results = reports.all_results(project.ledger)
+    for (dataset, study), found in results.items():
+        for what in found.left_out:
+            print(f"left out of the tables: {dataset}, {study}: {what}", flush=True)
     (project.book / "tables").mkdir(exist_ok=True)
     for name, make in (("table1", reports.table1), ("gains", reports.gains), ("sources", reports.sources)):
         with renamed(project.book / "tables" / f"{name}.csv") as partial:
