@@ -15,11 +15,18 @@ def about() -> None:
 
 
 @app.command()
-def fetch(name: str) -> None:
-    """Download a data set into the data root ($MIXLIB_DATA, else the user's cache folder) and verify it."""
+def fetch(
+    name: str,
+    file: Annotated[str | None, typer.Option("--from", help="the published file, if you have it: nothing is downloaded")] = None,
+) -> None:
+    """Get a data set into the data root ($MIXLIB_DATA, else the user's cache folder), verify and prepare it."""
     from mixlib import datasets
 
-    print(datasets.fetch(name))
+    folder = datasets.fetch(name, file=file)
+    found = datasets.load(name)
+    _note(found.notes)
+    print(f"{found.title}: {len(found):,} interactions, {found.n_users:,} users, {found.n_items:,} items")
+    print(folder)
 
 
 @app.command()
@@ -49,12 +56,18 @@ def run(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     budget = replace(studies.PAPER, trials=trials or studies.PAPER.trials, seeds=seeds or studies.PAPER.seeds)
     interactions = datasets.load(dataset)
+    _note(interactions.notes)
     selection = experiments.run(study, interactions, Ledger(results), budget, minutes, jobs, device, _say)
     left = len(selection.missing)
     said = f"{left} trials are still missing; the same command goes on." if left else "complete."
     print(
         f"{interactions.name}, {study}: " + (said if left or selection.complete else "every trial of an arm failed, so there is no winner.")
     )
+
+
+def _note(notes: tuple[str, ...]) -> None:
+    for note in notes:
+        print(f"mixlib: {note}", file=sys.stderr)
 
 
 def _say(record: dict) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-COMPUTING = ("datasets", "synthetic", "splits", "models", "losses", "evaluation", "training")  # the rooms that decide a result
+COMPUTING = ("reading", "parsers", "datasets", "synthetic", "splits", "models", "losses", "evaluation", "training")  # decide a result
 
 
 def key_of(definition: dict) -> str:
