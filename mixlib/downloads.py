@@ -159,8 +159,9 @@ def unpack(archive: Path, files: Iterable[str], folder: Path) -> None:
                 path = PurePosixPath(member.filename.replace("\\", "/"))
                 if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", member.filename):
                     raise Refused(f"{archive.name} is refused: the name {member.filename!r} in it leads out of its folder.")
-                if stat.S_ISLNK(member.external_attr >> 16) or member.flag_bits & 1:
-                    raise Refused(f"{archive.name} is refused: {member.filename!r} in it is a link, or encrypted.")
+                kinds = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+                if stat.S_ISLNK(member.external_attr >> 16) or member.flag_bits & 1 or member.compress_type not in kinds:
+                    raise Refused(f"{archive.name} is refused: {member.filename!r} in it is a link, encrypted, or packed in a rare way.")
             size = sum(member.file_size for member in members)
             if size > LARGEST or size > RATIO * max(archive.stat().st_size, 1 << 20):
                 raise Refused(f"{archive.name} is refused: it would unpack to {size:,} bytes.")

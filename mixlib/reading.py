@@ -10,7 +10,7 @@ from typing import IO
 
 import numpy as np
 
-BLOCK = 1 << 22  # bytes that are looked at together
+BLOCK = 1 << 20  # bytes that are looked at together
 LONGEST = 1 << 16  # bytes of a line: a file without line ends must not fill the memory
 BOM = b"\xef\xbb\xbf"
 DIGITS = 18  # of a number that is safe in 64 bits
