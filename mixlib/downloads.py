@@ -1,5 +1,6 @@
 """Files from the network or from the reader's disk: verified by hash, unpacked with suspicion, and only then put in place."""
 
+import errno
 import json
 import re
 import shutil
@@ -171,7 +172,9 @@ def unpack(archive: Path, files: Iterable[str], folder: Path) -> None:
                     raise Refused(f"{archive.name} is refused: it has {len(named)} files called {file}, not one.")
                 with packed.open(named[0]) as source, (folder / file).open("wb") as target:
                     shutil.copyfileobj(source, target, 1 << 20)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # that one: a damaged directory points to nowhere
+            raise
         raise ValueError(f"{archive.name} cannot be unpacked ({error}): get it again.") from error
 
 

@@ -1,5 +1,8 @@
+import csv
 import gzip
+import io
 import os
+import re
 from collections import Counter
 from datetime import date
 
@@ -294,3 +297,158 @@ def test_a_folder_without_room_is_read_and_left_alone(data_root, monkeypatch):
 
     monkeypatch.setattr(np, "savez", full)
     assert len(datasets.load("goodbooks-10k")) == 2 and [p.name for p in folder.iterdir()] == ["ratings.csv"]
+
+
+# --- fuzz: right interactions, or a ValueError that names file and line
+
+
+def lenient(name, files):
+    """Oracle: users, items, times as the rows of the damaged files say, read one by one; None where a row is not as published."""
+    if name == "amazon":
+        return None  # its own oracle is in `test_amazon_is_pruned_once_and_numbered`
+    file, separator, places = {
+        "movielens-100k": ("u_data", "\t", (0, 1, 3)),
+        "movielens-1m": ("ratings_dat", "::", (0, 1, 3)),
+        "movielens-10m": ("ratings_dat", "::", (0, 1, 3)),
+        "goodbooks-10k": ("ratings_csv", ",", (0, 1)),
+    }[name]
+    text = files[file].removeprefix(b"\xef\xbb\xbf").decode("latin-1")
+    if not text.endswith("\n"):
+        return None
+    rows = [row.removesuffix("\r") for row in text.split("\n")[:-1]]
+    if name == "goodbooks-10k":
+        head = rows.pop(0).split(",")
+        if sorted(head) != ["book_id", "rating", "user_id"]:
+            return None
+        places = (head.index("user_id"), head.index("book_id"))
+    found = []
+    for row in rows:
+        fields = row.split(separator)
+        if len(fields) != (3 if name == "goodbooks-10k" else 4) or not all(re.fullmatch("[0-9]{1,18}", fields[place]) for place in places):
+            return None
+        found.append([int(fields[place]) for place in places])
+    return found or None
+
+
+ODD = [b"NaN", b"-1", b"", b"0", b"1e5", b"1.0", b"9" * 18, b"9" * 19, b"9" * 30, b"inf", b" 7", b"+7", b"0x1", b"True", "٣".encode()]
+
+
+@st.composite
+def damage(draw, content):
+    """Bytes with one to three of: a cut, a flipped byte, a byte-order mark, other line ends, another delimiter, an odd or huge number, a
+    line twice or elsewhere.
+    """
+    for _ in range(draw(st.integers(1, 3))):
+        lines = content.split(b"\n")
+        at = draw(st.integers(0, max(len(content) - 1, 0)))
+        row = draw(st.integers(0, len(lines) - 1))
+        numbers = list(re.finditer(rb"\d+", content)) or [re.match(b"", content)]
+        number = numbers[draw(st.integers(0, len(numbers) - 1))]
+        odd = draw(st.sampled_from(ODD))
+        byte = draw(st.integers(0, 255))
+        content = draw(st.sampled_from([
+            content[:at], content[:at] + bytes([byte]) + content[at + 1 :], content[:at] + bytes([byte]) + content[at:],
+            b"\xef\xbb\xbf" + content, content.replace(b"\n", b"\r\n"), content.replace(b"\n", b"\r"), content.replace(b"::", b";"),
+            content.replace(b"\t", b","), content.replace(b",", b";"), content[: number.start()] + odd + content[number.end() :],
+            b"\n".join([*lines[:row], lines[row], *lines[row:]]), b"\n".join([*lines[:row], *lines[row + 1 :], lines[row]]),
+            b"\n".join(sorted(lines)), b"\0" * 4 + content, content + b"\n", content * 2, b"",
+        ]))  # fmt: skip
+    return content
+
+
+FUZZ = settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
+
+
+def same(read, rows):
+    assert read.users.tolist() == ids([row[0] for row in rows])
+    assert read.items.tolist() == [i + 1 for i in ids([row[1] for row in rows])]
+    assert (read.timestamps is None) == (len(rows[0]) == 2)
+    if read.timestamps is not None:
+        assert read.timestamps.tolist() == [row[2] for row in rows]
+
+
+@pytest.mark.parametrize("name", [name for name in FOLDERS if name != "amazon"])
+@FUZZ
+@given(data=st.data())
+def test_a_damaged_official_file_is_read_as_its_rows_say_or_named(name, data, data_root):
+    files = FOLDERS[name](*formats.draw(rows=12))
+    which = data.draw(st.sampled_from(sorted(files)))
+    files[which] = data.draw(damage(files[which]))
+    folder = put(data_root / name, **files)
+    (folder / "prepared.npz").unlink(missing_ok=True)
+    wanted = lenient(name, files)
+    try:
+        read = datasets.load(name)
+    except ValueError as error:
+        assert re.search(rf"{re.escape(which.replace('_', '.'))}(, line \d+: | needs the columns)", str(error)) and "\n" not in str(error)
+        assert wanted is None or ("ratings" not in which and which != "u_data")  # a file of ratings that is whole is read
+        return
+    assert wanted is not None
+    same(read, wanted)
+    assert read.titles is None or len(read.titles) == read.n_items + 1
+
+
+AMAZON = gzip.decompress(formats.amazon_meta(users=20, items=5)[0])
+
+
+@FUZZ
+@given(data=st.data())
+def test_a_damaged_amazon_text_is_read_as_its_reviews_say_or_named(data, tmp_path):
+    text = data.draw(damage(AMAZON))
+    put(tmp_path, **{"amazon__meta_txt_gz": gzip.compress(text)})
+    try:
+        read = parsers.amazon(tmp_path, least=1)
+    except ValueError as error:
+        assert re.search(r"amazon-meta\.txt\.gz, line \d+: ", str(error)) and "\n" not in str(error)
+        return
+    named = list(re.finditer(rb"\n    (\d+)-(\d+)-(\d+) +cutomer: +([^\s:]+) ", text))
+    reviews = [(m[4], (date(int(m[1]), int(m[2]), int(m[3])) - date(1970, 1, 1)).days) for m in named]
+    order = {customer: n for n, customer in enumerate(dict.fromkeys(customer for customer, _ in reviews))}
+    assert read.users.tolist() == [order[customer] for customer, _ in reviews]  # not one is lost
+    assert read.timestamps.tolist() == [day for _, day in reviews]
+    assert (read.notes == ()) == (len(re.findall(rb"\n    \d+-", text)) == len(reviews))
+
+
+@FUZZ
+@given(data=st.data())
+def test_a_damaged_gz_is_read_whole_or_named(data, tmp_path):
+    whole = gzip.compress(AMAZON, mtime=0)
+    put(tmp_path, **{"amazon__meta_txt_gz": data.draw(damage(whole))})
+    try:
+        read = parsers.amazon(tmp_path, least=1)
+    except ValueError as error:
+        assert re.search(r"amazon-meta\.txt\.gz, line \d+: ", str(error)) and "\n" not in str(error)
+        return
+    put(tmp_path, **{"amazon__meta_txt_gz": whole})
+    assert read.users.tolist() == parsers.amazon(tmp_path, least=1).users.tolist()
+
+
+ROWS = zip(*(column.tolist() for column in formats.draw(rows=9)), strict=True)
+CSV = b"user_id,item_id,timestamp,rating\n" + b"".join(b"%d,%d,%d,5\n" % row for row in ROWS)
+
+
+def plain(text):
+    """Oracle: rows of the three columns, by Python's own csv and int; None where anything is odd."""
+    rows = [row for row in csv.reader(io.StringIO(text.decode("utf-8-sig"), newline="")) if row]
+    places = [rows[0].index(name) for name in ("user_id", "item_id", "timestamp")]
+    return [[int(row[place]) for place in places] for row in rows[1:]]
+
+
+@FUZZ
+@given(data=st.data())
+def test_a_damaged_csv_of_ones_own_is_read_as_its_rows_say_or_named(data, data_root):
+    text = data.draw(damage(CSV))
+    put(data_root / "mine", interactions_csv=text)
+    try:
+        read = datasets.load("mine")
+    except ValueError as error:
+        assert str(error).startswith("interactions.csv") and "\n" not in str(error)
+        assert re.search(r", line \d+: row \d+: | has no column | holds no interactions| is empty| cannot be read| more fields", str(error))
+        return
+    try:
+        wanted = plain(text)
+    except (ValueError, IndexError, csv.Error):
+        wanted = None  # more is read than plain whole numbers: 1e5, spaces, no timestamps
+    if wanted is not None and all(abs(value) < 2**53 for row in wanted for value in row):
+        same(read, wanted)
+    assert len(read) == len([row for row in re.split(rb"\r\n|\r|\n", text) if row.strip()]) - 1 or b'"' in text  # not one is lost
