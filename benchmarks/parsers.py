@@ -52,14 +52,14 @@ def goodbooks_10k(folder: Path) -> None:
 
 
 def amazon(folder: Path) -> None:
-    """548,552 products with 7.6 million reviews of 1.5 million customers: about 1 GB of text."""
-    with gzip.open(folder / "amazon-meta.txt.gz", "wb", compresslevel=6) as file:
+    """548,552 products with about 7.6 million reviews: about 1 GB of text."""
+    with gzip.open(folder / "amazon-meta.txt.gz", "wb", compresslevel=3) as file:
         file.writelines(formats.snap(_products(548_552), 548_552))
 
 
 def _products(number: int) -> Iterator[str]:
     random = np.random.default_rng(0)
-    counts = np.minimum(random.pareto(0.75, number) * 2.6, 5000).astype(int)
+    counts = np.minimum(random.pareto(1.0, number) * 1.8, 5000).astype(int)
     days = [date(1995, 1, 5) + timedelta(days) for days in range(3_800)]
     for product in range(number):
         if product % 94 == 0:

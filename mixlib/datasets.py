@@ -21,7 +21,7 @@ from mixlib import downloads, prepared
 from mixlib.names import choose
 from mixlib.parsers import Table
 from mixlib.reading import csv_titles, dat_titles, fault
-from mixlib.sources import SOURCES
+from mixlib.sources import SOURCES, published
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,8 +176,8 @@ def read_source(name: str, folder: Path) -> Interactions:
         hashes = downloads.hashes(folder, source.all_files)
         columns = source.parse(folder).numbered() | {"hashes": hashes}
         found = (len(columns["users"]), columns["n_users"], columns["n_items"])
-        if found != source.counts:
-            said = [f"{i:,} interactions, {u:,} users and {n:,} items" for i, u, n in (found, source.counts)]
+        if found != published(name):
+            said = [f"{i:,} interactions, {u:,} users and {n:,} items" for i, u, n in (found, published(name))]
             columns["notes"] += (f"{name} holds {said[0]}; published are {said[1]}.",)
         prepared.write(folder, stamp, columns)
     longest, shortest = source.windows
