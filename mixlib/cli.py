@@ -15,11 +15,18 @@ def about() -> None:
 
 
 @app.command()
-def fetch(name: str) -> None:
-    """Download a data set into the data root ($MIXLIB_DATA, else the user's cache folder) and verify it."""
+def fetch(
+    name: str,
+    file: Annotated[str | None, typer.Option("--from", help="the published file, if you have it: nothing is downloaded")] = None,
+) -> None:
+    """Get a data set into the data root ($MIXLIB_DATA, else the user's cache folder), verify and prepare it."""
     from mixlib import datasets
 
-    print(datasets.fetch(name))
+    folder = datasets.fetch(name, file=file)
+    found = datasets.load(name)
+    _note(found.notes)
+    print(f"{found.title}: {len(found):,} interactions, {found.n_users:,} users, {found.n_items:,} items")
+    print(folder)
 
 
 @app.command()
@@ -48,6 +55,7 @@ def run(
             raise ValueError("there is no CUDA device here: use --device cpu or auto.")
         device = "cuda" if torch.cuda.is_available() else "cpu"
     interactions = datasets.load(dataset)
+    _note(interactions.notes)
     planned = studies.PAPER.of(studies.study_for(study, interactions))
     budget = replace(planned, trials=trials or planned.trials, seeds=seeds or planned.seeds)
     ledger = Ledger(results)
@@ -59,6 +67,11 @@ def run(
     print(
         f"{interactions.name}, {study}: " + (said if left or selection.complete else "every trial of an arm failed, so there is no winner.")
     )
+
+
+def _note(notes: tuple[str, ...]) -> None:
+    for note in notes:
+        print(f"mixlib: {note}", file=sys.stderr)
 
 
 def _say(record: dict) -> None:

@@ -86,6 +86,8 @@ def run_trial(trial: Trial, interactions: Interactions, device: str = "cpu") -> 
     """
     record = {"key": trial.key, "dataset": interactions.name, "study": trial.study, "arm": trial.arm, "stage": trial.stage,
               "index": trial.index, "definition": trial.definition, "device": _device_name(device)} | provenance()  # fmt: skip
+    if interactions.hashes:  # sha256 of the files it was read from
+        record["data"] = interactions.hashes
     _reset_peak_memory()
     start = time.perf_counter()
     try:

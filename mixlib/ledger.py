@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 COMPUTING = (  # the rooms that decide a result
-    "datasets", "synthetic", "splits", "models", "losses", "kernels", "evaluation", "codes", "diagnostics", "references", "training",
+    "reading", "parsers", "datasets", "synthetic", "splits", "models", "losses", "kernels", "evaluation", "codes", "diagnostics",
+    "references", "training",
 )  # fmt: skip
 ABANDONED = 3600  # seconds after which a temporary file has lost its writer; writing takes less than one
 

@@ -14,7 +14,8 @@ import nbformat
 import yaml
 from tqdm import tqdm
 
-from mixlib import datasets, figures, reports
+from mixlib import datasets, describe, figures, reports
+from mixlib.datasets import Interactions
 from mixlib.ledger import Ledger, renamed
 from mixlib.names import choose
 
@@ -198,7 +199,22 @@ def write_tables(project: Project) -> None:
     for name, make in (("table1", reports.table1), ("gains", reports.gains), ("sources", reports.sources)):
         with renamed(project.book / "tables" / f"{name}.csv") as partial:
             make(results).to_csv(partial, index=False)
+    with renamed(project.book / "tables" / "datasets.csv") as partial:
+        describe.data_sets(counts(project)).to_csv(partial, index=False)
     figures.save(figures.table1(results), project.book / "figures" / "table1")
+
+
+def counts(project: Project) -> dict[str, dict]:
+    """Aggregates of the data sets that were here once, by name."""
+    path = project.root / "results" / "counts.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def note_counts(project: Project, interactions: Interactions) -> None:
+    """Keep the aggregates of a data set, so that the table of data sets needs no data."""
+    kept = dict(sorted((counts(project) | {interactions.name: describe.counted(interactions)}).items()))
+    with renamed(project.root / "results" / "counts.json") as partial:
+        partial.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def render(project: Project, names: list[str]) -> Path:
@@ -249,7 +265,9 @@ def book(names: list[str], force: bool = False, root: str | Path = ".") -> str:
     """Run what changed, write the tables, render; gives the line that says where the book is."""
     project = Project(root)
     for name in names:
-        datasets.load(name)  # an unknown or missing data set is said before anything runs
+        interactions = datasets.load(name)  # an unknown or missing data set is said before anything runs
+        if not name.startswith("synthetic"):
+            note_counts(project, interactions)
     run_notebooks(project, names, force)
     write_tables(project)
     return f"The book is ready: {render(project, names)}"

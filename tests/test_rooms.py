@@ -10,7 +10,19 @@ import mixlib
 HOME = Path(mixlib.__file__).parent
 ABOVE = {  # what a room may know of the others; every room may know `names`
     "names": set(),
-    "datasets": {"synthetic"},  # inside `load`, lazily: the embedded data set is generated
+    "reading": set(),
+    "parsers": {"reading"},
+    "sources": {"parsers"},
+    "downloads": {"sources"},
+    "prepared": set(),
+    "datasets": {
+        "reading",
+        "parsers",
+        "sources",
+        "downloads",
+        "prepared",
+        "synthetic",
+    },  # the last inside `load`, lazily: the embedded data set is generated
     "synthetic": {"datasets"},
     "splits": {"datasets"},
     "models": set(),
