@@ -169,8 +169,8 @@ def test_real_records_of_the_repository_belong_to_the_plan(request):
     for dataset in ledger.datasets():
         for name, study in STUDIES.items():
             records = ledger.read(dataset, name)
-            if subject := Subject.of_records(records):
-                trials = [trial for plan in search_trials(study, subject, PAPER).values() for trial in plan]
+            for subject in {Subject.of_record(record) for record in records.values()}:
+                trials = [trial for plan in search_trials(study, subject, PAPER.of(study)).values() for trial in plan]
                 planned = {trial.key for trial in trials} | {again.key for trial in trials for again in seed_trials(trial, PAPER.seeds)}
                 assert set(records) <= planned
 

@@ -15,14 +15,7 @@ ABOVE = {  # what a room may know of the others; every room may know `names`
     "sources": {"parsers"},
     "downloads": {"sources"},
     "prepared": set(),
-    "datasets": {
-        "reading",
-        "parsers",
-        "sources",
-        "downloads",
-        "prepared",
-        "synthetic",
-    },  # the last inside `load`, lazily: the embedded data set is generated
+    "datasets": {"reading", "parsers", "sources", "downloads", "prepared", "synthetic"},  # the last inside `load`, lazily
     "synthetic": {"datasets"},
     "splits": {"datasets"},
     "models": set(),
