@@ -24,7 +24,7 @@ notebooks: .venv/installed
 	@$(BIN)/python -c "from mixlib import publish; publish.refresh(publish.Project())"
 
 bench: .venv/installed
-	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/cost.py
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

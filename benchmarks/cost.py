@@ -1,0 +1,261 @@
+"""What training and ranking cost, beside the floors that the hardware sets and beside other libraries. Run it by `make bench`.
+
+Every cell is measured in a process of its own, so that its peak memory is its own, and is written to benchmarks/cost.json at once.
+`python benchmarks/cost.py draw` makes the tables and the figure of the book's page from that file alone.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from mixlib import evaluation, experiments, figures, models, reports, splits, synthetic, training
+from mixlib.datasets import Interactions
+
+HERE = Path(__file__).parent
+RECORD = HERE / "cost.json"
+BOOK = HERE.parent / "book"
+BASE = {"users": 6040, "items": 3416, "windows": 10_100, "interactions": 800_000, "m": 4, "length": 100, "sample": 40, "ranked": 2000}
+PAIRS = ("factorization", "embedding_mixture", "lstm", "mixture_lstm")
+EPOCHS, TRAININGS = 30, 25  # what a cell of Table 1 takes: 20 trials and 5 seeds, of about so many epochs
+
+
+def plan() -> list[dict]:
+    """Every cell: what is varied, and the settings of the model and its data."""
+    cells = [BASE | {"vary": "model", "kind": kind} for kind in models.KINDS] + [{"vary": "peer", "kind": peer} for peer in ("BPR", "ALS")]
+    for kind in PAIRS:
+        sequential, mixture = kind in models.SEQUENTIAL, "mixture" in kind
+        cells += [BASE | {"vary": "items", "kind": kind, "items": n, "sample": 10, "ranked": 300} for n in (10**3, 10**4, 10**5, 10**6)]
+        if sequential:
+            cells += [BASE | {"vary": "length", "kind": kind, "length": n, "sample": 20} for n in (10, 25, 50, 100, 200)]
+        else:
+            cells += [BASE | {"vary": "users", "kind": kind, "users": n, "sample": 6, "ranked": 500} for n in (10**3, 10**4, 10**5, 10**6)]
+        if mixture:
+            cells += [BASE | {"vary": "m", "kind": kind, "m": m, "sample": 20} for m in (1, 2, 4, 8, 16)]
+    for name, shape in synthetic.SHAPES.items():
+        users, n = int(shape["users"]), int(shape["users"] * shape["length"])
+        facts = {"users": users, "items": int(shape["items"]), "interactions": int(0.8 * n), "skew": shape["skew"], "sample": 8, "ranked": 300}
+        facts |= {"length": 50 if name == "amazon" else 100, "windows": int(0.8 * n / (50 if name == "amazon" else 100)), "dataset": name}
+        cells += [BASE | facts | {"vary": "shape", "kind": kind} for kind in models.KINDS]
+    wide = {"vary": "memory", "kind": "embedding_mixture", "m": 8, "batch": 16384, "whole": True, "ranked": 300}
+    cells += [BASE | wide | {"users": 69_878, "items": 10_677, "interactions": 8_000_000, "dataset": "movielens-10m"}]
+    cells += [BASE | wide | {"users": 100_084, "items": 113_996, "interactions": 3_200_000, "dataset": "amazon"}]
+    return cells
+
+
+def measure(cell: dict) -> dict:
+    """Seconds per batch and per ranked user or window, the floors, and peak memory of one cell."""
+    if cell["vary"] == "peer":
+        return measure_peer(cell["kind"])
+    torch.manual_seed(0)
+    random, kind = np.random.default_rng(0), cell["kind"]
+    sequential = kind in models.SEQUENTIAL
+    dim, batch = (64, 64) if sequential else (32, cell.get("batch", 4096))
+    n = cell["interactions"] if cell.get("whole") else batch * cell["sample"]
+    split = (windows if sequential else pairs)(random, cell, n)
+    model = models.build(kind, cell["items"], cell["users"], dim=dim, components=cell["m"])
+
+    def fit(epochs: int) -> float:
+        settings = training.Settings(batch_size=batch, epochs=epochs, validate_every=epochs, learning_rate=1e-3)
+        return timed(lambda: training.fit(model, split, settings))
+
+    if not cell.get("whole"):
+        fit(1)  # compiles
+    one = fit(1)
+    batches = -(-n // batch)
+    # two fits differ by two epochs, and by nothing that happens once
+    step = one / batches if cell.get("whole") else max(min(fit(3) - one, fit(3) - fit(1)) / (2 * batches), 1e-9)
+
+    def rank() -> None:
+        if isinstance(split.test, splits.Sequences):
+            evaluation.sequence_ranks(model, split.test)
+        else:
+            evaluation.interaction_ranks(model, split)
+
+    rank()
+    ranked = min(timed(rank) for _ in range(3)) / cell["ranked"]
+    total = cell["windows"] if sequential else cell["interactions"]
+    found = {"step": step, "epoch": step * total / batch, "per_second": batch / step, "ranked_per_second": 1 / ranked,
+             "peak_memory_bytes": experiments._peak_memory("cpu")}  # fmt: skip
+    return found | (floors(model, split, dim, batch, cell) if cell["vary"] == "model" else {})
+
+
+def pairs(random: np.random.Generator, cell: dict, n: int) -> splits.Split:
+    """Interactions at random, items by Zipf's law, in the shape of a split with one test item for each ranked user."""
+    weight = np.arange(1, cell["items"] + 1) ** -cell.get("skew", 1.0)
+    edges = weight.cumsum() / weight.sum()
+
+    def some(users: np.ndarray) -> Interactions:
+        items = np.minimum(np.searchsorted(edges, random.random(len(users))) + 1, cell["items"])
+        return Interactions(users, items, n_users=cell["users"], n_items=cell["items"])
+
+    held = np.arange(cell["ranked"]) % cell["users"]
+    return splits.Split(some(random.integers(0, cell["users"], n)), some(held[:5]), some(held))
+
+
+def windows(random: np.random.Generator, cell: dict, n: int) -> splits.Split:
+    """Full windows of random items."""
+
+    def some(number: int) -> splits.Sequences:
+        items = random.integers(1, cell["items"] + 1, (number, cell["length"]))
+        return splits.Sequences(items, np.arange(number), cell["items"], number)
+
+    return splits.Split(some(n), some(5), some(cell["ranked"]))
+
+
+def floors(model: models.TasteModel, split: splits.Split, dim: int, batch: int, cell: dict) -> dict:
+    """What cannot be avoided: the bare LSTM forward and backward, or one gather and scatter of the batch; the bare matrix product."""
+    found = {}
+    if model.sequential:
+        bare, x = torch.nn.LSTM(dim, dim, batch_first=True), torch.randn(batch, cell["length"], dim, requires_grad=True)
+        found["floor_step"] = best(lambda: bare(x)[0].sum().backward())
+    else:
+        rows = torch.as_tensor(split.train.items[:batch])
+        found["floor_step"] = best(lambda: sum(model.items(rows).sum() for _ in range(3)).backward())
+    with torch.inference_mode():
+        m = model.components
+        vectors = torch.randn(500 * (m if m == 1 else 2 * m), dim)
+        found["floor_ranked_per_second"] = 500 / best(lambda: vectors @ model.item_vectors.T)
+    return found
+
+
+def measure_peer(name: str) -> dict:
+    """Interactions trained in a second by the library implicit, with as many factors, on interactions of the same shape."""
+    from implicit.als import AlternatingLeastSquares
+    from implicit.bpr import BayesianPersonalizedRanking
+    from scipy.sparse import csr_matrix
+
+    train = pairs(np.random.default_rng(0), BASE, BASE["interactions"]).train
+    matrix = csr_matrix((np.ones(len(train), np.float32), (train.users, train.items)), (BASE["users"], BASE["items"] + 1))
+    kind = {"BPR": BayesianPersonalizedRanking, "ALS": AlternatingLeastSquares}[name]
+
+    def fit(iterations: int) -> float:
+        model = kind(factors=32, iterations=iterations, num_threads=torch.get_num_threads(), random_state=0)
+        return timed(lambda: model.fit(matrix, show_progress=False))
+
+    fit(1)
+    step = (fit(6) - fit(1)) / 5
+    return {"epoch": step, "per_second": matrix.nnz / step, "peak_memory_bytes": experiments._peak_memory("cpu")}
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Seconds that it took."""
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def best(action: Callable[[], object], times: int = 10) -> float:
+    """Seconds of the fastest of several."""
+    action()
+    return min(timed(action) for _ in range(times))
+
+
+def run() -> None:
+    """Measure what the record lacks, one process a cell, then draw."""
+    threads = torch.get_num_threads()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    machine = f"{processor()}, {os.cpu_count()} cores, {memory:.0f} GiB, {threads} threads, torch {torch.__version__.partition('+')[0]}"
+    found = json.loads(RECORD.read_text()) if RECORD.is_file() else {}
+    if found.get("machine") != machine:
+        found = {"machine": machine, "cells": []}
+    done = [entry["cell"] for entry in found["cells"]]
+    for cell in (cell for cell in plan() if cell not in done):
+        command = [sys.executable, __file__, json.dumps(cell)]
+        made = subprocess.run(command, env=os.environ | {"MIXLIB_COMPILE": "1"}, capture_output=True, text=True, check=False)
+        if made.returncode:
+            sys.exit(f"the cell {cell} failed:\n{made.stderr[-2000:]}")
+        found["cells"].append({"cell": cell, "found": json.loads(made.stdout)})
+        RECORD.write_text(json.dumps(found, indent=1) + "\n")
+        print(cell["vary"], cell["kind"], made.stdout.strip(), flush=True)
+    start = min(timed(lambda: subprocess.run([sys.executable, "-m", "mixlib", "--help"], capture_output=True, check=True)) for _ in range(3))
+    RECORD.write_text(json.dumps(found | {"help": round(start, 3)}, indent=1) + "\n")
+    draw()
+
+
+def processor() -> str:
+    """The name of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.machine()
+
+
+def draw() -> None:
+    """Write the tables and the figure of the book's page from the record, and print the first table."""
+    found = json.loads(RECORD.read_text())
+    cells = pd.DataFrame([entry["cell"] | entry["found"] for entry in found["cells"]])
+    main = cells[cells["vary"].isin(["model", "peer"])]
+    rows = [
+        {
+            "model": reports.LABELS.get(c.kind, f"implicit {c.kind}"),
+            "epoch (s)": f"{c.epoch:.2f}",
+            "trained per second": f"{c.per_second:,.0f}",
+            "of the floor": f"{c.step / c.floor_step:.1f} x" if c.floor_step == c.floor_step else "",
+            "ranked per second": f"{c.ranked_per_second:,.0f}" if c.ranked_per_second == c.ranked_per_second else "",
+            "of the bare product": f"{c.floor_ranked_per_second / c.ranked_per_second:.1f} x" if c.floor_step == c.floor_step else "",
+            "peak memory (MB)": f"{c.peak_memory_bytes / 1e6:,.0f}",
+        }
+        for c in main.itertuples()
+    ]
+    table = pd.DataFrame(rows)
+    table.to_csv(BOOK / "tables" / "cost.csv", index=False)
+    shapes = cells[cells["vary"] == "shape"]
+    rows = [
+        {
+            "data set": f"{reports.title(c.dataset)} (shape)",
+            "model": reports.LABELS[c.kind],
+            "epoch (s)": f"{c.epoch:,.0f}",
+            "ranking, all held-out users (s)": f"{0.1 * (c.windows if c.kind in models.SEQUENTIAL else 10 * c.users) / c.ranked_per_second:,.0f}",
+            "cell of Table 1 (hours)": f"{EPOCHS * TRAININGS * c.epoch / 3600:,.1f}",
+            "peak memory (MB)": f"{c.peak_memory_bytes / 1e6:,.0f}",
+        }
+        for c in shapes.itertuples()
+    ]
+    pd.DataFrame(rows).to_csv(BOOK / "tables" / "cost-shapes.csv", index=False)
+    rows = [
+        {"data set": f"{reports.title(c.dataset)} (size)", "users": f"{c.users:,}", "items": f"{c.items:,}", "tastes": c.m,
+         "trained per epoch": f"{c.interactions:,}", "epoch (s)": f"{c.epoch:,.0f}", "peak memory (GB)": f"{c.peak_memory_bytes / 1e9:.2f}"}
+        for c in cells[cells["vary"] == "memory"].itertuples()
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_csv(BOOK / "tables" / "cost-memory.csv", index=False)
+    machine = f"{found['machine']}; `mixlib --help` starts in {found['help']:.2f} s" if "help" in found else found["machine"]
+    (BOOK / "tables" / "cost-machine.md").write_text(f"Measured on: {machine}.\n")
+    curves(cells)
+    print(f"{machine}\n{table.to_string(index=False)}")
+
+
+def curves(cells: pd.DataFrame) -> None:
+    """Draw milliseconds per batch and per 1000 ranked against items, users, tastes and window."""
+    figure, axes = figures.new(4, 2, width=9.0, height=4.6, sharey="row")
+    for column, (vary, name) in enumerate({"items": "items", "users": "users", "m": "tastes m", "length": "longest window"}.items()):
+        for kind in PAIRS:
+            some = cells[(cells["vary"] == vary) & (cells["kind"] == kind)]
+            look = {"marker": figures.MARKERS[kind], "color": figures.COLOURS[kind], "ms": 4, "ls": "--" if kind in models.SEQUENTIAL else "-"}
+            axes[0, column].loglog(some[vary], 1e3 * some["step"], label=reports.LABELS[kind], **look)
+            axes[1, column].loglog(some[vary], 1e6 / some["ranked_per_second"], **look)
+        axes[1, column].set_xlabel(name)
+    axes[0, 0].set_ylabel("ms a batch")
+    axes[1, 0].set_ylabel("ms to rank 1000")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    figures.save(figure, BOOK / "figures" / "cost")
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case []:
+            run()
+        case ["draw"]:
+            draw()
+        case [cell]:
+            experiments._reset_peak_memory()
+            print(json.dumps(measure(json.loads(cell))))

@@ -1,0 +1,5 @@
+"""`python -m mixlib` is `mixlib`."""
+
+from mixlib.cli import main
+
+main()
