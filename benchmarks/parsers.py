@@ -69,7 +69,9 @@ def _products(number: int) -> Iterator[str]:
         who = (random.random(count) ** 2.5 * 1_555_170).astype(int).tolist()
         when = random.integers(0, len(days), count).tolist()
         reviews = [(days[day], formats.customer(user)) for user, day in zip(who, when, strict=True)]
-        yield formats.product(product, reviews, title=f"{random.integers(10**12)}: {random.integers(10**12)}", categories=product % 10)
+        title = random.bytes(90).hex()  # hardly packs, so that the file is as large as the original
+        similar = "  ".join(map(str, random.integers(10**9, 10**10, 5)))
+        yield formats.product(product, reviews, title=title, categories=product % 10, similar=similar)
 
 
 def main(names: list[str]) -> None:
