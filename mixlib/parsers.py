@@ -121,7 +121,7 @@ def amazon(folder: Path, least: int = 10) -> Table:
         elif (number := _after(b"Id:", text)) is not None and part in (b"", b"end"):
             if not number.isdigit() or len(number) > DIGITS or int(number) <= product:
                 raise fault(path, line, f"the ids of products must be whole numbers that grow, not {shown(number)}")
-            product, products, part = int(number), products + 1, b"id"
+            product, products, part, title = int(number), products + 1, b"id", ""
         elif _after(b"ASIN:", text) and part == b"id":
             part = b"asin"
         elif (said := _after(b"  title:", text)) is not None and part in (b"id", b"asin"):
@@ -130,7 +130,6 @@ def amazon(folder: Path, least: int = 10) -> Table:
             left, part = int(found[1]), b"end"
             if left >= least and title:
                 titles[products] = title
-            title = ""
         elif text.rstrip() == b"  discontinued product" and part in (b"id", b"asin"):
             part = b"end"
         elif part == b"title":  # a few titles have line breaks

@@ -64,13 +64,23 @@ def snap(products: Iterable[str], total: int, end: str = "\r\n") -> Iterator[byt
         yield (text + "\n").replace("\n", end).encode()
 
 
-def product(number, reviews=(), asin=None, title="A title: with colon", group="Book", categories=2, head=True, total=None):
+def product(
+    number,
+    reviews=(),
+    asin=None,
+    title="A title: with colon",
+    group="Book",
+    categories=2,
+    head=True,
+    total=None,
+    similar="0804215715  156101074X",
+):
     """One record. reviews: (day, customer); a customer of None is missing. title, group: None leaves the line out; so does head=False
     with the line of reviews.
     """
     lines = [f"Id:   {number}", f"ASIN: {asin or f'{number:010d}'}"]
     lines += [f"  title: {title}"] * (title is not None) + [f"  group: {group}"] * (group is not None)
-    lines += ["  salesrank: 396585", "  similar: 2  0804215715  156101074X", f"  categories: {categories}"]
+    lines += ["  salesrank: 396585", f"  similar: {len(similar.split())}  {similar}", f"  categories: {categories}"]
     lines += ["   |Books[283155]|Subjects[1000]|Williams, John        [guitar][63054]|[139452]"] * categories
     if head:
         mean = 4.5 if reviews else 0

@@ -170,9 +170,9 @@ def test_an_item_stays_an_item_when_only_its_users_are_pruned(tmp_path):
 def test_odd_records_of_amazon_are_read(tmp_path):
     ten = [(DAY, "A1")] * 10
     texts = [
-        discontinued(0), product(3, ten, title="First line\nof two"), product(4, ten, title=None, group=None), product(5, head=False),
-        product(6, ten, categories=0, total=593), product(7, [(DAY, "A1"), (DAY, None)]), product(8, (), title="None yet"),
-        product(9, ten, title="  group: not a group").replace("  cutomer:             A1", ""),
+        discontinued(0), product(3, ten, title="First line\nof two"), product(5, head=False), product(5 + 1, ten, title=None, group=None),
+        product(7, ten, categories=0, total=593), product(17, [(DAY, "A1"), (DAY, None)]), product(18, (), title="None yet"),
+        product(19, ten, title="  group: not a group").replace("  cutomer:             A1", ""),
     ]  # fmt: skip
     put(tmp_path, **{"amazon__meta_txt_gz": packed(*texts)})
     read = parsers.amazon(tmp_path)
