@@ -21,7 +21,7 @@ ABOVE = {  # what a room may know of the others; every room may know `names`
     "studies": {"datasets", "synthetic", "splits", "models", "losses", "evaluation", "training", "ledger"},
     "experiments": {"studies", "datasets", "synthetic", "splits", "models", "losses", "evaluation", "training", "ledger"},
 }
-ORDER = [*ABOVE, "describe", "reports", "figures", "publish", "cli"]  # those below the experiments may know all above them
+ORDER = [*ABOVE, "cluster", "describe", "reports", "figures", "publish", "cli"]  # those below the experiments may know all above them
 ROOMS = sorted(path.stem for path in HOME.glob("*.py") if path.stem != "__init__")
 
 
@@ -61,7 +61,7 @@ def test_nothing_is_unpickled_or_evaluated(word):
 
 
 def test_trials_run_without_notebooks_figures_and_downloads():
-    without = ["IPython", "jupyter", "jupyter_core", "nbformat", "papermill", "matplotlib", "pooch", "pyarrow"]
+    without = ["distributed", "IPython", "jupyter", "jupyter_core", "nbformat", "papermill", "matplotlib", "pooch", "pyarrow"]
     text = f"""
 import sys
 for name in {without}:
