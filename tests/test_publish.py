@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 from bs4 import BeautifulSoup
+from conftest import CUT_OFF
 
 from mixlib import publish, reports
 from mixlib.ledger import Ledger
@@ -45,12 +46,12 @@ def copy(tmp_path):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The book, built from a copy by the owner's own command, without any data."""
+    """The book, built from a copy by the owner's own command, without any data, and cut off from the network where that can be had."""
     root = tmp_path_factory.mktemp("built")
     shutil.copytree(ROOT / "book", root / "book", symlinks=True, ignore=shutil.ignore_patterns("_build"))
     for name in ("_toc.yml", "_config.yml"):
         shutil.copy(ROOT / name, root / name)
-    command = [str(Path(sys.executable).parent / "jupyter-book"), "build", "-W", "--keep-going", "book/"]
+    command = [*CUT_OFF, str(Path(sys.executable).parent / "jupyter-book"), "build", "-W", "--keep-going", "book/"]
     ran = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
     return root / "book" / "_build" / "html"
