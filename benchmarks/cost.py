@@ -42,7 +42,14 @@ def plan() -> list[dict]:
             cells += [BASE | {"vary": "m", "kind": kind, "m": m, "sample": 20} for m in (1, 2, 4, 8, 16)]
     for name, shape in synthetic.SHAPES.items():
         users, n = int(shape["users"]), int(shape["users"] * shape["length"])
-        facts = {"users": users, "items": int(shape["items"]), "interactions": int(0.8 * n), "skew": shape["skew"], "sample": 8, "ranked": 300}
+        facts = {
+            "users": users,
+            "items": int(shape["items"]),
+            "interactions": int(0.8 * n),
+            "skew": shape["skew"],
+            "sample": 8,
+            "ranked": 300,
+        }
         facts |= {"length": 50 if name == "amazon" else 100, "windows": int(0.8 * n / (50 if name == "amazon" else 100)), "dataset": name}
         cells += [BASE | facts | {"vary": "shape", "kind": kind} for kind in models.KINDS]
     wide = {"vary": "memory", "kind": "embedding_mixture", "m": 8, "batch": 16384, "whole": True, "ranked": 300}
@@ -176,7 +183,9 @@ def run() -> None:
         found["cells"].append({"cell": cell, "found": json.loads(made.stdout)})
         RECORD.write_text(json.dumps(found, indent=1) + "\n")
         print(cell["vary"], cell["kind"], made.stdout.strip(), flush=True)
-    start = min(timed(lambda: subprocess.run([sys.executable, "-m", "mixlib", "--help"], capture_output=True, check=True)) for _ in range(3))
+    start = min(
+        timed(lambda: subprocess.run([sys.executable, "-m", "mixlib", "--help"], capture_output=True, check=True)) for _ in range(3)
+    )
     RECORD.write_text(json.dumps(found | {"help": round(start, 3)}, indent=1) + "\n")
     draw()
 
@@ -240,7 +249,12 @@ def curves(cells: pd.DataFrame) -> None:
     for column, (vary, name) in enumerate({"items": "items", "users": "users", "m": "tastes m", "length": "longest window"}.items()):
         for kind in PAIRS:
             some = cells[(cells["vary"] == vary) & (cells["kind"] == kind)]
-            look = {"marker": figures.MARKERS[kind], "color": figures.COLOURS[kind], "ms": 4, "ls": "--" if kind in models.SEQUENTIAL else "-"}
+            look = {
+                "marker": figures.MARKERS[kind],
+                "color": figures.COLOURS[kind],
+                "ms": 4,
+                "ls": "--" if kind in models.SEQUENTIAL else "-",
+            }
             axes[0, column].loglog(some[vary], 1e3 * some["step"], label=reports.LABELS[kind], **look)
             axes[1, column].loglog(some[vary], 1e6 / some["ranked_per_second"], **look)
         axes[1, column].set_xlabel(name)

@@ -38,17 +38,28 @@ def run(
     minutes: Annotated[float, typer.Option(min=0, help="start no trial after that")] = float("inf"),
     jobs: Annotated[int, typer.Option(min=1, help="processes, each on its share of the cores")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    shard: Annotated[str, typer.Option(help="i/n: only the share i of n, for job arrays")] = "1/1",
+    cluster: Annotated[str | None, typer.Option(help="address of a dask scheduler: run the trials on its workers")] = None,
     results: Annotated[str, typer.Option(help="folder of the ledger")] = "results",
 ) -> None:
     """Run what the ledger lacks of a study; stop and start it at will."""
+    import re
     from dataclasses import replace
+    from functools import partial
 
     from mixlib import datasets, experiments, studies
     from mixlib.ledger import Ledger
     from mixlib.names import choose
 
     choose("device", device, ("auto", "cpu", "cuda"))
-    if device != "cpu":
+    share = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", shard)
+    if not share or int(share[1]) > int(share[2]):
+        raise ValueError(f"--shard must be i/n with i from 1 to n, such as 1/8, not {shard!r}.")
+    if cluster:
+        if jobs > 1:
+            raise ValueError("--jobs is for this machine: a cluster has as many processes as it has workers.")
+        device = "cpu" if device == "auto" else device
+    elif device != "cpu":
         import torch
 
         if device == "cuda" and not torch.cuda.is_available():
@@ -61,12 +72,21 @@ def run(
     ledger = Ledger(results)
     for line in ledger.set_aside(interactions.name, study):
         print(line, flush=True)
-    selection = experiments.run(study, interactions, ledger, budget, minutes, jobs, device, _say)
-    left = len(selection.missing)
-    said = f"{left} trials are still missing; the same command goes on." if left else "complete."
-    print(
-        f"{interactions.name}, {study}: " + (said if left or selection.complete else "every trial of an arm failed, so there is no winner.")
-    )
+    elsewhere = None
+    if cluster:
+        from mixlib.cluster import on_cluster
+
+        elsewhere = partial(on_cluster, address=cluster, interactions=interactions, device=device)
+    i, n = int(share[1]), int(share[2])
+    selection = experiments.run(study, interactions, ledger, budget, minutes, jobs, device, _say, (i, n), elsewhere)
+    left, own = len(selection.missing), len(selection.share(i, n))
+    said = "complete." if selection.complete else "every trial of an arm failed, so there is no winner."
+    if own:
+        said = f"{own if n > 1 else left} trials {f'of share {shard} ' if n > 1 else ''}are still missing; the same command goes on."
+    elif left:
+        then = "the same command then runs the seeds" if selection.missing[0].stage == "search" else "then the study is complete"
+        said = f"share {shard} is done. Other shares lack {left} trials of the {selection.missing[0].stage}; {then}."
+    print(f"{interactions.name}, {study}: {said}")
 
 
 def _note(notes: tuple[str, ...]) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from mixlib import downloads, prepared
-from mixlib.names import choose
+from mixlib.names import as_text, choose
 from mixlib.parsers import Table
 from mixlib.reading import csv_titles, dat_titles, fault
 from mixlib.sources import SOURCES, published
@@ -105,8 +105,8 @@ class Interactions:
         return float(np.percentile(self.popularity, 95) / max(np.median(self.popularity), 1))
 
     def titles_of(self, items: np.ndarray) -> list[str]:
-        """The titles of the given items; `item 17` where a data set has none."""
-        return [f"item {i}" if self.titles is None else str(self.titles[i]) for i in np.asarray(items)]
+        """The titles of the given items, harmless to show; `item 17` where a data set has none."""
+        return [f"item {i}" if self.titles is None else as_text(str(self.titles[i])) for i in np.asarray(items)]
 
 
 def root_folder(root: str | Path | None = None) -> Path:

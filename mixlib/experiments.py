@@ -22,6 +22,8 @@ from mixlib.datasets import Interactions
 from mixlib.ledger import Ledger, provenance, renamed
 from mixlib.studies import DEMO, PAPER, Budget, Selection, Subject, Trial, select, study_for
 
+Made = Generator[tuple[dict, dict[str, np.ndarray]], None, None]  # records and their arrays, as they are finished
+
 
 @lru_cache(maxsize=4)
 def _split(interactions: Interactions, family: str, **split) -> splits.Split:
@@ -151,12 +153,15 @@ def evaluate(model: evaluation.Scorer, split: splits.Split) -> tuple[np.ndarray,
 
 def run(
     name: str, interactions: Interactions, ledger: Ledger, budget: Budget | None = None, minutes: float = math.inf, jobs: int = 1,
-    device: str = "cpu", report: Callable[[dict], None] = lambda record: None,
+    device: str = "cpu", report: Callable[[dict], None] = lambda record: None, shard: tuple[int, int] = (1, 1),
+    elsewhere: Callable[[Iterator[Trial]], Made] | None = None,
 ) -> Selection:  # fmt: skip
     """Run what the ledger lacks of a study, the search first, then the winners' seeds, and give what the records then say.
 
     budget: what is planned if none is given. minutes: no trial starts later than that. jobs: processes, each on its share of the
     cores. report: called with every new record.
+    shard: (i, n) for the share i of n, counted from 1; seeds start once the searches of all shares are there. elsewhere: finishes trials
+    in place of this machine, as `cluster.on_cluster` does.
     Raises RuntimeError when a worker dies (out of memory, killed), OSError when the ledger cannot be written to; what was finished
     stays in the ledger.
     """
@@ -165,11 +170,12 @@ def run(
     deadline = time.monotonic() + 60 * minutes
     while True:
         selection = select(study, ledger.read(subject.dataset, name), subject, budget)
-        if not selection.missing or time.monotonic() >= deadline:
+        own = selection.share(*shard)
+        if not own or time.monotonic() >= deadline:
             return selection
         ledger.prepare(subject.dataset, name)
-        todo = (trial for trial in selection.missing if time.monotonic() < deadline)
-        made = _in_processes(todo, interactions, jobs, device) if jobs > 1 else (finish(trial, interactions, device) for trial in todo)
+        todo = (trial for trial in own if time.monotonic() < deadline)
+        made = elsewhere(todo) if elsewhere else _made_here(todo, interactions, jobs, device)
         with closing(made):  # an error while writing must end the workers, too
             for record, arrays in made:
                 ledger.write(record, arrays)
@@ -187,13 +193,14 @@ def compute(name: str, interactions: Interactions, budget: Budget = DEMO) -> tup
     return selection, arrays
 
 
-Made = Generator[tuple[dict, dict[str, np.ndarray]]]  # records and their arrays, as they are finished
-
-
 def finish(trial: Trial, interactions: Interactions, device: str) -> tuple[dict, dict[str, np.ndarray]]:
     """What the ledger keeps of a trial: its record, and its arrays if it is a finalist."""
     record, arrays = run_trial(trial, interactions, device)
     return record, arrays if trial.stage == "seeds" else {}
+
+
+def _made_here(trials: Iterator[Trial], interactions: Interactions, jobs: int, device: str) -> Made:
+    return _in_processes(trials, interactions, jobs, device) if jobs > 1 else (finish(trial, interactions, device) for trial in trials)
 
 
 def _in_processes(trials: Iterator[Trial], interactions: Interactions, jobs: int, device: str) -> Made:

@@ -1,7 +1,10 @@
-"""One sentence for a name that nobody knows, the same in every room."""
+"""Names that nobody knows, and text that nobody vouches for: handled the same in every room."""
 
+import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+LONGEST = 120  # characters of a title that are shown
 
 
 def choose(what: str, name: str, known: Iterable[str]) -> str:
@@ -15,3 +18,14 @@ def choose(what: str, name: str, known: Iterable[str]) -> str:
     near = get_close_matches(str(name), names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ValueError(f"no {what} {name!r}: {hint}There are {', '.join(names)}.")
+
+
+def as_text(title: str) -> str:
+    """A title as one line that stays text wherever it is shown: no control characters, no marks that turn the direction, no mathematics.
+
+    Dollars and backslashes, which start mathematics in notebooks, figures and pages, become look-alikes; pandas escapes HTML itself.
+    """
+    unseen = ("Cc", "Cf", "Cs", "Zl", "Zp")
+    line = " ".join("".join(" " if unicodedata.category(c) in unseen else c for c in title).split())
+    line = line.translate({ord("$"): "\N{FULLWIDTH DOLLAR SIGN}", ord("\\"): "\N{REVERSE SOLIDUS OPERATOR}"})
+    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"

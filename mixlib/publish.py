@@ -118,7 +118,7 @@ def execute(source: Path, output: Path, parameters: dict, noted: dict | None = N
 
     check_parameters(source, parameters)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, renamed(output) as partial:
+    with tempfile.TemporaryDirectory() as folder:
         ran = Path(folder) / source.name
         try:
             with warnings.catch_warnings():
@@ -129,9 +129,10 @@ def execute(source: Path, output: Path, parameters: dict, noted: dict | None = N
                 f"{source.name} with {parameters} failed in cell {error.cell_index}: {error.ename}: {error.evalue}"
             ) from None
         except RuntimeError as error:
-            raise RuntimeError(f"{source.name} with {parameters} was cut off: {error}") from None
+            raise RuntimeError(f"{source.name} with {parameters} was cut off, perhaps for lack of memory: {error}") from None
         notebook = nbformat.read(ran, as_version=4)
-        clean(notebook, noted)
+    clean(notebook, noted)
+    with renamed(output) as partial:  # only now, so that a run that is killed leaves nothing beside the old copy
         nbformat.write(notebook, partial)
 
 

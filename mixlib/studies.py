@@ -276,6 +276,17 @@ class Selection:
         """Whether every arm that has begun has a winner with at least one retrained record."""
         return bool(self.finalists) and all(self.finalists.values())
 
+    def share(self, i: int, n: int) -> list[Trial]:
+        """The missing trials of the share i of n, counted from 1: which share a trial falls to does not depend on what is there already.
+
+        Every n trials in a row, index by index and arm by arm, go one to each share; the next n begin a share further, so that a share
+        meets all arms.
+        """
+        labels = list(self.study.arms)
+        rows = ((trial, trial.index - (trial.stage == "seeds")) for trial in self.missing)  # seeds are counted from 1
+        places = ((trial, row * len(labels) + labels.index(trial.arm)) for trial, row in rows)
+        return [trial for trial, place in places if (place + place // n) % n == i - 1]
+
 
 def select(study: Study, records: dict[str, dict], subject: Subject, budget: Budget) -> Selection:
     """Choose every arm's winner by validation MRR, each arm among the same first n trials, and say what is missing of the plan.

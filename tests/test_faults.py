@@ -3,16 +3,21 @@
 import json
 import os
 import random
+import re
+import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
 import numpy as np
 import pytest
 
+from mixlib import cli
 from mixlib.ledger import Ledger, key_of
 
 KILLS = int(os.environ.get("MIXLIB_KILLS", "0"))
@@ -127,7 +132,8 @@ def test_a_killed_study_loses_and_doubles_nothing(nursery, undisturbed, tmp_path
         (child,) = nursery.begin((str(where), jobs, mark))
         if done < kills:
             time.sleep(draw.uniform(0, longest))
-            os.kill(child, signal.SIGKILL)  # it cannot be gone for good: its parent waits for it
+            with suppress(ProcessLookupError):  # it was faster
+                os.kill(child, signal.SIGKILL)
         new = nursery.end()
         found = essence(where)
         assert found.items() <= wanted.items(), "a record differs from that of an undisturbed study"
@@ -171,3 +177,103 @@ def test_many_writers_of_the_same_trials_leave_sound_pairs(tmp_path):
         assert set(ledgers[0].arrays(record)["writer"].tolist()) == {record["writer"]}
     assert len(list(tmp_path.rglob("*.*"))) == 40
     assert json.loads(next(tmp_path.rglob("*.json")).read_text())["digest"]
+
+
+# --- disks
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Run a small study through the command line here: exit code, lines of output, lines of errors. `after` is called with each record."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words, after=lambda count: None):
+        count = iter(range(1, 1000))
+        monkeypatch.setattr(cli, "_say", lambda record: (print(record["key"]), after(next(count))))
+        monkeypatch.setattr(sys, "argv", [*RUN, *words])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code
+        found = capsys.readouterr()
+        return code, found.out.splitlines(), found.err.splitlines()
+
+    return call
+
+
+RUN = ["mixlib", "run", "--dataset", NAME, "--study", "factorization", "--trials", "1", "--seeds", "1", "--device", "cpu"]
+ADVICE = "see to the disk or name another folder of the ledger; finished trials are kept, and the same command goes on from there."
+
+
+def test_a_disk_that_is_full_is_one_error_and_the_study_goes_on_later(command, tmp_path):
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(count):
+        if count == 4:  # the fifth trial is the first with arrays; none of its bytes fits
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10, limit[1]))
+
+    try:
+        code, out, err = command(after=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert code == 1 and len(out) == 4 and len(err) == 1
+    assert err[0].startswith("mixlib: cannot write to results/") and "File too large" in err[0] and err[0].endswith(ADVICE)
+    assert sorted(Ledger("results").read(NAME, "factorization")) == sorted(out) and not list(tmp_path.rglob("*.tmp"))
+    code, out, err = command()
+    assert (code, len(out), err) == (0, 2 + 1, []) and essence("results").keys() > set(out[:-1])
+
+
+def test_a_folder_that_vanishes_in_mid_run_is_one_error_and_is_not_made_again(command, tmp_path):
+    code, out, err = command(after=lambda count: count == 2 and shutil.move("results", "elsewhere"))
+    assert (code, len(out), len(err)) == (1, 2, 1) and "No such file or directory" in err[0] and err[0].endswith(ADVICE)
+    assert not (tmp_path / "results").exists() and sorted(Ledger("elsewhere").read(NAME, "factorization")) == sorted(out)
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_file_in_place_of_the_folder_is_said_before_anything_is_computed(command, tmp_path, jobs):
+    (tmp_path / "results").write_text("")
+    code, out, err = command("--jobs", jobs)
+    assert (code, out, len(err)) == (1, [], 1) and "Not a directory" in err[0] and err[0].endswith(ADVICE)
+
+
+REAL = """
+import subprocess, sys
+from mixlib import cli
+
+def mount(*words):
+    subprocess.run(["mount", *words, "results"], check=True)
+
+def run():
+    sys.argv = {RUN}
+    try:
+        cli.main()
+        print("code 0", flush=True)
+    except SystemExit as stop:
+        print("code", stop.code, flush=True)
+
+mount("-t", "tmpfs", "-o", "size=16k", "tmpfs")
+run()
+mount("-o", "remount,ro")
+run()
+mount("-o", "remount,rw,size=1m")
+run()
+"""
+
+
+@pytest.mark.skipif(
+    not shutil.which("unshare") or subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode != 0,
+    reason="needs to be allowed to mount",
+)
+def test_a_real_disk_that_is_full_and_then_closed_to_writing(tmp_path):
+    (tmp_path / "results").mkdir()
+    ran = subprocess.run(
+        ["unshare", "-rm", sys.executable, "-c", REAL.replace("{RUN}", repr(RUN))], cwd=tmp_path, capture_output=True, text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )  # fmt: skip
+    runs = [part.strip().splitlines() for part in re.split(r"code \d\n", ran.stdout)]
+    assert re.findall(r"code (\d)", ran.stdout) == ["1", "1", "0"], ran.stdout + ran.stderr
+    full, closed = ran.stderr.splitlines()
+    assert "No space left on device" in full and "Read-only file system" in closed and full.endswith(ADVICE) and closed.endswith(ADVICE)
+    assert 0 < len(runs[0]) < 6 and runs[1] == [] and len(runs[2]) == 6 - len(runs[0]) + 1
+    assert runs[2][-1].endswith("complete.") and not list((tmp_path / "results").iterdir())

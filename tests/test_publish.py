@@ -1,8 +1,10 @@
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 from bs4 import BeautifulSoup
+from conftest import CUT_OFF
 
 from mixlib import describe, publish, reports
 from mixlib.datasets import Interactions
@@ -46,12 +49,12 @@ def copy(tmp_path):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The book, built from a copy by the owner's own command, without any data."""
+    """The book, built from a copy by the owner's own command, without any data, and cut off from the network where that can be had."""
     root = tmp_path_factory.mktemp("built")
     shutil.copytree(ROOT / "book", root / "book", symlinks=True, ignore=shutil.ignore_patterns("_build"))
     for name in ("_toc.yml", "_config.yml"):
         shutil.copy(ROOT / name, root / name)
-    command = [str(Path(sys.executable).parent / "jupyter-book"), "build", "-W", "--keep-going", "book/"]
+    command = [*CUT_OFF, str(Path(sys.executable).parent / "jupyter-book"), "build", "-W", "--keep-going", "book/"]
     ran = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
     return root / "book" / "_build" / "html"
@@ -198,6 +201,70 @@ def test_running_a_notebook_twice_changes_no_byte_and_a_failing_one_keeps_the_ol
     with pytest.raises(RuntimeError, match=r"n.ipynb .* ZeroDivisionError"):
         publish.execute(source, output, {"seed": 3})
     assert output.read_bytes() == first and [path.name for path in output.parent.iterdir()] == ["n.ipynb"]
+
+
+BOOK = """
+import sys
+from mixlib import cli, publish
+publish.write_tables = publish.render = lambda *words: None  # only the notebooks matter here
+sys.argv = ["mixlib", "book", "--force"]
+cli.main()
+"""
+
+
+@pytest.fixture
+def small_book(tmp_path):
+    """A book of one notebook with an executed copy, and a function that runs `mixlib book` on it after the notebook got another cell."""
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "_toc.yml").write_text("root: index")
+    copy = tmp_path / "book" / "runs" / "synthetic" / "01-n.ipynb"
+    copy.parent.mkdir(parents=True)
+    copy.write_text("the old copy")
+
+    def begin(cell):
+        source = notebook(tmp_path / "notebooks" / "01-n.ipynb", 'profile = "demo"', cell)
+        source.write_text(source.read_text().replace("seed = 0", 'seed = 0\\nprofile = \\"demo\\"'))
+        return subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", BOOK], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )  # fmt: skip
+
+    return begin, copy
+
+
+@pytest.mark.parametrize(
+    ("cell", "why"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "was cut off, perhaps for lack of memory: Kernel died"),
+        ("import resource; resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31)); b' ' * 2**32", "failed in cell 3: MemoryError"),
+    ],
+    ids=["kernel killed", "out of memory"],
+)
+def test_a_notebook_that_dies_is_named_and_the_old_copy_stays(small_book, cell, why):
+    begin, copy = small_book
+    driver = begin(cell)
+    _, errors = driver.communicate(timeout=120)
+    said = [line for line in errors.splitlines() if line.startswith("mixlib: ")]
+    assert driver.returncode == 1 and len(said) == 1 and said[0].startswith("mixlib: 01-n.ipynb with {'dataset': 'synthetic'"), errors
+    assert why in said[0] and copy.read_text() == "the old copy" and list(copy.parent.iterdir()) == [copy]
+
+
+def test_a_killed_driver_leaves_the_old_copy_and_no_kernel(small_book, tmp_path):
+    begin, copy = small_book
+    driver = begin("import os, pathlib, time; pathlib.Path('../kernel').write_text(str(os.getpid())); time.sleep(100)")
+    wait_for(lambda: (tmp_path / "kernel").is_file() and (tmp_path / "kernel").read_text())
+    driver.kill()
+    driver.communicate()
+    assert copy.read_text() == "the old copy" and list(copy.parent.iterdir()) == [copy]
+    kernel = Path("/proc") / (tmp_path / "kernel").read_text()
+    wait_for(lambda: not kernel.exists() or "zombie" in (kernel / "status").read_text())
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 @pytest.mark.filterwarnings("ignore")

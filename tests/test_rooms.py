@@ -1,9 +1,12 @@
 import ast
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from conftest import CUT_OFF
 
 import mixlib
 
@@ -30,7 +33,7 @@ ABOVE = {  # what a room may know of the others; every room may know `names`
     "studies": {"datasets", "synthetic", "splits", "models", "losses", "kernels", "evaluation", "references", "training", "ledger"},
 }
 ABOVE["experiments"] = {*ABOVE}
-ORDER = [*ABOVE, "describe", "reports", "figures", "publish", "cli"]  # those below the experiments may know all above them
+ORDER = [*ABOVE, "cluster", "describe", "reports", "figures", "publish", "cli"]  # those below the experiments may know all above them
 ROOMS = sorted(path.stem for path in HOME.glob("*.py") if path.stem != "__init__")
 
 
@@ -62,15 +65,62 @@ def test_the_one_import_that_goes_down_is_lazy():
     assert "synthetic" in imports(ast.walk(tree("datasets")))
 
 
-@pytest.mark.parametrize("word", ["pickle", "eval(", "exec("])
-def test_nothing_is_unpickled_or_evaluated(word):
-    for room in ROOMS:
-        text = (HOME / f"{room}.py").read_text(encoding="utf-8")
-        assert word not in text.replace("allow_pickle=False", "").replace(".eval()", ""), room
+ROOT = Path(__file__).parent.parent
+
+
+def sources():
+    """All code that readers run: by name, the rooms, the code cells of the notebooks and the book's extensions."""
+    found = {path.name: path.read_text(encoding="utf-8") for folder in (HOME, ROOT / "book" / "_ext") for path in folder.glob("*.py")}
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        found[path.name] = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    return found
+
+
+SOURCES = sources()
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_nothing_is_unpickled_or_evaluated(name):
+    text = SOURCES[name].replace("allow_pickle=False", "").replace(".eval()", "")
+    found = [word for word in ("pickle", "eval(", "exec(", "torch.load", "joblib", "yaml.load(", "os.system", "shell=True") if word in text]
+    assert found == []
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_only_fetch_and_the_cluster_use_the_network(name):
+    tree = ast.parse(SOURCES[name])
+    names = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    names += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    network = {"socket", "urllib", "http", "requests", "httpx", "ftplib", "pooch", "distributed"}
+    used = {imported.split(".")[0] for imported in names} & network
+    assert used <= {"datasets.py": network - {"distributed"}, "cluster.py": {"distributed"}}.get(name, set())
+
+
+OFFLINE = """
+import socket, sys
+from mixlib import cli
+try:
+    socket.create_connection(("127.0.0.1", 9), timeout=1)
+except OSError as error:
+    print(error)
+sys.argv = ["mixlib", "run", "--dataset", "synthetic:users=40,items=30,tastes=2,clusters=3,length=15", "--study", "factorization"]
+sys.argv += ["--trials", "1", "--seeds", "1", "--device", "cpu"]
+cli.main()
+"""
+
+
+@pytest.mark.skipif(not CUT_OFF, reason="needs to be allowed to cut off a process")
+def test_a_study_runs_cut_off_from_the_network(tmp_path):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+    ran = subprocess.run([*CUT_OFF, sys.executable, "-c", OFFLINE], cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert ran.returncode == 0 and "unreachable" in ran.stdout.splitlines()[0] and ran.stdout.endswith("complete.\n"), (
+        ran.stdout + ran.stderr
+    )
 
 
 def test_trials_run_without_notebooks_figures_and_downloads():
-    without = ["IPython", "jupyter", "jupyter_core", "nbformat", "papermill", "matplotlib", "pooch", "pyarrow", "implicit"]
+    without = ["IPython", "jupyter", "jupyter_core", "nbformat", "papermill", "matplotlib", "pooch", "pyarrow", "implicit", "distributed"]
     text = f"""
 import sys
 for name in {without}:

@@ -1,0 +1,85 @@
+"""Trials on the workers of a dask.distributed cluster. Whoever reaches its scheduler can run code on it: keep it on a trusted network."""
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import numpy as np
+import torch
+
+from mixlib.datasets import Interactions
+from mixlib.experiments import Made, finish
+from mixlib.ledger import code_version
+from mixlib.studies import Trial
+
+try:
+    from distributed import Client, KilledWorker, WorkerPlugin, get_worker, wait
+except ImportError as error:
+    raise ImportError('a cluster needs dask.distributed: pip install "mixlib[cluster]".') from error
+
+PATIENCE = 60  # seconds to wait for a scheduler and a first worker
+
+
+class Data(WorkerPlugin):
+    """The data set, sent once to every worker: to those that join later, and to those that start again, too."""
+
+    def __init__(self, interactions: Interactions):
+        self.interactions = interactions
+
+
+def on_cluster(trials: Iterator[Trial], address: str, interactions: Interactions, device: str = "cpu") -> Made:
+    """As `experiments.finish`, one trial a worker at a time, with the records and arrays sent back: nothing has to be shared but the code.
+
+    A trial whose worker is lost runs again on another one. With a `cuda` device only workers that offer the resource GPU are used.
+    Raises OSError when no scheduler or no worker is there, RuntimeError when a trial ends one worker after another or the workers
+    run other code.
+    """
+    name, needed = f"mixlib-{uuid4().hex}", {"GPU": 1} if device.startswith("cuda") else {}
+    try:
+        client = Client(address, timeout=PATIENCE)
+    except (OSError, ValueError) as error:
+        raise OSError(
+            f"no scheduler answers at {address}: start one with `dask scheduler`, and give the address that it prints."
+        ) from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=PATIENCE)
+        except TimeoutError as error:
+            raise OSError(f"no worker has joined {address}: start some with `dask worker {address} --nthreads 1`.") from error
+        client.register_plugin(Data(interactions), name=name)
+        running: set = set()
+        try:
+            while True:
+                workers = client.scheduler_info(n_workers=-1)["workers"].values()
+                fit = [worker for worker in workers if needed.items() <= worker["resources"].items()]
+                if workers and not fit:
+                    raise OSError("no worker offers a GPU: start those that have one with `--resources GPU=1`, or use --device cpu.")
+                running |= {
+                    client.submit(_finish, trial, name, device, key=f"{name}-{trial.key}", resources=needed, pure=False)
+                    for _, trial in zip(range(len(fit) - len(running)), trials, strict=False)
+                }
+                if not running:
+                    return
+                try:
+                    finished, running = wait(running, timeout=5, return_when="FIRST_COMPLETED")
+                except TimeoutError:  # look whether workers have joined
+                    continue
+                for future in sorted(finished, key=lambda future: future.status == "error"):
+                    record, arrays = future.result()
+                    if record["code"] != code_version():
+                        raise RuntimeError(f"the workers run other code ({record['code']}) than this ({code_version()}): install the same.")
+                    yield record, arrays
+        except KilledWorker as error:
+            raise RuntimeError(f"a trial ended several workers, perhaps for lack of memory: {error}") from None
+        finally:
+            client.cancel(list(running))
+            client.unregister_worker_plugin(name)
+
+
+def _finish(trial: Trial, data: str, device: str) -> tuple[dict, dict[str, np.ndarray]]:
+    worker = get_worker()
+    plugin = worker.plugins[data]
+    assert isinstance(plugin, Data)
+    if worker.state.nthreads != 1:  # torch has one random generator for a process
+        raise RuntimeError(f"a worker has {worker.state.nthreads} threads, and its trials would mix: start it with `--nthreads 1`.")
+    torch.set_num_threads(1)
+    return finish(trial, plugin.interactions, device)

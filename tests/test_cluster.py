@@ -1,0 +1,170 @@
+"""Shares of a study, and a scheduler with three workers of which one is killed in mid-trial."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+
+from mixlib import experiments, studies
+from mixlib.ledger import Ledger
+from mixlib.studies import DEMO, STUDIES, Subject, select
+
+NAME = "synthetic:users=40,items=30,tastes=2,clusters=3,length=15"
+TINY = replace(DEMO, trials=3, seeds=2, epochs={"sequences": 1, "factorization": 1})
+SUBJECT = Subject("books", "0" * 16, 50, 10)
+CLUSTER = f"""
+import asyncio, json, os, sys, time
+from dataclasses import replace
+from distributed import Scheduler, Worker
+import torch
+from mixlib import cluster, datasets, experiments, studies
+from mixlib.ledger import Ledger
+
+where, log = sys.argv[1:]
+torch.set_num_threads(1)
+
+def finish(trial, interactions, device):
+    say("begins", trial.key)
+    time.sleep(0.5)  # long enough to be killed in
+    made = experiments.finish(trial, interactions, device)
+    say("ends", trial.key)
+    return made
+
+def say(*words):
+    with open(log, "a") as file:
+        file.write(json.dumps([os.getpid(), *words]) + chr(10))
+
+async def schedule(pipe):
+    async with Scheduler(host="127.0.0.1", port=0, dashboard=False) as scheduler:
+        os.write(pipe, scheduler.address.encode())
+        await scheduler.finished()
+
+async def work(address):
+    async with Worker(address, nthreads=1, dashboard=False) as worker:
+        await worker.finished()
+
+if __name__ == "__main__":
+    cluster.finish = finish
+    read, write = os.pipe()
+    children = [os.fork()]
+    if not children[-1]:
+        asyncio.run(schedule(write))
+    address = os.read(read, 100).decode()
+    for _ in range(3):
+        children.append(os.fork())
+        if not children[-1]:
+            asyncio.run(work(address))
+    print(*children, flush=True)
+    data = datasets.load("{NAME}")
+    budget = replace(studies.DEMO, trials=3, seeds=2, epochs={{"sequences": 1, "factorization": 1}})
+    found = experiments.run("factorization", data, Ledger(where), budget, report=lambda record: print(record["key"], flush=True),
+                            elsewhere=lambda trials: cluster.on_cluster(trials, address, data))
+    assert found.complete and not found.missing
+"""
+
+
+def essence(where):
+    varying = ("seconds", "peak_memory_bytes", "machine")
+    ledger = Ledger(where)
+    assert ledger.damaged(NAME, "factorization") == {}
+    return {
+        key: {name: value for name, value in record.items() if name not in varying}
+        | {name: values.tobytes() for name, values in (ledger.arrays(record) if record["stage"] == "seeds" else {}).items()}
+        for key, record in ledger.read(NAME, "factorization").items()
+    }
+
+
+def test_a_killed_worker_costs_a_cluster_nothing_but_time(tmp_path):
+    from mixlib import datasets
+
+    script, log = tmp_path / "cluster.py", tmp_path / "log"
+    script.write_text(CLUSTER)
+    with (tmp_path / "errors").open("w") as errors:
+        client = subprocess.Popen(
+            [sys.executable, str(script), str(tmp_path / "there"), str(log)], stdout=subprocess.PIPE, stderr=errors, text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )  # fmt: skip
+    assert client.stdout is not None
+    scheduler, *workers = (int(word) for word in client.stdout.readline().split())
+    try:
+        first = client.stdout.readline().strip()
+        assert len(first) == 16, (tmp_path / "errors").read_text()
+        victim, at_work = workers[1], []
+        while not at_work and client.poll() is None:  # until it is in the middle of a trial
+            lines = [json.loads(line) for line in log.read_text().splitlines()]
+            mine = [(word, key) for process, word, key in lines if process == victim]
+            at_work = [key for word, key in mine[-1:] if word == "begins"]
+            time.sleep(0.02)
+        os.kill(victim, signal.SIGKILL)
+        assert client.wait(timeout=120) == 0, (tmp_path / "errors").read_text()
+    finally:
+        client.kill()
+        for child in (scheduler, *workers):
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+    said = client.communicate()[0]
+    experiments.run("factorization", datasets.load(NAME), Ledger(tmp_path / "here"), TINY)
+    there, here = essence(tmp_path / "there"), essence(tmp_path / "here")
+    assert there == here and sorted([first, *said.split()]) == sorted(here) and len(here) == 15
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {process for process, _, _ in lines} == set(workers)
+    begun = [key for _, word, key in lines if word == "begins"]
+    assert sorted(begun) == sorted([*here, *at_work]), "only the trial of the killed worker ran twice"
+    assert [process for process, word, key in lines if word == "ends" and [key] == at_work] != [victim]
+
+
+def test_no_scheduler_is_one_clear_error(tiny, monkeypatch):
+    from mixlib import cluster
+
+    monkeypatch.setattr(cluster, "PATIENCE", 1)
+    with pytest.raises(OSError, match=r"no scheduler answers at tcp://127.0.0.1:9: start one with `dask scheduler`"):
+        next(cluster.on_cluster(iter([]), "tcp://127.0.0.1:9", tiny))
+
+
+# --- shares
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 8, 60])
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_trial_falls_to_one_share_and_all_shares_are_alike(name, n):
+    found = select(STUDIES[name], {}, SUBJECT, studies.PAPER)
+    shares = [found.share(i, n) for i in range(1, n + 1)]
+    assert sorted(t.key for share in shares for t in share) == sorted(t.key for t in found.missing)
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    if n < len(found.missing) // len(found.study.arms):
+        assert all(len({t.arm for t in share}) > 1 for share in shares)
+
+
+def test_a_share_is_the_same_whatever_is_there_already():
+    found = select(STUDIES["sequences"], {}, SUBJECT, studies.PAPER)
+    later = replace(found, missing=found.missing[7:])
+    kept = {t.key for t in later.missing}
+    for i in (1, 2, 3):
+        assert [t.key for t in later.share(i, 3)] == [t.key for t in found.share(i, 3) if t.key in kept]
+
+
+def test_shares_together_make_the_study_and_seeds_wait_for_all_searches(tiny, tmp_path):
+    def run(i, where="shares", n=2):
+        return experiments.run("factorization", tiny, Ledger(tmp_path / where), TINY, shard=(i, n))
+
+    first = run(1)
+    assert {t.stage for t in first.missing} == {"search"} and first.share(1, 2) == [] and len(first.missing) == 4
+    second = run(2)  # completes the search, and goes on with its own seeds
+    assert {t.stage for t in second.missing} == {"seeds"} and second.share(2, 2) == [] and len(second.missing) == 3
+    assert run(1).complete and not run(1).missing
+    run(1, "alone", 1)
+    varying = ("seconds", "peak_memory_bytes")
+    ours, alone = (
+        {
+            key: {k: v for k, v in r.items() if k not in varying}
+            for key, r in Ledger(tmp_path / where).read(tiny.name, "factorization").items()
+        }
+        for where in ("shares", "alone")
+    )
+    assert ours == alone and len(ours) == 15

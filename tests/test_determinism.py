@@ -1,0 +1,58 @@
+"""What the page on determinism promises."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import model_for, split_for
+
+from mixlib import evaluation, experiments, models, splits
+from mixlib.studies import DEMO, STUDIES, Subject, search_trials
+
+VARYING = ("seconds", "peak_memory_bytes")
+SHORT = replace(DEMO, trials=1, epochs={"sequences": 2, "factorization": 2})
+TRIALS = {arm: trials[0] for name in ("sequences", "factorization") for arm, trials in search_trials(
+    STUDIES[name], Subject("synthetic", "", 50, 10), SHORT).items()}  # fmt: skip
+
+
+def outcome(arm, data):
+    """The record of a short trial as text, without seconds and memory, and its arrays as bytes."""
+    trial = TRIALS[arm]
+    record, arrays = experiments.run_trial(replace(trial, definition=trial.definition | {"fingerprint": data.fingerprint}), data)
+    return json.dumps({name: value for name, value in record.items() if name not in VARYING}), [a.tobytes() for a in arrays.values()]
+
+
+@pytest.mark.parametrize("arm", TRIALS)
+def test_the_same_trial_gives_the_identical_record_whatever_was_computed_before(tiny, arm):
+    first = outcome(arm, tiny)
+    torch.manual_seed(99)
+    np.random.default_rng(99).normal(size=10)
+    assert outcome(arm, tiny) == first
+
+
+def ranks(kind, model, split, rows=None):
+    """Reciprocal ranks on test: one for each window, or each user."""
+    if kind in models.SEQUENTIAL:
+        test = (
+            split.test
+            if rows is None
+            else splits.Sequences(split.test.items[rows], split.test.users[rows], split.test.n_items, split.test.n_users)
+        )
+        return evaluation.sequence_reciprocal_ranks(model, test)
+    return evaluation.interaction_reciprocal_ranks(model, split if rows is None else replace(split, test=split.test.take(rows)))
+
+
+@pytest.mark.parametrize("kind", models.KINDS)
+def test_ranking_depends_neither_on_the_size_of_batches_nor_on_the_order_of_users(tiny, kind, monkeypatch):
+    split = split_for(kind, tiny)
+    model = model_for(kind, tiny, dim=16)
+    whole = ranks(kind, model, split)
+    assert len(whole) > 5
+    rows = np.random.default_rng(0).permutation(len(split.test))
+    shuffled = ranks(kind, model, split, rows)
+    np.testing.assert_allclose(shuffled, whole[rows] if kind in models.SEQUENTIAL else whole, rtol=1e-6)
+    for size in (1, 100_000):  # bytes: one user at a time, and a few
+        monkeypatch.setattr(evaluation, "CHUNK_BYTES", size)
+        np.testing.assert_allclose(ranks(kind, model, split), whole, rtol=1e-6)

@@ -1,0 +1,91 @@
+"""Titles that are markup, scripts, formulas or worse are shown as text."""
+
+import csv
+import html
+import unicodedata
+
+import nbformat
+import pandas as pd
+import pytest
+from bs4 import BeautifulSoup
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mixlib import datasets, figures, publish, synthetic
+from mixlib.names import LONGEST, as_text
+
+HOSTILE = [
+    "<script>steal()</script>", "<img src=x onerror=steal()>", "</td></table><h1>gone</h1>", "&lt;b&gt;",
+    "$\\frac{1}{0$", "\\(\\href{javascript:steal()}{x}\\)",
+    "{glue}`ratio`", "```{code-cell}", "| a | b |", "[x](javascript:steal())",
+    "\u202ereversed\u2066", "a\x00b\x07c\x1b[31m", "two\nlines\r\nand three",
+    "z" * 5000, "\u200b", "'\" onload=steal() x='", "{{ 7 * 7 }}", "%matplotlib",
+]  # fmt: skip
+
+
+@given(st.text(max_size=400))
+def test_a_title_is_one_short_line_of_visible_characters(title):
+    shown = as_text(title)
+    assert len(shown) <= LONGEST and not set(shown) & set("$\\\n\r\t") and shown == as_text(shown)
+    assert not {unicodedata.category(c) for c in shown} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+def test_honest_titles_stay_as_they_are():
+    for title in ("Amélie (2001)", "Who's Afraid of <3?", "七人の侍", "10 Things I Hate About You & more; 50 %"):
+        assert as_text(title) == title
+
+
+@pytest.mark.parametrize("title", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_figure_takes_any_title(title):
+    from matplotlib import pyplot as plt
+
+    figure, axes = figures.new()
+    axes.set_title(as_text(title).encode("ascii", "replace").decode())  # fonts lack many letters, which is no harm
+    figure.canvas.draw()
+    plt.close(figure)
+
+
+@pytest.fixture
+def hostile(data_root):
+    """A data set in which every item has a hostile title, and the same data without titles."""
+    folder = data_root / "hostile"
+    folder.mkdir()
+    made = synthetic.generate(users=60, items=36, tastes=2, clusters=4, length=20)
+    pd.DataFrame({"user_id": made.users, "item_id": made.items, "timestamp": made.timestamps}).to_csv(
+        folder / "interactions.csv", index=False
+    )
+    plain = datasets.load("hostile").fingerprint
+    with (folder / "titles.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["item_id", "title"])
+        rows.writerows((i + 1, HOSTILE[i % len(HOSTILE)].replace("\x00", "\x01")) for i in range(36))  # no csv file holds a NUL
+    (folder / "dataset.toml").write_text('title = "<script>steal()</script> $x$"\ntitles = "titles.csv"\nmin_length = 5\nmax_length = 20\n')
+    return plain
+
+
+def test_titles_change_no_fingerprint(hostile):
+    found = datasets.load("hostile")
+    assert found.titles is not None and "<script>steal()</script>" in set(found.titles) and found.fingerprint == hostile
+
+
+@pytest.mark.filterwarnings("ignore")  # of papermill and the kernel's client
+@pytest.mark.parametrize("name", ["01-datasets", "05-sequences"])
+def test_a_notebook_shows_hostile_titles_as_text(hostile, tmp_path, request, name):
+    from nbconvert import HTMLExporter
+
+    ran = tmp_path / f"{name}.ipynb"
+    publish.execute(request.config.rootpath / "notebooks" / f"{name}.ipynb", ran, {"dataset": "hostile", "profile": "demo"})
+    notebook = nbformat.read(ran, as_version=4)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    tables = [BeautifulSoup(output["data"]["text/html"], "html.parser") for output in outputs if "text/html" in output.get("data", {})]
+    harmless = {"div", "style", "table", "thead", "tbody", "tr", "th", "td"}
+    assert tables and {tag.name for table in tables for tag in table.find_all()} <= harmless
+    assert not [a for table in tables for tag in table.find_all() for a in tag.attrs if a not in ("border", "class", "style", "scoped")]
+    text = " ".join(table.get_text() for table in tables)
+    assert any(as_text(title)[:20] in text for title in HOSTILE) and not {unicodedata.category(c) for c in text} & {"Cf", "Cs"}
+    assert not set("$\\\x07\x1b") & set(text)
+    page = HTMLExporter().from_notebook_node(notebook)[0]
+    soup = BeautifulSoup(page, "html.parser")
+    assert not [s for s in soup.find_all("script") if "steal()" in s.get_text()] and not soup.find_all("img", src="x")
+    assert not soup.find_all(onload=True) and "<script>steal()" not in page
+    assert html.escape("<script>steal()</script> $x$") in page  # the data set's own title
