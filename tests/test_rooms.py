@@ -24,7 +24,7 @@ ABOVE = {  # what a room may know of the others; every room may know `names`
     "studies": {"datasets", "synthetic", "splits", "models", "losses", "evaluation", "references", "training", "ledger"},
 }
 ABOVE["experiments"] = {*ABOVE}
-ORDER = [*ABOVE, "describe", "reports", "figures", "publish", "cli"]  # those below the experiments may know all above them
+ORDER = [*ABOVE, "describe", "reports", "gains", "tables", "figures", "publish", "cli"]  # below the experiments: all above
 ROOMS = sorted(path.stem for path in HOME.glob("*.py") if path.stem != "__init__")
 
 
