@@ -3,6 +3,7 @@
 They take `Results` by (data set, study), as `collected` gives them; a study without records has a row that says so.
 """
 
+import json
 from collections.abc import Iterable
 
 import numpy as np
@@ -142,15 +143,24 @@ def _binary_of(outcome: Outcome | None) -> dict | None:
     return outcome.records[0]["binary"] | {"mrr": float(np.mean([record["binary"]["mrr"] for record in outcome.records]))}
 
 
-def binary(
-    found: Found, ledger: Ledger, datasets: Iterable[str], speeds: dict[tuple[str, str], dict[str, float]] | None = None
-) -> pd.DataFrame:
+def losses(found: Found) -> pd.DataFrame:
+    """Table 3: the losses on every data set where they were compared, as `reports.losses` gives them, with the budget."""
+    made = []
+    for (dataset, name), results in found.items():
+        if name.endswith("-losses") and results.outcomes:
+            table = reports.losses(results).assign(**{"trials, seeds": _budget(results)})
+            table.insert(0, "data set", title(dataset))
+            made.append(table)
+    return reports.stacked(made)
+
+
+def binary(found: Found, ledger: Ledger, datasets: Iterable[str]) -> pd.DataFrame:
     """Table 4, the draft's open columns: binary codes of every winner against the winner itself.
 
     MRR ratio with its 95 % interval (users resampled, both together), memory of an item and of a user, and predictions per millisecond
-    for each (data set, arm) of `speeds`, as `measure_speeds` gives them.
+    where `benchmarks/codes.py` measured them.
     """
-    rows = []
+    rows, measured = [], speeds(ledger)
     for row, outcome, results in _rows(found, datasets, MAIN):
         both = _binary_of(outcome)
         row["test MRR"] = f"{outcome.mrr:.3f}" if outcome else ABSENT
@@ -160,13 +170,20 @@ def binary(
             size = both["bytes"]
             row |= {"binary MRR": f"{both['mrr']:.3f}", "MRR ratio [95 %]": f"{mean:.3f} [{bounds[0]:.3f}, {bounds[1]:.3f}]"}
             row |= {f"memory ratio, {what}": f"{size[what]['binary'] / size[what]['real']:.3f}" for what in ("item", "user")}
-            speed = (speeds or {}).get((results.selection.winners[outcome.arm]["dataset"], outcome.arm)) if results else None
+            speed = measured.get((results.selection.winners[outcome.arm]["dataset"], outcome.arm)) if results else None
             row |= {f"predictions per ms, {how}": f"{speed[how]:,.0f}" for how in ("real", "binary")} if speed else {}
             row |= {"speed ratio": f"{speed['binary'] / speed['real']:.2f}"} if speed else {}
         elif outcome:
             row["binary MRR"] = "not recorded: made before binary codes were"
         rows.append(row)
     return pd.DataFrame(rows).fillna("")
+
+
+def speeds(ledger: Ledger) -> dict[tuple[str, str], dict]:
+    """What `benchmarks/codes.py` measured and left in the ledger's folder, by (data set, arm); empty before it ran."""
+    path = ledger.root / "speeds.json"
+    measured = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {(dataset, arm): speed for dataset, arms in measured.items() for arm, speed in arms.items()}
 
 
 def measure_speeds(results: Results, interactions: Interactions, users: int = 50) -> dict[tuple[str, str], dict[str, float]]:

@@ -82,8 +82,8 @@ def test_a_method_that_failed_is_said(data, planned, tmp_path, monkeypatch):
 
 
 def test_table_4_is_made_of_the_records(found, ledger):
-    speeds = {("synthetic", "lstm"): {"real": 1000.0, "binary": 2500.0}}
-    table = tables.binary(found, ledger, NAMES, speeds).set_index("model")
+    (ledger.root / "speeds.json").write_text('{"synthetic": {"lstm": {"real": 1000.0, "binary": 2500.0}}}')
+    table = tables.binary(found, ledger, NAMES).set_index("model")
     for results in (found["synthetic", name] for name in reports.MAIN):
         for arm, outcome in results.outcomes.items():
             row = table.loc[reports.label(arm)]
@@ -109,6 +109,19 @@ def test_speeds_are_measured_for_every_winner(found, data):
     speeds = tables.measure_speeds(found["synthetic", "factorization"], data, users=3)
     assert set(speeds) == {("synthetic", arm) for arm in STUDIES["factorization"].arms}
     assert all(value > 0 for speed in speeds.values() for value in speed.values())
+
+
+def test_table_3_has_a_row_for_each_loss_and_model(ledger, data):
+    name = "factorization-losses"
+    made, arrays = experiments.compute(name, data, replace(TINY, trials=1, seeds=1))
+    results = reports._results(made, lambda record: arrays[record["key"]])
+    table = tables.losses({("synthetic", name): results})
+    assert (
+        len(table) == len(STUDIES[name].arms)
+        and set(table["data set"]) == {"Synthetic"}
+        and set(table["trials, seeds"]) == {"1 of 1, 1 of 1"}
+    )
+    assert len(tables.losses({})) == 1  # a row that says so
 
 
 def test_diagnostics_are_means_over_seeds(found):
