@@ -62,8 +62,9 @@ def packed(signs: Tensor) -> np.ndarray:
 
 def agreement(users: np.ndarray, items: np.ndarray, d: int) -> Tensor:
     """Agreeing minus differing bits (b, m, n) of the codes of tastes (words, b, m) and of items (words, n): d - 2 Hamming distances."""
-    differing = sum(np.bitwise_count(ours[..., None] ^ theirs).astype(np.int32) for ours, theirs in zip(users, items, strict=True))
-    return torch.from_numpy(np.asarray(d - 2 * differing, np.float32))
+    first, *more = (np.bitwise_count(ours[..., None] ^ theirs) for ours, theirs in zip(users, items, strict=True))
+    differing = sum(more, first.astype(np.float32))
+    return torch.from_numpy(d - 2 * differing)
 
 
 def sizes(model: TasteModel) -> dict[str, dict[str, int]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from mixlib.reports import LABELS, PUBLISHED, Results, label, title
 
@@ -116,3 +117,33 @@ def circle(axes: "Axes", items: np.ndarray, chosen: np.ndarray, scores: np.ndarr
         axes.annotate("", (0.8 * x, 0.8 * y), (0, 0), arrowprops={"arrowstyle": "-|>", "color": "#D55E00", "lw": 2})
     axes.set(aspect="equal", xticks=[], yticks=[], title=name, xlim=(-1.25, 1.25), ylim=(-1.25, 1.25))
     axes.spines[:].set_visible(False)
+
+
+def search(axes: "Axes", curves: dict[str, np.ndarray]) -> None:
+    """Test MRR of the best trial so far against the number of trials, from `gains.best_so_far` (orders, n) of every arm.
+
+    The line is the median over orders of the trials, the band holds 90 % of them.
+    """
+    for arm, found in curves.items():
+        kind = arm.partition("/")[0]
+        low, middle, high = np.quantile(found, [0.05, 0.5, 0.95], axis=0)
+        trials = np.arange(1, found.shape[1] + 1)
+        axes.fill_between(trials, low, high, color=COLOURS[kind], alpha=0.15, lw=0)
+        axes.plot(trials, middle, MARKERS[kind] + "-", color=COLOURS[kind], ms=4)
+        axes.annotate(label(arm), (trials[-1], middle[-1]), xytext=(0, 6), textcoords="offset points", ha="right", color=COLOURS[kind])
+    axes.set_xlabel("search trials")
+    axes.set_ylabel("test MRR of the best on validation")
+
+
+def relative_gains(axes: "Axes", table: pd.DataFrame, against: str, name: str) -> None:
+    """Relative gain of every mixture, a row each of `gains.gain_by_skew` or `gains.factorial`, against a column that is shown as `name`."""
+    for kind, rows in table.dropna(subset="relative").groupby("mixture"):
+        scale = 100 * rows["relative"] / rows["gain"].where(rows["gain"] != 0)
+        error = [scale * (rows["gain"] - rows["low"]), scale * (rows["high"] - rows["gain"])]
+        axes.errorbar(rows[against], 100 * rows["relative"], np.abs(error), fmt=MARKERS[str(kind)], color=COLOURS[str(kind)], ms=5, lw=1,
+                      label=label(str(kind)))  # fmt: skip
+    axes.axhline(0, color="#999999", lw=0.8)
+    axes.set_xlabel(name)
+    axes.set_ylabel("gain in test MRR, % of the baseline")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend()

@@ -14,7 +14,7 @@ import nbformat
 import yaml
 from tqdm import tqdm
 
-from mixlib import datasets, describe, figures, reports
+from mixlib import datasets, describe, figures, reports, tables
 from mixlib.datasets import Interactions
 from mixlib.ledger import Ledger, renamed
 from mixlib.names import choose
@@ -200,8 +200,15 @@ def write_tables(project: Project) -> None:
     for name, make in (("table1", reports.table1), ("gains", reports.gains), ("sources", reports.sources)):
         with renamed(project.book / "tables" / f"{name}.csv") as partial:
             make(results).to_csv(partial, index=False)
-    with renamed(project.book / "tables" / "datasets.csv") as partial:
-        describe.data_sets(counts(project)).to_csv(partial, index=False)
+    found = tables.collected(project.ledger)
+    names = list(dict.fromkeys(dataset for dataset, _ in results))
+    more = {"references": tables.reference_points(found, names), "components": tables.components(found, names),
+            "losses": tables.losses(found), "capacity": tables.capacity(found, names), "dims": tables.dims(found, names),
+            "binary": tables.binary(found, project.ledger, names), "tastes": tables.tastes(found, names),
+            "datasets": describe.data_sets(counts(project))}  # fmt: skip
+    for name, table in more.items():
+        with renamed(project.book / "tables" / f"{name}.csv") as partial:
+            table.to_csv(partial, index=False)
     figures.save(figures.table1(results), project.book / "figures" / "table1")
 
 

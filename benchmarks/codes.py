@@ -1,0 +1,37 @@
+"""Predictions per millisecond of every winner and of its binary code, into results/speeds.json, for Table 4.
+
+Run it on a machine that is otherwise idle, with the data sets at hand: `python benchmarks/codes.py movielens-1m ...`.
+"""
+
+import json
+import os
+import platform
+import sys
+
+import numpy as np
+import torch
+
+from mixlib import datasets, tables
+from mixlib.ledger import Ledger, renamed
+from mixlib.reports import MAIN
+
+
+def main(names: list[str]) -> None:
+    """Measure the winners of the main studies on the named data sets, one thread, and put them beside what was measured before."""
+    torch.set_num_threads(1)
+    ledger = Ledger("results")
+    found = tables.speeds(ledger)
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, numpy {np.__version__}"
+    for (dataset, _), results in tables.collected(ledger, MAIN, names).items():
+        for (_, arm), speed in tables.measure_speeds(results, datasets.load(dataset)).items():
+            found[dataset, arm] = speed | {"machine": machine}
+            print(f"{dataset}, {arm}: {speed['real']:,.0f} real, {speed['binary']:,.0f} binary per ms", flush=True)
+    nested: dict[str, dict] = {}
+    for (dataset, arm), speed in sorted(found.items()):
+        nested.setdefault(dataset, {})[arm] = speed
+    with renamed(ledger.root / "speeds.json") as partial:
+        partial.write_text(json.dumps(nested, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,151 @@
+"""Who gains from several tastes, and when: over data sets, over users, over the factorial of generated data, and over the search."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from mixlib import experiments, reports, synthetic
+from mixlib.datasets import Interactions
+from mixlib.evaluation import interval
+from mixlib.ledger import Ledger
+from mixlib.reports import MAIN, Results, with_interval
+from mixlib.splits import Sequences
+from mixlib.studies import STUDIES, Subject, search_trials
+
+
+def holm(p_values: Iterable[float]) -> np.ndarray:
+    """p-values (n,) adjusted for a family of n tests, in the given order. Source: Holm (1979)."""
+    given = np.asarray(list(p_values), float)
+    order = given.argsort()
+    adjusted = np.empty_like(given)
+    adjusted[order] = np.maximum.accumulate(given[order] * (len(given) - np.arange(len(given)))).clip(max=1)
+    return adjusted
+
+
+def family(found: dict[tuple[str, str], Results]) -> pd.DataFrame:
+    """What every mixture gains over its baseline on every data set, in numbers, with p-values of Wilcoxon's test and Holm's correction."""
+    rows = []
+    for (dataset, name), results in found.items():
+        if name not in MAIN or not results.outcomes:
+            continue
+        baseline, *mixtures = STUDIES[name].arms
+        for arm in mixtures:
+            gap = results.against(arm, baseline)
+            rows.append({"dataset": dataset, "protocol": name, "mixture": arm, "gain": gap.difference, "low": gap.low, "high": gap.high,
+                         "relative": gap.difference / results.outcomes[baseline].mrr, "p": gap.p_value})  # fmt: skip
+    table = pd.DataFrame(rows, columns=["dataset", "protocol", "mixture", "gain", "low", "high", "relative", "p"])
+    return table.assign(holm=holm(table["p"]))
+
+
+def gain_by_skew(found: dict[tuple[str, str], Results], ratios: dict[str, float]) -> pd.DataFrame:
+    """The rows of `family` on the data sets of `ratios`, with the 95th/50th popularity ratio of each: `Interactions.popularity_ratio`.
+
+    The paper conjectures that popularity-biased data gain less.
+    """
+    table = family(found)
+    return table[table["dataset"].isin(list(ratios))].assign(ratio=lambda rows: rows["dataset"].map(ratios))
+
+
+def skew_verdicts(table: pd.DataFrame) -> list[str]:
+    """What Spearman's rank correlation says of the rows of `gain_by_skew`: one point for each data set, the mean over its mixtures."""
+    said = []
+    for name, rows in table.groupby("protocol"):
+        points = rows.groupby("dataset")[["ratio", "relative"]].mean()
+        if len(points) < 4:
+            said.append(f"{name}: {len(points)} data sets, too few for a rank correlation.")
+            continue
+        rho, p = stats.spearmanr(points["ratio"], points["relative"])
+        said.append(f"{name}: Spearman's rho {rho:+.2f} over {len(points)} data sets (p {p:.2f}); so few points decide little.")
+    return said or ["No records yet: nothing can be said."]
+
+
+def factorial(ledger: Ledger, names: Iterable[str] = synthetic.FACTORIAL) -> pd.DataFrame:
+    """What each mixture gains on every cell of the factorial: one row for each cell and mixture, its true parameters as columns.
+
+    Cells that were not run have 0 trials and no gain (NaN).
+    """
+    rows = []
+    for name in names:
+        cell = {key: float(value) for key, _, value in (part.partition("=") for part in name.partition(":")[2].split(","))}
+        for study in MAIN:
+            results = reports.recorded(ledger, name, study)
+            baseline, *mixtures = STUDIES[study].arms
+            for arm in mixtures:
+                row = cell | {"protocol": study, "mixture": arm, "trials": results.selection.trials if results else 0}
+                row["seeds"] = results.selection.seeds if results else 0
+                if results and results.outcomes:
+                    gap = results.against(arm, baseline)
+                    row |= {"gain": gap.difference, "low": gap.low, "high": gap.high}
+                    row["relative"] = gap.difference / results.outcomes[baseline].mrr
+                rows.append(row)
+    columns = ["tastes", "stickiness", "skew", "twins", "protocol", "mixture", "trials", "seeds", "gain", "low", "high", "relative"]
+    return pd.DataFrame(rows).reindex(columns=columns)
+
+
+def ratio(ours: np.ndarray, theirs: np.ndarray, users: np.ndarray) -> tuple[float, tuple[float, float]]:
+    """Ratio of the means of ours and theirs (n,), paired, and its 95 % bootstrap interval, resampling users (n,)."""
+    who = np.unique(users, return_inverse=True)[1]
+    sums = np.bincount(who, ours), np.bincount(who, theirs)
+    found = stats.bootstrap(sums, lambda a, b, axis: a.sum(axis) / b.sum(axis), paired=True, n_resamples=2000, method="percentile",
+                            batch=max(1, 4_000_000 // len(sums[0])), rng=np.random.default_rng(0)).confidence_interval  # fmt: skip
+    return float(sums[0].sum() / sums[1].sum()), (float(found.low), float(found.high))
+
+
+def who_gains(results: Results, arm: str, interactions: Interactions, ledger: Ledger) -> pd.DataFrame:
+    """One row for each test window or user: the gain of `arm` over the baseline, and what may explain it.
+
+    history: interactions that the model knew (of the window, or of the user in train); popularity: how often the target occurs in train
+    (mean over a user's targets); effective_tastes: mean over seeds, NaN in records that are older than that field.
+    """
+    baseline = next(iter(STUDIES[results.selection.study.name].arms))
+    ours, theirs = results.outcomes[arm], results.outcomes[baseline]
+    split = experiments.split_of(ours.search["definition"], interactions)
+    popularity = np.bincount(split.train.items.ravel(), minlength=interactions.n_items + 1)
+    if isinstance(split.test, Sequences):
+        history = (split.test.items[:, :-1] != 0).sum(axis=1)
+        target = popularity[split.test.items[:, -1]].astype(float)
+    else:
+        history = np.bincount(split.train.users, minlength=interactions.n_users)[ours.users]
+        sums, counts = (np.bincount(split.test.users, weights, interactions.n_users) for weights in (popularity[split.test.items], None))
+        target = (sums / np.maximum(counts, 1))[ours.users]
+    unknown = np.full(len(history), np.nan)
+    diversity = np.mean([ledger.arrays(record).get("effective_tastes", unknown) for record in ours.records], axis=0)
+    return pd.DataFrame({"user": ours.users, "gain": ours.values - theirs.values, "history": history, "popularity": target,
+                         "effective_tastes": diversity})  # fmt: skip
+
+
+def by_quarter(rows: pd.DataFrame, what: str) -> pd.DataFrame:
+    """The mean gain, with its interval, in the quarters of `who_gains` rows ordered by one of its columns, and Spearman's rho with it."""
+    known = rows[rows[what].notna()]
+    if known.empty:
+        return pd.DataFrame({"quarter of " + what: ["not recorded"]})
+    cut = pd.qcut(known[what], 4, duplicates="drop")
+    table = [{"quarter of " + what: f"{part[what].min():.3g} to {part[what].max():.3g}", "windows or users": len(part),
+              "gain [95 %]": with_interval(part["gain"].mean(), interval(part["gain"].to_numpy(), part["user"].to_numpy()), sign=True)}
+             for _, part in known.groupby(cut, observed=True)]  # fmt: skip
+    rho = stats.spearmanr(known[what], known["gain"]).statistic if len(table) > 1 else float("nan")
+    return pd.DataFrame(table).assign(**{"Spearman's rho with the gain": [f"{rho:+.2f}", *[""] * (len(table) - 1)]})
+
+
+def searches(results: Results, ledger: Ledger) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Validation and test MRR (n,) of every arm's n search trials, in the order of the plan; failed ones count as 0."""
+    selection, found = results.selection, {}
+    for arm, winner in selection.winners.items():
+        records = ledger.read(winner["dataset"], selection.study.name)
+        subject = Subject.of_records({winner["key"]: winner})
+        assert subject is not None
+        trials = search_trials(selection.study, subject, selection.planned)[arm][: selection.trials]
+        made = [records[trial.key] if records[trial.key]["status"] == "done" else {"validation": {"mrr": 0.0}, "test": {"mrr": 0.0}}
+                for trial in trials]  # fmt: skip
+        found[arm] = np.array([one["validation"]["mrr"] for one in made]), np.array([one["test"]["mrr"] for one in made])
+    return found
+
+
+def best_so_far(validation: np.ndarray, test: np.ndarray, orders: int = 1000, seed: int = 0) -> np.ndarray:
+    """Test MRR (orders, n) of the trial that is the best on validation among the first 1, 2, ... n trials, in random orders of them."""
+    order = np.random.default_rng(seed).permuted(np.tile(np.arange(len(test)), (orders, 1)), axis=1)
+    ranked = validation.argsort(kind="stable").argsort(kind="stable")[order]  # place on validation, the best highest
+    best = np.maximum.accumulate(ranked, axis=1)
+    return test[validation.argsort(kind="stable")][best]

@@ -1,0 +1,244 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import loguniform
+
+from mixlib import experiments, figures, gains, reports, synthetic, tables
+from mixlib.ledger import Ledger
+from mixlib.studies import PAPER, STUDIES, Budget
+
+SPACE = {
+    "batch_size": [64], "learning_rate": loguniform(5e-3, 5e-2), "l2": loguniform(1e-9, 1e-5), "components": [2, 3],
+    "gain": loguniform(1, 2),
+}  # fmt: skip
+TINY = Budget(2, 2, dict.fromkeys(PAPER.epochs, 2), dict.fromkeys(PAPER.dim, 4), dict.fromkeys(PAPER.space, SPACE))
+
+
+@pytest.fixture(scope="module")
+def data():
+    return synthetic.generate(users=120, items=40, tastes=2, clusters=4, length=20)
+
+
+@pytest.fixture(scope="module")
+def planned(monkeypatch_module):
+    """As if the paper had planned the tiny budget."""
+    monkeypatch_module.setitem(reports.PROFILES, "paper", TINY)
+
+
+@pytest.fixture(scope="module")
+def monkeypatch_module():
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def ledger(data, planned, tmp_path_factory):
+    """Main studies and their references, trained with a tiny budget."""
+    ledger = Ledger(tmp_path_factory.mktemp("results"))
+    for name in ("sequences", "factorization", "sequence-references", "factorization-references"):
+        experiments.run(name, data, ledger, TINY)
+    return ledger
+
+
+@pytest.fixture(scope="module")
+def found(ledger):
+    return tables.collected(ledger)
+
+
+NAMES = ["synthetic"]
+
+
+@pytest.mark.parametrize("make", [tables.reference_points, tables.components, tables.capacity, tables.dims, tables.tastes])
+def test_what_was_not_run_is_said_and_no_cell_is_nan(make, found):
+    for results in (found, {}):
+        table = make(results, NAMES)
+        assert len(table) and not table.isna().any().any()
+    assert "not run yet" in table.astype(str).to_numpy()
+
+
+def test_references_stand_beside_the_models_with_what_the_best_one_gains(found):
+    table = tables.reference_points(found, NAMES)
+    assert len(table) == sum(
+        len(STUDIES[n].arms) for n in ("sequences", "factorization", "sequence-references", "factorization-references")
+    )
+    for protocol, rows in table.groupby("protocol"):
+        results = found["synthetic", protocol]
+        best = max(results.outcomes.values(), key=lambda o: o.search["validation"]["mrr"])
+        said = rows.set_index("method")
+        assert (said["best model minus this [95 %]"] == "the best model").sum() == 1
+        assert said.loc[reports.label(best.arm), "best model minus this [95 %]"] == "the best model"
+        other = found["synthetic", f"{str(protocol).removesuffix('s')}-references"].outcomes["popularity"]
+        assert said.loc["Popularity", "best model minus this [95 %]"].startswith(f"{best.mrr - other.mrr:+.3f} [")
+    assert set(table["trials, seeds"]) == {"2 of 2, 2 of 2"}
+
+
+def test_a_method_that_failed_is_said(data, planned, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiments.references, "LARGEST", 10)
+    experiments.run("factorization-references", data, Ledger(tmp_path), replace(TINY, trials=1, seeds=1))
+    table = tables.reference_points(tables.collected(Ledger(tmp_path)), NAMES).set_index(["protocol", "method"]).loc["factorization"]
+    assert table.loc["EASE", "test MRR [95 %]"] == "failed in all trials" and "[" in table.loc["ItemKNN", "test MRR [95 %]"]
+
+
+def test_table_4_is_made_of_the_records(found, ledger):
+    (ledger.root / "speeds.json").write_text('{"synthetic": {"lstm": {"real": 1000.0, "binary": 2500.0}}}')
+    table = tables.binary(found, ledger, NAMES).set_index("model")
+    for results in (found["synthetic", name] for name in reports.MAIN):
+        for arm, outcome in results.outcomes.items():
+            row = table.loc[reports.label(arm)]
+            codes = np.mean([record["binary"]["mrr"] for record in outcome.records])
+            assert row["binary MRR"] == f"{codes:.3f}" and row["MRR ratio [95 %]"].startswith(f"{codes / outcome.mrr:.3f} [")
+            assert row["memory ratio, item"] == f"{(1 + 8) / (4 * 4 + 4):.3f}"  # d = 4: one byte, scale, bias
+    assert table.loc["LSTM", "speed ratio"] == "2.50" and table.loc["Factorization", "speed ratio"] == ""
+
+
+def test_records_older_than_binary_codes_stay_usable(found, ledger):
+    results = found["synthetic", "sequences"]
+    old = {
+        arm: replace(outcome, records=[{k: v for k, v in r.items() if k not in ("binary", "tastes")} for r in outcome.records])
+        for arm, outcome in results.outcomes.items()
+    }
+    aged = {("synthetic", "sequences"): replace(results, outcomes=old)}
+    said = tables.binary(aged, ledger, NAMES).set_index("model")["binary MRR"]
+    assert said["LSTM"] == said["Mixture-LSTM"] == "not recorded: made before binary codes were"
+    assert tables.tastes(aged, NAMES).iloc[0]["effective tastes"] == ""
+
+
+def test_speeds_are_measured_for_every_winner(found, data):
+    speeds = tables.measure_speeds(found["synthetic", "factorization"], data, users=3)
+    assert set(speeds) == {("synthetic", arm) for arm in STUDIES["factorization"].arms}
+    assert all(value > 0 for speed in speeds.values() for value in speed.values())
+
+
+def test_table_3_has_a_row_for_each_loss_and_model(ledger, data):
+    name = "factorization-losses"
+    made, arrays = experiments.compute(name, data, replace(TINY, trials=1, seeds=1))
+    results = reports._results(made, lambda record: arrays[record["key"]])
+    table = tables.losses({("synthetic", name): results})
+    assert (
+        len(table) == len(STUDIES[name].arms)
+        and set(table["data set"]) == {"Synthetic"}
+        and set(table["trials, seeds"]) == {"1 of 1, 1 of 1"}
+    )
+    assert len(tables.losses({})) == 1  # a row that says so
+
+
+def test_diagnostics_are_means_over_seeds(found):
+    row = tables.tastes(found, NAMES).set_index("model").loc["Mixture-LSTM"]
+    records = found["synthetic", "sequences"].outcomes["mixture_lstm"].records
+    assert row["effective tastes"] == f"{np.mean([r['tastes']['effective_tastes'] for r in records]):.2f}"
+
+
+# --- gains
+
+
+@pytest.mark.parametrize(
+    "p_values, adjusted",
+    [
+        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),  # sorted .005 .01 .03 .04 times 4 3 2 1, and never below the one before
+        ([0.5], [0.5]),
+        ([0.9, 0.8], [1.0, 1.0]),
+        ([0.02, 0.02], [0.04, 0.04]),
+        ([], []),
+    ],
+)
+def test_holms_correction_of_cases_made_by_hand(p_values, adjusted):
+    assert gains.holm(p_values) == pytest.approx(adjusted)
+
+
+def test_holm_keeps_the_family_from_erring():
+    drawn = np.random.default_rng(0).random((2000, 10))
+    assert np.mean([gains.holm(p).min() < 0.05 for p in drawn]) == pytest.approx(0.05, abs=0.015)
+    assert np.mean(drawn.min(axis=1) < 0.05) > 0.35
+
+
+def test_the_family_holds_every_comparison_once(found):
+    table = gains.family(found)
+    assert sorted(table["mixture"]) == ["embedding_mixture", "mixture_lstm", "projection_mixture"]
+    gap = found["synthetic", "sequences"].against("mixture_lstm", "lstm")
+    assert table.set_index("mixture").loc["mixture_lstm", ["gain", "low", "high", "p"]].tolist() == [
+        gap.difference, gap.low, gap.high, gap.p_value,
+    ]  # fmt: skip
+    assert (table["holm"] >= table["p"]).all() and gains.family({}).empty
+
+
+def test_gain_against_skew_says_how_few_points_there_are(found):
+    table = gains.gain_by_skew(found, {"synthetic": 3.5})
+    assert set(table["ratio"]) == {3.5} and all("1 data sets, too few" in said for said in gains.skew_verdicts(table))
+    many = pd.concat([table.assign(dataset=str(i), ratio=float(i), relative=-0.1 * i) for i in range(5)])
+    assert all("rho -1.00 over 5 data sets" in said for said in gains.skew_verdicts(many))
+    assert gains.skew_verdicts(gains.family({})) == ["No records yet: nothing can be said."]
+
+
+def test_a_ratio_of_means_has_an_interval_by_user():
+    random = np.random.default_rng(0)
+    theirs = random.random(500)
+    mean, (low, high) = gains.ratio(0.8 * theirs, theirs, np.arange(500))
+    assert (mean, low, high) == pytest.approx((0.8, 0.8, 0.8))
+    mean, (low, high) = gains.ratio(0.8 * random.random(500), theirs, np.arange(500))
+    assert low < mean < high and low == pytest.approx(mean, abs=0.12)
+
+
+@pytest.mark.parametrize("name, arm", [("sequences", "mixture_lstm"), ("factorization", "embedding_mixture")])
+def test_who_gains_adds_up_to_the_gain(name, arm, found, data, ledger):
+    results = found["synthetic", name]
+    rows = gains.who_gains(results, arm, data, ledger)
+    assert rows["gain"].mean() == pytest.approx(results.against(arm, next(iter(STUDIES[name].arms))).difference, rel=1e-6)
+    split = experiments.split_of(results.selection.winners[arm]["definition"], data)
+    if name == "factorization":
+        user = rows.iloc[3]["user"]
+        counts = np.bincount(split.train.items, minlength=data.n_items + 1)
+        assert rows.iloc[3]["history"] == (split.train.users == user).sum()
+        assert rows.iloc[3]["popularity"] == pytest.approx(counts[split.test.items[split.test.users == user]].mean())
+    else:
+        assert rows["history"].tolist() == [(window[:-1] > 0).sum() for window in split.test.items]
+    for what in ("history", "popularity", "effective_tastes"):
+        quarters = gains.by_quarter(rows, what)
+        assert 1 <= len(quarters) <= 4 and quarters["windows or users"].sum() == len(rows)
+    assert gains.by_quarter(rows.assign(effective_tastes=np.nan), "effective_tastes").iloc[0, 0] == "not recorded"
+
+
+def test_the_factorial_lists_cells_that_were_not_run(planned, tmp_path):
+    names = ["synthetic:users=90,items=40,clusters=4,length=20.0,tastes=1", "synthetic:users=90,items=40,clusters=4,length=20.0,tastes=3"]
+    made = synthetic.from_name(names[1])
+    experiments.run("sequences", made, Ledger(tmp_path), replace(TINY, trials=1, seeds=1))
+    table = gains.factorial(Ledger(tmp_path), names).set_index(["tastes", "mixture"])
+    gap = reports.recorded(Ledger(tmp_path), names[1], "sequences").against("mixture_lstm", "lstm")
+    assert table.loc[(3, "mixture_lstm"), ["trials", "gain", "low"]].tolist() == [1, gap.difference, gap.low]
+    assert table["trials"].sum() == 1 and table["gain"].notna().sum() == 1 and len(table) == 6
+    assert len(gains.factorial(Ledger(tmp_path))) == 3 * 32
+
+
+def test_cells_of_the_factorial_are_not_columns_of_table_1(planned, data, tmp_path):
+    ledger = Ledger(tmp_path)
+    experiments.run("factorization", synthetic.from_name("synthetic:users=90,items=40,clusters=4,length=20.0"), ledger,
+                    replace(TINY, trials=1, seeds=1))  # fmt: skip
+    assert ledger.datasets() and not reports.all_results(ledger) and not tables.collected(ledger)
+
+
+# --- the search
+
+
+def test_best_so_far_follows_validation_and_not_test():
+    found = gains.best_so_far(np.array([0.1, 0.3, 0.2]), np.array([0.9, 0.5, 0.7]), orders=500)
+    assert found.shape == (500, 3) and set(found[:, -1]) == {0.5} and set(found[:, 0]) == {0.9, 0.5, 0.7}
+    assert found[:, 0].mean() == pytest.approx(0.7, abs=0.03)
+    assert set(map(tuple, found)) == {(0.9, 0.5, 0.5), (0.9, 0.7, 0.5), (0.5, 0.5, 0.5), (0.7, 0.7, 0.5), (0.7, 0.5, 0.5)}
+
+
+def test_searches_are_those_of_the_records(found, ledger):
+    results = found["synthetic", "sequences"]
+    for arm, (validation, test) in gains.searches(results, ledger).items():
+        assert len(validation) == len(test) == 2 and validation.max() == results.selection.winners[arm]["validation"]["mrr"]
+        assert test[validation.argmax()] == results.selection.winners[arm]["test"]["mrr"]
+
+
+def test_figures_of_search_and_gains_draw_every_arm(found, ledger):
+    figure, (left, right) = figures.new(2)
+    curves = {arm: gains.best_so_far(*both) for arm, both in gains.searches(found["synthetic", "factorization"], ledger).items()}
+    figures.search(left, curves)
+    assert len(left.lines) == 3
+    figures.relative_gains(right, gains.gain_by_skew(found, {"synthetic": 3.5}), "ratio", "popularity ratio")
+    assert {text.get_text() for text in right.get_legend().get_texts()} == {"Mixture-LSTM", "Projection mixture", "Embedding mixture"}
+    figure.canvas.draw()
