@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,14 +24,25 @@ from mixlib.datasets import Interactions
 HERE = Path(__file__).parent
 RECORD = HERE / "cost.json"
 BOOK = HERE.parent / "book"
-BASE = {"users": 6040, "items": 3416, "windows": 10_100, "interactions": 800_000, "m": 4, "length": 100, "sample": 40, "ranked": 2000}
+BASE: dict[str, Any] = {
+    "users": 6040,
+    "items": 3416,
+    "windows": 10_100,
+    "interactions": 800_000,
+    "m": 4,
+    "length": 100,
+    "sample": 40,
+    "ranked": 2000,
+}
 PAIRS = ("factorization", "embedding_mixture", "lstm", "mixture_lstm")
 EPOCHS, TRAININGS = 30, 25  # what a cell of Table 1 takes: 20 trials and 5 seeds, of about so many epochs
 
 
 def plan() -> list[dict]:
     """Every cell: what is varied, and the settings of the model and its data."""
-    cells = [BASE | {"vary": "model", "kind": kind} for kind in models.KINDS] + [{"vary": "peer", "kind": peer} for peer in ("BPR", "ALS")]
+    cells: list[dict[str, Any]] = [BASE | {"vary": "model", "kind": kind} for kind in models.KINDS] + [
+        {"vary": "peer", "kind": peer} for peer in ("BPR", "ALS")
+    ]
     for kind in PAIRS:
         sequential, mixture = kind in models.SEQUENTIAL, "mixture" in kind
         cells += [BASE | {"vary": "items", "kind": kind, "items": n, "sample": 10, "ranked": 300} for n in (10**3, 10**4, 10**5, 10**6)]
@@ -40,6 +52,7 @@ def plan() -> list[dict]:
             cells += [BASE | {"vary": "users", "kind": kind, "users": n, "sample": 6, "ranked": 500} for n in (10**3, 10**4, 10**5, 10**6)]
         if mixture:
             cells += [BASE | {"vary": "m", "kind": kind, "m": m, "sample": 20} for m in (1, 2, 4, 8, 16)]
+    shape: dict[str, Any]
     for name, shape in synthetic.SHAPES.items():
         users, n = int(shape["users"]), int(shape["users"] * shape["length"])
         facts = {
@@ -52,7 +65,7 @@ def plan() -> list[dict]:
         }
         facts |= {"length": 50 if name == "amazon" else 100, "windows": int(0.8 * n / (50 if name == "amazon" else 100)), "dataset": name}
         cells += [BASE | facts | {"vary": "shape", "kind": kind} for kind in models.KINDS]
-    wide = {"vary": "memory", "kind": "embedding_mixture", "m": 8, "batch": 16384, "whole": True, "ranked": 300}
+    wide: dict[str, Any] = {"vary": "memory", "kind": "embedding_mixture", "m": 8, "batch": 16384, "whole": True, "ranked": 300}
     cells += [BASE | wide | {"users": 69_878, "items": 10_677, "interactions": 8_000_000, "dataset": "movielens-10m"}]
     cells += [BASE | wide | {"users": 100_084, "items": 113_996, "interactions": 3_200_000, "dataset": "amazon"}]
     return cells
@@ -90,7 +103,7 @@ def measure(cell: dict) -> dict:
     rank()
     ranked = min(timed(rank) for _ in range(3)) / cell["ranked"]
     total = cell["windows"] if sequential else cell["interactions"]
-    found = {"step": step, "epoch": step * total / batch, "per_second": batch / step, "ranked_per_second": 1 / ranked,
+    found: dict[str, Any] = {"step": step, "epoch": step * total / batch, "per_second": batch / step, "ranked_per_second": 1 / ranked,
              "peak_memory_bytes": experiments._peak_memory("cpu")}  # fmt: skip
     return found | (floors(model, split, dim, batch, cell) if cell["vary"] == "model" else {})
 

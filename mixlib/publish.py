@@ -200,11 +200,11 @@ def write_tables(project: Project) -> None:
     for name, make in (("table1", reports.table1), ("gains", reports.gains), ("sources", reports.sources)):
         with renamed(project.book / "tables" / f"{name}.csv") as partial:
             make(results).to_csv(partial, index=False)
-    found = tables.collected(project.ledger)
+    every = tables.collected(project.ledger)
     names = list(dict.fromkeys(dataset for dataset, _ in results))
-    more = {"references": tables.reference_points(found, names), "components": tables.components(found, names),
-            "losses": tables.losses(found), "capacity": tables.capacity(found, names), "dims": tables.dims(found, names),
-            "binary": tables.binary(found, project.ledger, names), "tastes": tables.tastes(found, names),
+    more = {"references": tables.reference_points(every, names), "components": tables.components(every, names),
+            "losses": tables.losses(every), "capacity": tables.capacity(every, names), "dims": tables.dims(every, names),
+            "binary": tables.binary(every, project.ledger, names), "tastes": tables.tastes(every, names),
             "datasets": describe.data_sets(counts(project))}  # fmt: skip
     for name, table in more.items():
         with renamed(project.book / "tables" / f"{name}.csv") as partial:
