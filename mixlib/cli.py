@@ -15,11 +15,18 @@ def about() -> None:
 
 
 @app.command()
-def fetch(name: str) -> None:
-    """Download a data set into the data root ($MIXLIB_DATA, else the user's cache folder) and verify it."""
+def fetch(
+    name: str,
+    file: Annotated[str | None, typer.Option("--from", help="the published file, if you have it: nothing is downloaded")] = None,
+) -> None:
+    """Get a data set into the data root ($MIXLIB_DATA, else the user's cache folder), verify and prepare it."""
     from mixlib import datasets
 
-    print(datasets.fetch(name))
+    folder = datasets.fetch(name, file=file)
+    found = datasets.load(name)
+    _note(found.notes)
+    print(f"{found.title}: {len(found):,} interactions, {found.n_users:,} users, {found.n_items:,} items")
+    print(folder)
 
 
 @app.command()
@@ -48,14 +55,23 @@ def run(
             raise ValueError("there is no CUDA device here: use --device cpu or auto.")
         device = "cuda" if torch.cuda.is_available() else "cpu"
     interactions = datasets.load(dataset)
+    _note(interactions.notes)
     planned = studies.PAPER.of(studies.study_for(study, interactions))
     budget = replace(planned, trials=trials or planned.trials, seeds=seeds or planned.seeds)
-    selection = experiments.run(study, interactions, Ledger(results), budget, minutes, jobs, device, _say)
+    ledger = Ledger(results)
+    for line in ledger.set_aside(interactions.name, study):
+        print(line, flush=True)
+    selection = experiments.run(study, interactions, ledger, budget, minutes, jobs, device, _say)
     left = len(selection.missing)
     said = f"{left} trials are still missing; the same command goes on." if left else "complete."
     print(
         f"{interactions.name}, {study}: " + (said if left or selection.complete else "every trial of an arm failed, so there is no winner.")
     )
+
+
+def _note(notes: tuple[str, ...]) -> None:
+    for note in notes:
+        print(f"mixlib: {note}", file=sys.stderr)
 
 
 def _say(record: dict) -> None:
@@ -78,7 +94,8 @@ def status(
     from mixlib import reports
     from mixlib.ledger import Ledger
 
-    print(reports.status(Ledger(results), dataset).to_string(index=False))
+    table, left_out = reports.status(Ledger(results), dataset)
+    print("\n".join([table.to_string(index=False), *left_out]))
 
 
 @app.command()

@@ -3,13 +3,13 @@
 All feedback is implicit: an interaction says that a user chose an item, stars are ignored.
 """
 
+import csv
+import gzip
+import itertools
 import os
-import shutil
 import tomllib
-import zipfile
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +17,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mixlib import downloads, prepared
 from mixlib.names import choose
+from mixlib.parsers import Table
+from mixlib.reading import csv_titles, dat_titles, fault
+from mixlib.sources import SOURCES, published
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +30,8 @@ class Interactions:
 
     users: (n,) ids 0..n_users-1; items: (n,) ids 1..n_items, 0 is padding and never occurs; timestamps: (n,) any increasing
     unit, or None: then the order of the rows is the order in time, if `ordered`. titles: (n_items + 1,) text, or None.
-    max_length, min_length: of the windows that a sequence study cuts. Counts that are not given are taken from the ids.
+    max_length, min_length: of the windows that a sequence study cuts. Counts that are not given are taken from the ids. notes: what
+    was left out of the files, or is not as published, in sentences; hashes: sha256 of the files, where they are a known data set's.
     Raises ValueError on arrays of different lengths and on ids outside their range.
     """
 
@@ -43,6 +48,8 @@ class Interactions:
     min_length: int = 20
     licence: str = ""
     citation: str = ""
+    notes: tuple[str, ...] = ()
+    hashes: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self):
         for column in ("users", "items"):
@@ -102,16 +109,6 @@ class Interactions:
         return [f"item {i}" if self.titles is None else str(self.titles[i]) for i in np.asarray(items)]
 
 
-@dataclass(frozen=True)
-class Source:
-    """An official archive: https address, sha256 and size in bytes, the files that are kept of it, and who reads them."""
-
-    url: str
-    sha256: str
-    files: tuple[str, ...]
-    parse: Callable[[Path], Interactions]
-
-
 def root_folder(root: str | Path | None = None) -> Path:
     """Where data sets lie: `root`, else $MIXLIB_DATA, else the user's cache folder."""
     if root or os.environ.get("MIXLIB_DATA"):
@@ -145,11 +142,11 @@ def load(name: str | Path, root: str | Path | None = None) -> Interactions:
             raise FileNotFoundError(f"no file {text}: give the path of an interactions.csv or interactions.csv.gz.")
         return read_folder(path.parent, path)
     folder = root_folder(root) / text
-    if text in SOURCES and any((folder / file).exists() for file in SOURCES[text].files):
-        return replace(SOURCES[text].parse(folder), name=text)
-    for file in ("interactions.csv.gz", "interactions.csv"):
+    for file in ("interactions.csv.gz", "interactions.csv"):  # first: what a reader put there by hand
         if (folder / file).is_file():
             return read_folder(folder, folder / file)
+    if text in SOURCES and any((folder / file).exists() for file in SOURCES[text].files):
+        return read_source(text, folder)
     choose("data set", text, names(root))
     if text in SOURCES:
         raise FileNotFoundError(
@@ -166,73 +163,58 @@ def read_folder(folder: Path, path: Path) -> Interactions:
     ordered = bool(facts.pop("ordered", timestamps is not None))
     titles = _titles(folder / facts.pop("titles")) if "titles" in facts else None
     name = folder.resolve().name
-    return _number(_ids(table, "user_id", path), _ids(table, "item_id", path), timestamps, titles, name=name, ordered=ordered, **facts)
+    read = Table(_numbers(table, "user_id", path, whole=True), _numbers(table, "item_id", path, whole=True), timestamps, titles)
+    return Interactions(**read.numbered(), name=name, ordered=ordered, **facts)
 
 
-def fetch(name: str, root: str | Path | None = None) -> Path:
-    """Download a registered data set, verify it, and give the folder where it now lies. Nothing happens if it is there already.
+def read_source(name: str, folder: Path) -> Interactions:
+    """Read the published files of a known data set, or the columns that were prepared from them before."""
+    source = SOURCES[name]
+    stamp = prepared.stamp(folder, source.all_files)
+    columns = prepared.read(folder, stamp)
+    if columns is None:
+        hashes = downloads.hashes(folder, source.all_files)
+        columns = source.parse(folder).numbered() | {"hashes": hashes}
+        found = (len(columns["users"]), columns["n_users"], columns["n_items"])
+        if found != published(name):
+            said = [f"{i:,} interactions, {u:,} users and {n:,} items" for i, u, n in (found, published(name))]
+            columns["notes"] += (f"{name} holds {said[0]}; published are {said[1]}.",)
+        prepared.write(folder, stamp, columns)
+    longest, shortest = source.windows
+    return Interactions(**columns, name=name, title=source.title, max_length=longest, min_length=shortest,
+                        licence=source.licence, citation=source.citation)  # fmt: skip
 
-    Raises ValueError on an unknown name or a download that is not what it should be, OSError when it cannot be had.
+
+def fetch(name: str, root: str | Path | None = None, file: str | Path | None = None) -> Path:
+    """Get a known data set, verify and prepare it, and give the folder where it now lies. Nothing happens if it is there already.
+
+    file: the published file, if the reader has it; without it, it is downloaded. Raises ValueError on a name that cannot be fetched or
+    on a file that is not what was published, OSError when it cannot be had.
     """
-    import pooch
-
+    if name not in SOURCES and name in names(root):
+        raise ValueError(f"{name} is {'generated' if name == 'synthetic' else 'a folder of the data root'}: there is nothing to fetch.")
     source = SOURCES[choose("downloadable data set", name, SOURCES)]
     folder = root_folder(root) / name
-    if all((folder / file).exists() for file in source.files):
+    if own := next(folder.glob("interactions.csv*"), None):
+        raise FileExistsError(f"{name} is here in another form, {own.name}: move the folder away to fetch the published one.")
+    if all((folder / each).exists() for each in source.files):
         return folder
-    partial = folder.with_name(f".{name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        archive = pooch.retrieve(source.url, f"sha256:{source.sha256}", path=partial, progressbar=os.isatty(2))
-        with zipfile.ZipFile(archive) as packed:
-            for file in source.files:
-                member = next(m for m in packed.namelist() if m.endswith("/" + file))
-                (partial / file).write_bytes(packed.read(member))
-        Path(archive).unlink()
-        folder.mkdir(exist_ok=True)
-        for file in source.files:
-            (partial / file).replace(folder / file)
-    except ValueError as error:
-        raise ValueError(f"the download of {name} is not the published file ({error}); try again later.") from error
-    except OSError as error:
-        raise OSError(f"cannot download {source.url} ({type(error).__name__}): check the network and try again.") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with downloads.arriving(folder) as partial:
+        downloads.get(source.downloads, partial, None if file is None else Path(file).expanduser())
+        read_source(name, partial)
     return folder
 
 
-def _movielens_100k(folder: Path) -> Interactions:
-    """u.data: user, item, stars, unix seconds, separated by tabs; u.item: id|title|..., latin-1 (Harper and Konstan 2015)."""
-    path = folder / "u.data"
-    table = _read_csv(path, sep="\t", header=None, names=["user_id", "item_id", "rating", "timestamp"])
-    titles = pd.read_csv(folder / "u.item", sep="|", header=None, usecols=[0, 1], encoding="latin-1", index_col=0)[1]
-    return _number(
-        _ids(table, "user_id", path), _ids(table, "item_id", path), _numbers(table, "timestamp", path), titles,
-        title="Movielens 100K", licence="GroupLens: research use, no redistribution", citation="harper2016movielens",
-    )  # fmt: skip
-
-
-SOURCES = {
-    "movielens-100k": Source(
-        "https://files.grouplens.org/datasets/movielens/ml-100k.zip",
-        "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
-        ("u.data", "u.item"),
-        _movielens_100k,
-    ),
-}
-
-
-def _read_csv(path: Path, **options) -> pd.DataFrame:
+def _read_csv(path: Path) -> pd.DataFrame:
     needed = {"user_id", "item_id"}
     try:
-        table = pd.read_csv(path, **options)
+        table = pd.read_csv(path, low_memory=False)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path.name} is missing from the folder {path.parent.name}.") from None
     except pd.errors.EmptyDataError:
         raise ValueError(f"{path.name} is empty: it needs a header line and the columns user_id and item_id.") from None
-    except (pd.errors.ParserError, UnicodeDecodeError, EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"{path.name} cannot be read ({error}): is it complete?") from error
+    except (ValueError, EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"{path.name} cannot be read ({' '.join(str(error).split())}): is it complete?") from error
     if not isinstance(table.index, pd.RangeIndex):  # pandas makes an index of fields without a column name
         raise ValueError(f"{path.name} has rows with more fields than there are columns: {', '.join(map(str, table.columns))}.")
     for column in needed - set(table.columns):
@@ -242,37 +224,33 @@ def _read_csv(path: Path, **options) -> pd.DataFrame:
     return table
 
 
-def _numbers(table: pd.DataFrame, column: str, path: Path, what: str = "a number") -> np.ndarray:
-    values = pd.to_numeric(table[column], errors="coerce").to_numpy(copy=True)
-    if values.dtype.kind == "f":
-        bad = ~np.isfinite(values)
-        if bad.any():
-            row = int(bad.argmax())
-            raw = table[column].iloc[row]
-            shown = "nothing" if pd.isna(raw) else repr(raw)
-            raise ValueError(f"{path.name}, row {row + 1}: {column} must be {what}, not {shown} ({bad.sum()} such rows).")
-    return values
+def _numbers(table: pd.DataFrame, column: str, path: Path, whole: bool = False) -> np.ndarray:
+    """(n,) numbers of a column; whole ones as int64, and only those that a float would hold exactly if pandas read any as floats."""
+    raw = table[column]
+    given = pd.to_numeric(raw, errors="coerce") if raw.dtype.kind != "b" else pd.Series(np.nan, raw.index)  # True is no number
+    values = given.to_numpy(copy=True)
+    if values.dtype.kind == "O":
+        values = np.array([value if isinstance(value, int) and abs(value) < 2**63 else np.nan for value in values])
+    bad = ~np.isfinite(values) if values.dtype.kind == "f" else values > np.int64(2**63 - 1)
+    if whole and values.dtype.kind == "f":
+        bad |= (np.where(bad, 0, values) % 1 != 0) | (np.abs(values) >= 2**53)
+    if bad.any():
+        row = int(bad.argmax())
+        shown = (
+            "nothing" if pd.isna(raw.iloc[row]) else repr(raw.iloc[row].item() if hasattr(raw.iloc[row], "item") else raw.iloc[row])[:80]
+        )
+        what = "a whole number" if whole else "a number"
+        raise fault(path, _line(path, row), f"row {row + 1}: {column} must be {what}, not {shown} ({bad.sum()} such rows)")
+    return values.astype(np.int64) if whole or values.dtype.kind == "u" else values
 
 
-def _ids(table: pd.DataFrame, column: str, path: Path) -> np.ndarray:
-    values = _numbers(table, column, path, "a whole number")
-    if values.dtype.kind == "f":
-        bad = values != np.floor(values)
-        if bad.any():
-            row = int(bad.argmax())
-            raise ValueError(f"{path.name}, row {row + 1}: {column} must be a whole number, not {values[row]} ({bad.sum()} such rows).")
-    return values.astype(np.int64)
-
-
-def _number(users, items, timestamps, known: pd.Series | None = None, **facts) -> Interactions:
-    """Number users from 0 and items from 1, in the order of their original ids."""
-    user_ids, users = np.unique(users, return_inverse=True)
-    item_ids, items = np.unique(items, return_inverse=True)
-    titles = None
-    if known is not None:
-        found = known[~known.index.duplicated()].reindex(item_ids)
-        titles = np.array(["", *(f"item {i}" if pd.isna(t) else str(t) for i, t in zip(item_ids, found, strict=True))], dtype=object)
-    return Interactions(users, items + 1, timestamps, len(user_ids), len(item_ids), titles=titles, **facts)
+def _line(path: Path, row: int) -> int:
+    """The line of the file where a row of it ends, rows counted from 0."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8", errors="replace", newline="") as file:
+        rows = csv.reader(file)
+        filled = (rows.line_num for fields in rows if fields)
+        return next(itertools.islice(filled, row + 1, None), rows.line_num)
 
 
 def _facts(path: Path) -> dict:
@@ -293,15 +271,9 @@ def _facts(path: Path) -> dict:
 FACTS: dict[str, type] = {"title": str, "ordered": bool, "max_length": int, "min_length": int, "licence": str, "citation": str}
 
 
-def _titles(path: Path) -> pd.Series:
+def _titles(path: Path) -> dict[int, str]:
     """Titles by original item id: a CSV with columns item_id (or id) and title, or Movielens' `id::title::genres` in latin-1."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path.name}, which dataset.toml names for the titles, is missing.")
-    if path.suffix == ".dat":
-        rows = [line.split("::") for line in path.read_text(encoding="latin-1").splitlines() if line]
-        return pd.Series([row[1] for row in rows], index=[int(row[0]) for row in rows])
-    table = pd.read_csv(path, dtype={"title": str}, low_memory=False)
-    key = next((c for c in ("item_id", "id") if c in table), None)
-    if key is None or "title" not in table:
-        raise ValueError(f"{path.name} needs the columns item_id (or id) and title.")
-    return table.set_index(key)["title"]
+    try:
+        return dat_titles(path, "latin-1") if path.suffix == ".dat" else csv_titles(path, ("item_id", "id"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path.name}, which dataset.toml names for the titles, is missing.") from None

@@ -10,6 +10,7 @@ from mixlib.datasets import Interactions
 from mixlib.losses import log_bpr
 from mixlib.models import SequenceModel, TasteModel, left_align, score
 from mixlib.names import choose
+from mixlib.sources import COUNTS, SOURCES
 from mixlib.splits import Sequences, Split
 from mixlib.studies import PROFILES
 
@@ -42,6 +43,32 @@ def facts(interactions: Interactions) -> dict[str, float]:
         "repeated pairs": len(interactions) - pairs,
         "tied neighbours in time": tied_share(interactions),
     }
+
+
+def counted(interactions: Interactions) -> dict:
+    """What is kept of a data set for the table of all data sets: aggregates, no row of it."""
+    return {"title": interactions.title or interactions.name, "interactions": len(interactions), "users": interactions.n_users,
+            "items": interactions.n_items, "density": interactions.density, "ratio": interactions.popularity_ratio,
+            "fingerprint": interactions.fingerprint, "notes": list(interactions.notes)}  # fmt: skip
+
+
+def data_sets(kept: dict[str, dict]) -> pd.DataFrame:
+    """Counts as published and as found here, by `counted`, for every known data set and every other one that was counted."""
+    rows = []
+    for name in [*SOURCES, *sorted(set(kept) - set(SOURCES))]:
+        published = SOURCES[name].title if name in SOURCES else ""
+        if published:
+            rows.append([published, "published", *_cells(COUNTS[name])])
+        own = kept[name]["title"] if name in kept else ""
+        rows.append(
+            [own if own != published else "", "this book", *(_cells(kept[name]) if name in kept else ["not counted yet"] + [""] * 4)]
+        )
+    return pd.DataFrame(rows, columns=["data set", "source", "interactions", "users", "items", "density", "95th / 50th"])
+
+
+def _cells(found: dict) -> list[str]:
+    forms = {"interactions": ",", "users": ",", "items": ",", "density": ".4f", "ratio": ".4g"}
+    return [f"{found[key]:{form}}" if key in found else "not printed" for key, form in forms.items()]
 
 
 def tied_share(interactions: Interactions) -> float:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -9,10 +10,12 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from mixlib import kernels
 from mixlib.datasets import Interactions
+from mixlib.models import TasteModel
 from mixlib.splits import Sequences, Split
 
-CHUNK_BYTES = 256 * 2**20  # of scores held at once, in bytes
+CHUNK_BYTES = 64 * 2**20  # of scores held at once, in bytes
 NOT_FINITE = "scores hold NaN, which has no rank: the model's parameters are not finite."
 
 
@@ -48,13 +51,15 @@ def target_ranks(scores: Tensor, targets: Tensor, excluded: Tensor | None = None
 def sequence_ranks(model: Scorer, sequences: Sequences) -> np.ndarray:
     """Rank (n,) of the last item of every window, given the ones before it, which are no candidates unless they are the target."""
     ranks = []
+    fast = _fast(model, len(sequences))
     with torch.inference_mode():
         for rows in _chunks(len(sequences), model):
             windows = torch.as_tensor(sequences.items[rows], device=model.device)
             context, targets = windows[:, :-1], windows[:, -1:]  # (b, t - 1), (b, 1)
-            scores = model.scores(context)  # (b, n_items + 1)
-            _among_candidates(scores, context, targets)
-            ranks.append(target_ranks(scores, targets.squeeze(1)).cpu().numpy())
+            scores = _scores(model, context, fast)  # (b, n_items + 1)
+            wanted = scores.gather(1, targets)
+            scores.scatter_(1, context, -torch.inf).scatter_(1, targets, wanted)
+            ranks.append(_ranks(scores, wanted, fast).squeeze(1).cpu().numpy())
     return np.concatenate(ranks) if ranks else np.zeros(0)
 
 
@@ -76,25 +81,23 @@ def interaction_ranks(model: Scorer, split: Split, part: str = "test") -> Ranks:
 
     The other items of the part stay candidates. A user's ranks come in ascending order of item id.
     """
-    assert isinstance(split.train, Interactions)
-    other = {"test": split.validation, "validation": split.test}[part]
-    held = getattr(split, part)
-    n_users = held.n_users
-    targets = _grouped(held.users, held.items, n_users)
-    known = _grouped(np.r_[split.train.users, other.users], np.r_[split.train.items, other.items], n_users)
-    users = np.flatnonzero(np.bincount(held.users, minlength=n_users))
-    device = model.device
-    ranks = []
+    plan = _plan(split, part)
+    ranks = np.full((len(plan.users), max(1, plan.targets.counts.max(initial=0))), np.nan)
+    fast = _fast(model, len(plan.users))
     with torch.inference_mode():
-        for rows in _chunks(len(users), model):
-            some = users[rows]
-            scores = model.scores(torch.as_tensor(some, device=device))
-            context, wanted = (torch.as_tensor(_padded(table, some), device=device) for table in (known, targets))
-            found = _looked_up(scores, _among_candidates(scores, context, wanted))
-            ranks.append(found.masked_fill(wanted == 0, torch.nan).cpu().numpy())
-    width = max((block.shape[1] for block in ranks), default=1)
-    filled = [np.pad(block, ((0, 0), (0, width - block.shape[1])), constant_values=np.nan) for block in ranks]
-    return Ranks(users, np.concatenate(filled) if filled else np.zeros((0, 1)))
+        for rows in _chunks(len(plan.users), model):
+            some = plan.order[rows]  # users with about as many targets lie together: little padding
+            scores = _scores(model, torch.as_tensor(plan.users[some], device=model.device), fast)
+            who, column = plan.targets.positions(some)
+            owners, columns, targets = (torch.as_tensor(x, device=model.device) for x in (who, column, plan.targets.of(some)))
+            wanted = scores.new_zeros(len(some), int(plan.targets.counts[some].max()))  # (b, k)
+            wanted[owners, columns] = scores[owners, targets]
+            known = (plan.known.positions(some)[0], plan.known.of(some))
+            scores[tuple(torch.as_tensor(x, device=model.device) for x in known)] = -torch.inf
+            scores[owners, targets] = wanted[owners, columns]
+            found = _ranks(scores, wanted, fast)[owners, columns]
+            ranks[some[who], column] = found.cpu().numpy()
+    return Ranks(plan.users, ranks)
 
 
 def interaction_reciprocal_ranks(model: Scorer, split: Split, part: str = "test") -> np.ndarray:
@@ -165,23 +168,35 @@ def compare(ours: np.ndarray, theirs: np.ndarray, users: np.ndarray | None = Non
     return Comparison(float(gain.mean()), *interval(gain, users, level, seed), p_value)
 
 
-def _among_candidates(scores: Tensor, context: Tensor, targets: Tensor) -> Tensor:
-    """Put padding and the context (b, c) out of the ranking, in place; targets (b, k) always stay. Gives their scores (b, k)."""
-    wanted = scores.gather(1, targets)
-    scores.scatter_(1, context, -torch.inf)
-    scores.scatter_(1, targets, wanted)
+def _scores(model: Scorer, users: Tensor, fast: bool) -> Tensor:
+    """Scores (b, n_items + 1) of users (b,) or windows (b, t), padding at -inf; the large intermediates are fused where it pays."""
+    if fast and isinstance(model, TasteModel) and model.components > 1:
+        tastes, attention = model.represent(users)
+        assert attention is not None
+        scores = kernels.mixed()(tastes @ model.item_vectors.mT, attention @ model.item_vectors.mT, model.item_biases)
+    else:
+        scores = model.scores(users)
     scores[:, 0] = -torch.inf
-    return wanted
+    return scores
 
 
-def _looked_up(scores: Tensor, wanted: Tensor) -> Tensor:
-    """Average ranks (b, k) of the values wanted (b, k) in rows of scores (b, n): each row sorted once, however many are wanted."""
-    ordered = scores.sort(dim=1).values
+def _ranks(scores: Tensor, wanted: Tensor, fast: bool) -> Tensor:
+    """Average ranks (b, k) of the values wanted (b, k) in the rows of scores (b, n), where they occur. Raises ValueError on NaN."""
+    if fast:
+        twice, nan = kernels.counted()(scores, wanted)
+        if nan:
+            raise ValueError(NOT_FINITE)
+        return 1 + (twice - 1) / 2
+    ordered = scores.sort(dim=1).values  # each row once, however many are wanted
     if ordered[:, -1].isnan().any():  # NaN sorts last
         raise ValueError(NOT_FINITE)
     upto = torch.searchsorted(ordered, wanted, right=True)
     equal = upto - torch.searchsorted(ordered, wanted)
     return 1 + (scores.shape[1] - upto) + (equal - 1) / 2
+
+
+def _fast(model: Scorer, rows: int) -> bool:
+    return kernels.pays(400 * rows * (model.n_items + 1) * model.components, model.device)  # a study ranks hundreds of times
 
 
 def _chunks(n: int, model: Scorer) -> Iterator[slice]:
@@ -196,16 +211,47 @@ def _sums(values: np.ndarray, users: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return np.bincount(who, values), np.bincount(who)
 
 
-def _grouped(users: np.ndarray, items: np.ndarray, n_users: int) -> tuple[np.ndarray, np.ndarray]:
-    """Items sorted by user, then item, and where each user's begin: (n_users + 1,), (n,)."""
-    return np.r_[0, np.bincount(users, minlength=n_users).cumsum()], items[np.lexsort((items, users))]
+@dataclass(frozen=True, eq=False)
+class _Items:
+    """Items of users 0..u-1 in one array, sorted by user, then item: where each user's begin (u,), how many they are (u,)."""
+
+    items: np.ndarray
+    starts: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def of_pairs(cls, users: np.ndarray, items: np.ndarray, n_users: int) -> "_Items":
+        counts = np.bincount(users, minlength=n_users)
+        return cls(items[np.lexsort((items, users))], counts.cumsum() - counts, counts)
+
+    def positions(self, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """For the n items of the given users: the position of the user among the given ones (n,), and 0, 1, ... within each user (n,)."""
+        counts = self.counts[users]
+        return np.repeat(np.arange(len(users)), counts), np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
+
+    def of(self, users: np.ndarray) -> np.ndarray:
+        """The n items of the given users."""
+        return self.items[np.repeat(self.starts[users], self.counts[users]) + self.positions(users)[1]]
 
 
-def _padded(grouped: tuple[np.ndarray, np.ndarray], users: np.ndarray) -> np.ndarray:
-    """Items (u, k) of the given users, 0 beyond a user's last one."""
-    starts, items = grouped
-    counts = starts[users + 1] - starts[users]
-    filled = np.arange(max(1, counts.max(initial=0))) < counts[:, None]  # (u, k)
-    table = np.zeros(filled.shape, np.int64)
-    table[filled] = items[(starts[users][:, None] + np.arange(filled.shape[1]))[filled]]
-    return table
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """Whom to rank: users (u,) with targets, an order of them by number of targets, their targets and what is out of the ranking."""
+
+    users: np.ndarray
+    order: np.ndarray
+    targets: _Items
+    known: _Items
+
+
+@lru_cache(maxsize=4)  # validation asks for the same one after every epoch
+def _plan(split: Split, part: str) -> _Plan:
+    assert isinstance(split.train, Interactions)
+    other, held = {"test": split.validation, "validation": split.test}[part], getattr(split, part)
+    users, numbers = np.unique(held.users, return_inverse=True)
+    targets = _Items.of_pairs(numbers, held.items, len(users))
+    number = np.full(held.n_users, -1)
+    number[users] = np.arange(len(users))
+    owners, items = number[np.r_[split.train.users, other.users]], np.r_[split.train.items, other.items]
+    known = _Items.of_pairs(owners[owners >= 0], items[owners >= 0], len(users))
+    return _Plan(users, np.argsort(-targets.counts, kind="stable"), targets, known)

@@ -5,12 +5,13 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import lru_cache
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import torch
@@ -85,6 +86,8 @@ def run_trial(trial: Trial, interactions: Interactions, device: str = "cpu") -> 
     """
     record = {"key": trial.key, "dataset": interactions.name, "study": trial.study, "arm": trial.arm, "stage": trial.stage,
               "index": trial.index, "definition": trial.definition, "device": _device_name(device)} | provenance()  # fmt: skip
+    if interactions.hashes:  # sha256 of the files it was read from
+        record["data"] = interactions.hashes
     _reset_peak_memory()
     start = time.perf_counter()
     try:
@@ -154,7 +157,8 @@ def run(
 
     budget: what is planned if none is given. minutes: no trial starts later than that. jobs: processes, each on its share of the
     cores. report: called with every new record.
-    Raises RuntimeError when a worker dies (out of memory, killed); what was finished stays in the ledger.
+    Raises RuntimeError when a worker dies (out of memory, killed), OSError when the ledger cannot be written to; what was finished
+    stays in the ledger.
     """
     study, subject = study_for(name, interactions), Subject.of(interactions)
     budget = budget or PAPER.of(study)
@@ -163,10 +167,13 @@ def run(
         selection = select(study, ledger.read(subject.dataset, name), subject, budget)
         if not selection.missing or time.monotonic() >= deadline:
             return selection
+        ledger.prepare(subject.dataset, name)
         todo = (trial for trial in selection.missing if time.monotonic() < deadline)
-        made = _in_processes(todo, interactions, ledger, jobs, device) if jobs > 1 else _here(todo, interactions, ledger, device)
-        for record in made:
-            report(record)
+        made = _in_processes(todo, interactions, jobs, device) if jobs > 1 else (finish(trial, interactions, device) for trial in todo)
+        with closing(made):  # an error while writing must end the workers, too
+            for record, arrays in made:
+                ledger.write(record, arrays)
+                report(record)
 
 
 def compute(name: str, interactions: Interactions, budget: Budget = DEMO) -> tuple[Selection, dict[str, dict[str, np.ndarray]]]:
@@ -180,18 +187,20 @@ def compute(name: str, interactions: Interactions, budget: Budget = DEMO) -> tup
     return selection, arrays
 
 
-def _here(trials: Iterable[Trial], interactions: Interactions, ledger: Ledger, device: str) -> Iterator[dict]:
-    for trial in trials:
-        record, arrays = run_trial(trial, interactions, device)
-        ledger.write(record, arrays if trial.stage == "seeds" else None)
-        yield record
+Made = Generator[tuple[dict, dict[str, np.ndarray]]]  # records and their arrays, as they are finished
 
 
-def _in_processes(trials: Iterator[Trial], interactions: Interactions, ledger: Ledger, jobs: int, device: str) -> Iterator[dict]:
-    """As `_here`, in `jobs` processes, each with its share of the cores and its own copy of the data."""
+def finish(trial: Trial, interactions: Interactions, device: str) -> tuple[dict, dict[str, np.ndarray]]:
+    """What the ledger keeps of a trial: its record, and its arrays if it is a finalist."""
+    record, arrays = run_trial(trial, interactions, device)
+    return record, arrays if trial.stage == "seeds" else {}
+
+
+def _in_processes(trials: Iterator[Trial], interactions: Interactions, jobs: int, device: str) -> Made:
+    """As `finish`, in `jobs` processes, each with its share of the cores and its own copy of the data; only this one writes."""
     threads = max(1, (os.cpu_count() or 1) // jobs)
     spawn = multiprocessing.get_context("spawn")  # CUDA and torch's threads do not survive a fork
-    pool = ProcessPoolExecutor(jobs, spawn, _start_worker, (threads, interactions, ledger.root, device))
+    pool = ProcessPoolExecutor(jobs, spawn, _start_worker, (threads, interactions, device))
     running: set[Future] = set()
     try:
         while True:
@@ -199,7 +208,7 @@ def _in_processes(trials: Iterator[Trial], interactions: Interactions, ledger: L
             if not running:
                 return
             finished, running = wait(running, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in finished)
+            yield from (future.result() for future in sorted(finished, key=lambda future: future.exception() is not None))
     except BrokenProcessPool:
         raise RuntimeError("a worker process died, perhaps for lack of memory: finished trials are kept; try fewer --jobs.") from None
     finally:
@@ -212,14 +221,23 @@ def _in_processes(trials: Iterator[Trial], interactions: Interactions, ledger: L
 _worker: dict = {}
 
 
-def _start_worker(threads: int, interactions: Interactions, root: Path, device: str) -> None:
+def _start_worker(threads: int, interactions: Interactions, device: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and ends its workers
+    Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
-    _worker.update(interactions=interactions, ledger=Ledger(root), device=device)
+    _worker.update(interactions=interactions, device=device)
 
 
-def _work(trial: Trial) -> dict:
-    return next(_here([trial], **_worker))
+def _end_with_parent() -> None:
+    """A parent that is killed cannot end its workers, and they would wait for it for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _work(trial: Trial) -> tuple[dict, dict[str, np.ndarray]]:
+    return finish(trial, **_worker)
 
 
 def _device_name(device: str) -> str:

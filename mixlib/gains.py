@@ -134,9 +134,7 @@ def searches(results: Results, ledger: Ledger) -> dict[str, tuple[np.ndarray, np
     selection, found = results.selection, {}
     for arm, winner in selection.winners.items():
         records = ledger.read(winner["dataset"], selection.study.name)
-        subject = Subject.of_records({winner["key"]: winner})
-        assert subject is not None
-        trials = search_trials(selection.study, subject, selection.planned)[arm][: selection.trials]
+        trials = search_trials(selection.study, Subject.of_record(winner), selection.planned)[arm][: selection.trials]
         made = [records[trial.key] if records[trial.key]["status"] == "done" else {"validation": {"mrr": 0.0}, "test": {"mrr": 0.0}}
                 for trial in trials]  # fmt: skip
         found[arm] = np.array([one["validation"]["mrr"] for one in made]), np.array([one["test"]["mrr"] for one in made])

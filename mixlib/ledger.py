@@ -1,12 +1,15 @@
 """One JSON record per finished trial, keyed by a hash of what defines it, with its provenance."""
 
+import fcntl
+import io
 import json
 import os
 import platform
 import re
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from hashlib import sha256
 from importlib import metadata
@@ -14,18 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-COMPUTING = (
-    "datasets",
-    "synthetic",
-    "splits",
-    "models",
-    "losses",
-    "evaluation",
-    "codes",
-    "diagnostics",
-    "references",
-    "training",
-)  # the rooms that decide a result
+COMPUTING = (  # the rooms that decide a result
+    "reading", "parsers", "datasets", "synthetic", "splits", "models", "losses", "kernels", "evaluation", "codes", "diagnostics",
+    "references", "training",
+)  # fmt: skip
+ABANDONED = 3600  # seconds after which a temporary file has lost its writer; writing takes less than one
 
 
 def key_of(definition: dict) -> str:
@@ -52,6 +48,7 @@ class Ledger:
 
     def __init__(self, root: str | Path = "results"):
         self.root = Path(root)
+        self._prepared: set[Path] = set()
 
     def path(self, dataset: str, study: str, key: str) -> Path:
         """Where the record of a trial lies, or would."""
@@ -62,17 +59,21 @@ class Ledger:
         return self.root / re.sub(r"[^\w.=-]+", "_", str(dataset)).strip("_") / study
 
     def read(self, dataset: str, study: str) -> dict[str, dict]:
-        """All records of a study by key, in the order of the keys. Raises ValueError that names a record which cannot be read."""
-        records = {}
+        """All sound records of a study by key, in the order of the keys. A damaged one is not among them: `damaged` names it."""
+        return {path.stem: found for path, found in self._examined(dataset, study) if isinstance(found, dict)}
+
+    def damaged(self, dataset: str, study: str) -> dict[Path, str]:
+        """Where the records of a study lie that cannot be trusted, and why: unreadable, altered, or without the arrays they name."""
+        return {path: found for path, found in self._examined(dataset, study) if isinstance(found, str)}
+
+    def _examined(self, dataset: str, study: str) -> Iterator[tuple[Path, dict | str]]:
         for path in sorted(self.folder(dataset, study).glob("*.json")):
             try:
-                record = json.loads(path.read_text(encoding="utf-8"))
-                if record["key"] != path.stem or key_of(record["definition"]) != path.stem:
-                    raise ValueError("its key does not belong to its definition")
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"the record {path} is damaged ({error}): move it away and run the study again.") from error
-            records[path.stem] = record
-        return records
+                yield path, _sound(path)
+            except ValueError as error:
+                yield path, str(error)
+            except FileNotFoundError:  # another process has just set it aside
+                continue
 
     def arrays(self, record: dict) -> dict[str, np.ndarray]:
         """The arrays that were written with a record. Raises FileNotFoundError when they are gone."""
@@ -83,16 +84,60 @@ class Ledger:
             return {name: file[name] for name in file.files}
 
     def write(self, record: dict, arrays: dict[str, np.ndarray] | None = None) -> Path:
-        """Write a record, its arrays first, so that a record that is there is complete. The same record twice changes nothing."""
+        """Write a record, its arrays first, and give its path. A sound record that is there already stays: the first writer wins.
+
+        The file also holds a digest of the arrays and one of the whole, so that a part that is altered later is noticed. Raises
+        OSError when the folder is full, closed or gone; no half of the record is left then.
+        """
         path = self.path(record["dataset"], record["study"], record["key"])
-        text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        packed = io.BytesIO()
         if arrays:
-            with renamed(path.with_suffix(".npz")) as partial, partial.open("wb") as file:
-                np.savez_compressed(file, allow_pickle=False, **arrays)
-        with renamed(path) as partial:
-            partial.write_text(text, encoding="utf-8")
+            np.savez_compressed(packed, allow_pickle=False, **arrays)
+        whole = record | {"arrays": _digest(packed.getvalue()) if arrays else None}
+        text = json.dumps(whole | {"digest": key_of(whole)}, indent=1, sort_keys=True, allow_nan=False) + "\n"
+        self.prepare(record["dataset"], record["study"])
+        try:
+            with _alone(path.parent):  # two writers of one trial must not leave the arrays of one beside the record of the other
+                with suppress(FileNotFoundError, ValueError):
+                    _sound(path)
+                    return path
+                if arrays:
+                    with renamed(path.with_suffix(".npz")) as partial:
+                        partial.write_bytes(packed.getvalue())
+                with renamed(path) as partial:
+                    partial.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise _cannot_write(path.parent, error) from error
         return path
+
+    def prepare(self, dataset: str, study: str) -> None:
+        """Make the folder of a study, once. One that vanishes later is not made again: it may be a disk that is no longer there.
+
+        Raises OSError when the folder cannot be written to, so that this is known before anything is computed.
+        """
+        folder = self.folder(dataset, study)
+        if folder in self._prepared:
+            return
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                self._prepared.add(folder)
+        except OSError as error:
+            raise _cannot_write(folder, error) from error
+
+    def set_aside(self, dataset: str, study: str) -> list[str]:
+        """Rename damaged records of a study, so that their trials run again, and remove what killed writers left; a sentence for each."""
+        said = []
+        for path, why in self.damaged(dataset, study).items():
+            for file in (path, path.with_suffix(".npz")):
+                with suppress(FileNotFoundError):  # no arrays, or another process was faster
+                    file.replace(file.with_name(f"{file.name}.damaged"))
+            said.append(f"the record {path} is damaged ({why}): set aside as {path.name}.damaged, its trial runs again.")
+        for left in self.folder(dataset, study).glob(".*.tmp"):
+            with suppress(FileNotFoundError):
+                if time.time() - left.stat().st_mtime > ABANDONED:
+                    left.unlink()
+        return said
 
     def datasets(self) -> list[str]:
         """Names of the data sets that have records."""
@@ -103,6 +148,51 @@ class Ledger:
         folder = self.folder(dataset, "x").parent
         files = sorted(folder.glob("*/*.json"))
         return sha256(b"".join(f"{p.parent.name}/{p.name}".encode() + p.read_bytes() for p in files)).hexdigest()[:12]
+
+
+def _sound(path: Path) -> dict:
+    """The record at a path, as it was given to `write`. Raises ValueError that says in what it is not what was written."""
+    try:
+        record = json.loads(path.read_bytes())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(record, dict) or not {"key", "definition"} <= record.keys():
+        raise ValueError("it has no key and definition")
+    digest, sealed = record.pop("digest", None), "arrays" in record  # records from before there were digests stay valid
+    if record["key"] != path.stem or key_of(record["definition"]) != path.stem:
+        raise ValueError("its key does not belong to its definition")
+    if (sealed or digest is not None) and digest != key_of(record):
+        raise ValueError("it was altered after it was written")
+    packed, arrays = path.with_suffix(".npz"), record.pop("arrays", None)
+    finalist = record.get("stage") == "seeds" and record.get("status") == "done"
+    if (arrays or finalist) and not packed.is_file():
+        raise ValueError(f"its arrays {packed.name} are missing")
+    if arrays and arrays != _digest(packed.read_bytes()):
+        raise ValueError(f"its arrays {packed.name} are not those that it was written with")
+    return record
+
+
+def _digest(content: bytes) -> str:
+    return sha256(content).hexdigest()[:16]
+
+
+def _cannot_write(folder: Path, error: OSError) -> OSError:
+    return OSError(
+        f"cannot write to {folder} ({error.strerror or error}): see to the disk or name another folder of the ledger; "
+        "finished trials are kept, and the same command goes on from there."
+    )
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder against other writers of this machine; the system lets go when a process dies."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks: the digest of the arrays still tells when a pair is mixed
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -14,7 +14,8 @@ import nbformat
 import yaml
 from tqdm import tqdm
 
-from mixlib import datasets, figures, reports, tables
+from mixlib import datasets, describe, figures, reports, tables
+from mixlib.datasets import Interactions
 from mixlib.ledger import Ledger, renamed
 from mixlib.names import choose
 
@@ -191,19 +192,36 @@ def _hash(path: Path) -> str:
 def write_tables(project: Project) -> None:
     """Write the tables and figures of the results page from the ledger into book/tables and book/figures."""
     results = reports.all_results(project.ledger)
+    for (dataset, study), found in results.items():
+        for what in found.left_out:
+            print(f"left out of the tables: {dataset}, {study}: {what}", flush=True)
     (project.book / "tables").mkdir(exist_ok=True)
     for name, make in (("table1", reports.table1), ("gains", reports.gains), ("sources", reports.sources)):
         with renamed(project.book / "tables" / f"{name}.csv") as partial:
             make(results).to_csv(partial, index=False)
-    found = tables.collected(project.ledger)
-    names = list(dict.fromkeys(dataset for dataset, _ in results))
-    more = {"references": tables.reference_points(found, names), "components": tables.components(found, names),
-            "losses": tables.losses(found), "capacity": tables.capacity(found, names), "dims": tables.dims(found, names),
-            "binary": tables.binary(found, project.ledger, names), "tastes": tables.tastes(found, names)}  # fmt: skip
+    with renamed(project.book / "tables" / "datasets.csv") as partial:
+        describe.data_sets(counts(project)).to_csv(partial, index=False)
+    every, names = tables.collected(project.ledger), list(dict.fromkeys(dataset for dataset, _ in results))
+    more = {"references": tables.reference_points(every, names), "components": tables.components(every, names),
+            "losses": tables.losses(every), "capacity": tables.capacity(every, names), "dims": tables.dims(every, names),
+            "binary": tables.binary(every, project.ledger, names), "tastes": tables.tastes(every, names)}  # fmt: skip
     for name, table in more.items():
         with renamed(project.book / "tables" / f"{name}.csv") as partial:
             table.to_csv(partial, index=False)
     figures.save(figures.table1(results), project.book / "figures" / "table1")
+
+
+def counts(project: Project) -> dict[str, dict]:
+    """Aggregates of the data sets that were here once, by name."""
+    path = project.root / "results" / "counts.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def note_counts(project: Project, interactions: Interactions) -> None:
+    """Keep the aggregates of a data set, so that the table of data sets needs no data."""
+    kept = dict(sorted((counts(project) | {interactions.name: describe.counted(interactions)}).items()))
+    with renamed(project.root / "results" / "counts.json") as partial:
+        partial.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def render(project: Project, names: list[str]) -> Path:
@@ -254,7 +272,9 @@ def book(names: list[str], force: bool = False, root: str | Path = ".") -> str:
     """Run what changed, write the tables, render; gives the line that says where the book is."""
     project = Project(root)
     for name in names:
-        datasets.load(name)  # an unknown or missing data set is said before anything runs
+        interactions = datasets.load(name)  # an unknown or missing data set is said before anything runs
+        if not name.startswith("synthetic"):
+            note_counts(project, interactions)
     run_notebooks(project, names, force)
     write_tables(project)
     return f"The book is ready: {render(project, names)}"

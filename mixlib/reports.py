@@ -1,6 +1,7 @@
 """Tables from ledger records: what an arm reached, with intervals, beside what was published."""
 
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,7 +13,7 @@ import pandas as pd
 from mixlib import experiments
 from mixlib.datasets import Interactions
 from mixlib.evaluation import Comparison, compare, interval
-from mixlib.ledger import Ledger
+from mixlib.ledger import Ledger, code_version
 from mixlib.names import choose
 from mixlib.studies import PROFILES, STUDIES, Selection, Study, Subject, select, study_for
 
@@ -61,10 +62,11 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """A study's selection and the outcome of every arm; no outcomes while seeds are missing."""
+    """A study's selection and the outcome of every arm; no outcomes while seeds are missing. left_out: what was not used, and why."""
 
     selection: Selection
     outcomes: dict[str, Outcome]
+    left_out: tuple[str, ...] = ()
 
     @property
     def budget(self) -> str:
@@ -92,15 +94,35 @@ def study(name: str, interactions: Interactions, profile: str = "paper", ledger:
         selection, arrays = experiments.compute(name, interactions, planned)
         return _results(selection, lambda record: arrays[record["key"]])
     ledger = ledger if isinstance(ledger, Ledger) else Ledger(ledger)
-    records = ledger.read(interactions.name, name)
-    return _results(select(study, records, Subject.of(interactions), planned), ledger.arrays)
+    plan, subject, records = study_for(name, interactions), Subject.of(interactions), ledger.read(interactions.name, name)
+    ours = subject if plan.family == "sequences" else replace(subject, max_length=0, min_length=0)
+    found = _results(select(plan, records, subject, planned), ledger.arrays)
+    return replace(found, left_out=_left_out(ledger, interactions.name, name, ours))
 
 
 def recorded(ledger: Ledger, dataset: str, name: str) -> Results | None:
-    """Results of a study from its records alone, without the data; None if there are none."""
+    """Results of a study from its records alone, without the data; None if there are none.
+
+    Where records of several versions of the data lie together, the version with the most of them counts, the same one for all studies.
+    """
+    every = [Subject.of_record(record) for study in STUDIES for record in ledger.read(dataset, study).values()]
+    version = max(sorted({s.fingerprint for s in every}), key=[s.fingerprint for s in every].count, default=None)
     records = ledger.read(dataset, name)
-    subject, study = Subject.of_records(records), STUDIES[name]
-    return None if subject is None else _results(select(study, records, subject, PROFILES["paper"].of(study)), ledger.arrays)
+    counted = Counter(subject for subject in map(Subject.of_record, records.values()) if subject.fingerprint == version)
+    if not counted:
+        return None
+    ours, study = max(sorted(counted, key=str), key=counted.__getitem__), STUDIES[name]
+    found = _results(select(study, records, ours, PROFILES["paper"].of(study)), ledger.arrays)
+    return replace(found, left_out=_left_out(ledger, dataset, name, ours))
+
+
+def _left_out(ledger: Ledger, dataset: str, name: str, ours: Subject) -> tuple[str, ...]:
+    """One clause for each damaged record of a study, and for each version of the data other than ours that it has records of."""
+    others = Counter(str(Subject.of_record(record)) for record in ledger.read(dataset, name).values() if Subject.of_record(record) != ours)
+    return (
+        *(f"the record {path.name} is damaged, {why}" for path, why in ledger.damaged(dataset, name).items()),
+        *(f"{number} records are of another version of the data, {version}" for version, number in sorted(others.items())),
+    )
 
 
 def _results(selection: Selection, arrays: Callable[[dict], dict[str, np.ndarray]]) -> Results:
@@ -170,15 +192,15 @@ def winners(results: Results) -> pd.DataFrame:
 
 
 def gaps(results: Results, dataset: str) -> str:
-    """The budget in a sentence, and what is missing with the command that runs it."""
-    selection = results.selection
+    """The budget in a sentence, what is missing with the command that runs it, and what was left out."""
+    selection, left_out = results.selection, "".join(f" Left out: {what}." for what in results.left_out)
     if not selection.trials:
-        return f"Nothing is recorded yet: `mixlib run --dataset {dataset} --study {selection.study.name}` runs it."
+        return f"Nothing is recorded yet: `mixlib run --dataset {dataset} --study {selection.study.name}` runs it.{left_out}"
     said = f"Budget: {results.budget}"
     if selection.missing:
         command = f"mixlib run --dataset {dataset} --study {selection.study.name}"
         said += f" {len(selection.missing)} or more planned trials are missing: `{command}` goes on."
-    return said
+    return said + left_out
 
 
 def losses(results: Results) -> pd.DataFrame:
@@ -330,21 +352,26 @@ def sources(results: dict[tuple[str, str], Results]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def status(ledger: Ledger, datasets: list[str] | None = None) -> pd.DataFrame:
-    """Planned against done for every study of the given data sets (default: those with records and those that the book names)."""
-    rows = []
+def status(ledger: Ledger, datasets: list[str] | None = None) -> tuple[pd.DataFrame, list[str]]:
+    """Planned against done for every study of the given data sets (default: those with records and those that the book names).
+
+    The column `other code` counts records that another version of mixlib's computing rooms wrote. Beside the table, sentences that
+    name what is left out of it.
+    """
+    rows, said = [], []
     for dataset in datasets or sorted({*ledger.datasets(), *TITLES}):
         for name, study in STUDIES.items():
-            found = recorded(ledger, dataset, name)
+            found, records, plan = recorded(ledger, dataset, name), ledger.read(dataset, name), PROFILES["paper"].of(study)
+            left_out = found.left_out if found else _left_out(ledger, dataset, name, Subject(dataset, "", 0, 0))
+            said += [f"{dataset}, {name}: {what}." for what in left_out]
             if found is None and dataset.startswith("synthetic_"):
                 continue
-            plan = PROFILES["paper"].of(study)
-            done = found.selection.trials if found else 0
-            seeds = found.selection.seeds if found else 0
+            done, seeds = (found.selection.trials, found.selection.seeds) if found else (0, 0)
             begun = len(study.arms) - len(found.selection.ahead) if found else 0
             rows.append({"dataset": dataset, "study": name, "arms": f"{begun} of {len(study.arms)}", "search": f"{done} of {plan.trials}",
-                         "seeds": f"{seeds} of {plan.seeds}", "missing": _count_missing(found, study)})  # fmt: skip
-    return pd.DataFrame(rows)
+                         "seeds": f"{seeds} of {plan.seeds}", "missing": _count_missing(found, study),
+                         "other code": sum(record["code"] != code_version() for record in records.values())})  # fmt: skip
+    return pd.DataFrame(rows), said
 
 
 def _count_missing(found: Results | None, study: Study) -> int:

@@ -170,16 +170,14 @@ class Subject:
         return cls(interactions.name, interactions.fingerprint, interactions.max_length, interactions.min_length)
 
     @classmethod
-    def of_records(cls, records: dict[str, dict]) -> "Subject | None":
-        """The subject that all records of a study are about; None without records. Raises ValueError when they are about several."""
-        found = {
-            (d["dataset"], d["fingerprint"], *(d["split"].get(name, 0) for name in ("max_length", "min_length")))
-            for d in (record["definition"] for record in records.values())
-        }
-        if len(found) > 1:
-            versions = ", ".join(sorted(f"{name} {fingerprint}" for name, fingerprint, *_ in found))
-            raise ValueError(f"records of several versions of a data set lie together ({versions}): move one version away.")
-        return cls(*found.pop()) if found else None
+    def of_record(cls, record: dict) -> "Subject":
+        """The subject that a record is about; lengths 0 where it has no windows."""
+        d = record["definition"]
+        return cls(d["dataset"], d["fingerprint"], d["split"].get("max_length", 0), d["split"].get("min_length", 0))
+
+    def __str__(self) -> str:
+        windows = f", windows of {self.min_length} to {self.max_length}" if self.max_length else ""
+        return f"fingerprint {self.fingerprint}{windows}"
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from mixlib import kernels
 from mixlib.evaluation import interaction_ranks, sequence_reciprocal_ranks, user_metrics
 from mixlib.losses import LOSSES, Loss
-from mixlib.models import SequenceModel, TasteModel
+from mixlib.models import Represented, SequenceModel, TasteModel
 from mixlib.names import choose
 from mixlib.splits import Sequences, Split
 
@@ -89,6 +90,8 @@ def fit(model: TasteModel, data: Split, settings: Settings) -> History:
     draw = _sampler(data, settings, generator)
     users = torch.as_tensor(data.train.users, device=device)
     items = torch.as_tensor(data.train.items, device=device)
+    work = _positions(data) * model.components * model.dim * settings.epochs
+    loss_of = _compiled_loss if kernels.pays(work, device) else _batch_loss
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, weight_decay=settings.l2, fused=True)
     history = History()
     kept: dict[str, Tensor] = {}
@@ -98,7 +101,7 @@ def fit(model: TasteModel, data: Split, settings: Settings) -> History:
             order = torch.randperm(len(users), generator=generator, device=device)
             batches = order.split(settings.batch_size)
             for rows in batches:
-                loss = _batch_loss(model, users[rows], items[rows], draw, LOSSES[settings.loss])
+                loss = loss_of(model, users[rows], items[rows], draw, LOSSES[settings.loss])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -133,18 +136,41 @@ Draw = Callable[[Tensor], Tensor]
 
 def _batch_loss(model: TasteModel, users: Tensor, items: Tensor, draw: Draw, loss: Loss) -> Tensor:
     """Mean loss of a batch: of interactions (b,), (b,), or of the p real items of windows: users (b,), items (b, t)."""
+    represented, candidates = _represented(model, users, items, draw)
+    if loss.pick:  # the others get no gradient: no graph for them
+        with torch.no_grad():
+            scores = model.score_candidates(represented, candidates)
+            candidates = _kept(candidates, candidates[1:].gather(0, loss.pick(scores[0], scores[1:])))
+    scores = model.score_candidates(represented, candidates)
+    return loss.function(scores[0], scores[1:]).mean()
+
+
+def _compiled_loss(model: TasteModel, users: Tensor, items: Tensor, draw: Draw, loss: Loss) -> Tensor:
+    """As `_batch_loss`, by the compiled kernels."""
+    represented, candidates = _represented(model, users, items, draw)
+    if loss.pick:
+        candidates = _kept(candidates, kernels.chosen(loss.pick)(*represented, model.item_vectors, model.item_biases, candidates))
+    vectors, biases = model.items(candidates), model.biases(candidates).squeeze(2)  # (c, p, d), (c, p)
+    return kernels.mean_loss(loss.function)(*represented, vectors, biases)
+
+
+def _represented(model: TasteModel, users: Tensor, items: Tensor, draw: Draw) -> tuple[Represented, Tensor]:
+    """Tastes and attention (p, m, d) of every positive of a batch, and its candidates (1 + k, p): the positive, then the negatives."""
     if isinstance(model, SequenceModel):
         users = users.repeat_interleave((items != 0).sum(dim=1))  # (p,)
         represented, items = model.represent_positions(items)  # (p, m, d) twice, (p,)
     else:
         represented = model.represent(users)
-    negatives = draw(users)  # (k, p)
-    if loss.pick:  # the others get no gradient: no graph for them
-        with torch.no_grad():
-            scores = model.score_candidates(represented, torch.cat([items.unsqueeze(0), negatives]))
-            negatives = negatives.gather(0, loss.pick(scores[0], scores[1:]))  # (1, p)
-    scores = model.score_candidates(represented, torch.cat([items.unsqueeze(0), negatives]))
-    return loss.function(scores[0], scores[1:]).mean()
+    return represented, torch.cat([items.unsqueeze(0), draw(users)])
+
+
+def _kept(candidates: Tensor, negative: Tensor) -> Tensor:
+    return torch.cat([candidates[:1], negative])
+
+
+def _positions(data: Split) -> int:
+    """Positives of one epoch."""
+    return int(np.count_nonzero(data.train.items))
 
 
 def _sampler(data: Split, settings: Settings, generator: torch.Generator) -> Draw:

@@ -1,10 +1,12 @@
 import gzip
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
 
+import formats
 import numpy as np
 import pytest
 
@@ -103,6 +105,28 @@ def test_two_data_sets_run_through_the_command_line(mixlib, data_root, tmp_path)
         assert sum("validation MRR" in line for line in out.splitlines()) == trials == len(Ledger("results").read(name, study))
         assert mixlib(*words) == (0, f"{name}, {study}: complete.\n", [])
     assert str(tmp_path) not in "".join(path.read_text() for path in (tmp_path / "results").rglob("*.json"))
+
+
+def test_fetch_takes_a_file_and_says_what_it_holds(mixlib, data_root, tmp_path, monkeypatch):
+    content, _ = formats.amazon_meta()
+    mine = tmp_path / "amazon-meta.txt.gz"
+    mine.write_bytes(content)
+    code, out, err = mixlib("fetch", "amazon", "--from", str(mine))
+    said = out.splitlines()
+    assert code == 0 and said[1] == str(data_root / "amazon") and said[0].startswith("Amazon: ") and said[0].endswith(" items")
+    assert len(err) == 1 and err[0].startswith("mixlib: amazon holds ") and "published are 3,944,862 interactions" in err[0]
+
+
+def test_run_says_what_is_odd_about_the_data_and_records_the_hash_of_its_file(mixlib, data_root, tmp_path):
+    made = synthetic.generate(users=40, items=30, tastes=2, clusters=3, length=15)
+    (data_root / "goodbooks-10k").mkdir()
+    content = formats.ratings_csv(made.users + 1, made.items)
+    (data_root / "goodbooks-10k" / "ratings.csv").write_bytes(content)
+    words = ("run", "--dataset", "goodbooks-10k", "--study", "factorization", "--trials", "1", "--seeds", "1", "--device", "cpu")
+    code, _, err = mixlib(*words)
+    assert code == 0 and len(err) == 1 and err[0].startswith("mixlib: goodbooks-10k holds ")
+    for record in Ledger("results").read("goodbooks-10k", "factorization").values():
+        assert record["data"] == {"ratings.csv": hashlib.sha256(content).hexdigest()}
 
 
 def test_minutes_leave_the_rest_for_later(mixlib, data_root):

@@ -280,7 +280,7 @@ def test_two_processes_give_the_same_records(tiny, tmp_path, monkeypatch):
     assert found[0] == found[1] and len(found[0]) == 6
 
 
-def test_processes_leave_out_no_trial(tiny, tmp_path, monkeypatch):
+def test_processes_leave_out_no_trial(tiny, monkeypatch):
     class Immediate:
         """A pool that works at once, in this process."""
 
@@ -289,7 +289,7 @@ def test_processes_leave_out_no_trial(tiny, tmp_path, monkeypatch):
 
         def submit(self, work, trial):
             future = experiments.Future()
-            future.set_result({"key": trial.key})
+            future.set_result(({"key": trial.key}, {}))
             return future
 
         def shutdown(self, **options):
@@ -297,8 +297,8 @@ def test_processes_leave_out_no_trial(tiny, tmp_path, monkeypatch):
 
     monkeypatch.setattr(experiments, "ProcessPoolExecutor", Immediate)
     trials = search_trials(STUDIES["factorization"], Subject.of(tiny), TINY)["factorization"]
-    made = experiments._in_processes(iter(trials), tiny, Ledger(tmp_path), 2, "cpu")
-    assert sorted(record["key"] for record in made) == sorted(trial.key for trial in trials)
+    made = experiments._in_processes(iter(trials), tiny, 2, "cpu")
+    assert sorted(record["key"] for record, _ in made) == sorted(trial.key for trial in trials)
 
 
 def test_no_minutes_start_nothing(tiny, tmp_path):

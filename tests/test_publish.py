@@ -7,13 +7,16 @@ from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from bs4 import BeautifulSoup
 
-from mixlib import publish, reports
+from mixlib import describe, publish, reports
+from mixlib.datasets import Interactions
 from mixlib.ledger import Ledger
+from mixlib.sources import SOURCES, published
 
 ROOT = Path(__file__).parent.parent
 PROJECT = publish.Project(ROOT)
@@ -89,6 +92,17 @@ def test_tables_in_the_repository_come_from_its_records(copy):
     publish.write_tables(copy)
     for path in (copy.book / "tables").glob("*.csv"):
         assert path.read_bytes() == (ROOT / "book" / "tables" / path.name).read_bytes(), f"{path.name} is out of date: run make book"
+
+
+def test_the_table_of_data_sets_shows_published_counts_beside_those_found(copy):
+    made = Interactions(np.array([0, 0, 1, 1]), np.array([1, 2, 1, 3]), name="mine", title="Mine")
+    publish.note_counts(copy, made)
+    table = describe.data_sets(publish.counts(copy)).set_index(["data set", "source"])
+    assert table.loc["Mine", "this book"].tolist() == ["4", "2", "3", "0.6667", "1.9"]
+    for name, source in SOURCES.items():
+        printed, real = table.loc[source.title, "published"].head(3).tolist(), published(name)
+        ahead = [int(shown.replace(",", "")) - count for shown, count in zip(printed, real, strict=True)]
+        assert ahead == ([0, 1, 1] if name in ("movielens-10m", "goodbooks-10k", "amazon") else [0, 0, 0])  # the padding id
 
 
 @pytest.mark.parametrize("path", EXECUTED, ids=str)

@@ -10,18 +10,24 @@ import mixlib
 HOME = Path(mixlib.__file__).parent
 ABOVE = {  # what a room may know of the others; every room may know `names`
     "names": set(),
-    "datasets": {"synthetic"},  # inside `load`, lazily: the embedded data set is generated
+    "reading": set(),
+    "parsers": {"reading"},
+    "sources": {"parsers"},
+    "downloads": {"sources"},
+    "prepared": set(),
+    "datasets": {"reading", "parsers", "sources", "downloads", "prepared", "synthetic"},  # the last inside `load`, lazily
     "synthetic": {"datasets"},
     "splits": {"datasets"},
     "models": set(),
     "losses": set(),
-    "evaluation": {"datasets", "models", "splits"},
+    "kernels": set(),
+    "evaluation": {"datasets", "models", "splits", "kernels"},
     "codes": {"models"},
     "diagnostics": {"datasets", "models", "splits"},
     "references": {"splits"},
-    "training": {"models", "losses", "splits", "evaluation"},  # early stopping needs the evaluation
+    "training": {"models", "losses", "splits", "evaluation", "kernels"},  # early stopping needs the evaluation
     "ledger": set(),
-    "studies": {"datasets", "synthetic", "splits", "models", "losses", "evaluation", "references", "training", "ledger"},
+    "studies": {"datasets", "synthetic", "splits", "models", "losses", "kernels", "evaluation", "references", "training", "ledger"},
 }
 ABOVE["experiments"] = {*ABOVE}
 ORDER = [*ABOVE, "describe", "reports", "gains", "tables", "figures", "publish", "cli"]  # below the experiments: all above

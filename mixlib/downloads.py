@@ -1,0 +1,195 @@
+"""Files from the network or from the reader's disk: verified by hash, unpacked with suspicion, and only then put in place."""
+
+import errno
+import json
+import re
+import shutil
+import stat
+import tempfile
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from hashlib import new, sha1
+from pathlib import Path, PurePosixPath
+
+from mixlib.sources import Download
+
+PAUSES = (1.0, 4.0, 16.0)  # seconds before the second, third and fourth try
+TIMEOUT = 30.0  # seconds without an answer, or without another byte
+LARGEST = 4_000_000_000  # bytes that an archive may unpack to
+RATIO = 200  # times that it may grow
+NOTED = "fetched.json"
+
+
+class Refused(ValueError):
+    """What another try cannot mend."""
+
+
+def get(downloads: Iterable[Download], folder: Path, file: Path | None = None) -> None:
+    """Put the files of all downloads into a folder, and note their hashes there.
+
+    file: what the reader has, in place of the first download; the others are looked for beside it. Raises ValueError on anything
+    that is not what was published, OSError when it cannot be had.
+    """
+    for download in downloads:
+        if file is None:
+            got = _download(download, folder)
+        elif file.name == download.name or download.needed:
+            got = file
+        else:
+            got = file.with_name(download.name)
+        if file is not None:
+            if not got.is_file():
+                if download.needed:
+                    raise FileNotFoundError(f"there is no file {got.name}: give the path of {download.name}.")
+                continue
+            verify(got, download)
+        if download.name.endswith(".zip"):
+            unpack(got, download.files, folder)
+            if file is None:
+                got.unlink()
+        elif file is not None:
+            shutil.copyfile(got, folder / download.name)
+    noted = {path.name: hash_of(path) for path in sorted(folder.iterdir())}
+    (folder / NOTED).write_text(json.dumps(noted, indent=1) + "\n")
+
+
+def hashes(folder: Path, files: Iterable[str]) -> dict[str, str]:
+    """sha256 of the files that are there. Raises ValueError when one is no longer what was fetched."""
+    found = {file: hash_of(folder / file) for file in files if (folder / file).exists()}
+    noted = json.loads((folder / NOTED).read_text()) if (folder / NOTED).is_file() else {}
+    for file, digest in found.items():
+        if noted.get(file, digest) != digest:
+            raise ValueError(f"{file} is no longer what was fetched: remove the folder {folder.name} of the data root and fetch it again.")
+    return found
+
+
+def hash_of(path: Path, kind: str = "sha256") -> str:
+    """The hash of a file in hexadecimal digits; kind: a name that hashlib knows, or `git` for the id of a git blob."""
+    digest = sha1(f"blob {path.stat().st_size}\0".encode()) if kind == "git" else new(kind)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def verify(path: Path, download: Download) -> None:
+    """Raise ValueError unless a file is what was published; where no hash is, only its size is limited."""
+    if path.stat().st_size > download.limit:
+        raise Refused(f"{path.name} is larger than {download.limit:,} bytes, so it is not {download.name} as published.")
+    kind, _, wanted = download.proof.partition(":")
+    if wanted and (found := hash_of(path, kind)) != wanted:
+        raise ValueError(f"{path.name} is not {download.name} as published: its {kind} hash is {found}, not {wanted}.")
+
+
+def _download(download: Download, folder: Path) -> Path:
+    """Up to four tries, with growing pauses."""
+    import requests
+
+    for pause in (*PAUSES, None):
+        try:
+            return _try(download, folder)
+        except requests.exceptions.InvalidSchema:
+            raise ValueError(f"{download.url} sends on to an address without https: refused.") from None
+        except Refused:
+            raise
+        except ValueError as error:
+            if pause is None:
+                raise ValueError(f"the download of {download.name} is not the published file ({error}) try again later.") from error
+        except OSError as error:
+            answer = getattr(error, "response", None)
+            if answer is not None and answer.status_code < 500 and answer.status_code not in (408, 429):
+                raise OSError(f"{download.url} answers {answer.status_code}: get the file by hand and give it with --from.") from error
+            if pause is None or not isinstance(error, requests.RequestException):
+                raise OSError(f"cannot download {download.url} ({type(error).__name__}): check the network and try again.") from error
+        time.sleep(pause)
+    raise AssertionError("the last try returns or raises")
+
+
+def _try(download: Download, folder: Path) -> Path:
+    import logging
+
+    import pooch
+
+    pooch.get_logger().setLevel(logging.WARNING)
+    path = Path(pooch.retrieve(download.url, None, fname=download.name, path=folder, downloader=_stream(download.limit)))
+    try:
+        verify(path, download)
+    except ValueError:
+        path.unlink()
+        raise
+    return path
+
+
+def _stream(limit: int) -> Callable:
+    """A downloader for pooch: nothing but https, even after a redirect; no more bytes than the limit; a bar on terminals."""
+
+    def download(url: str, output_file: str, pooch: object) -> None:
+        import requests
+        from tqdm import tqdm
+
+        with requests.Session() as session:
+            session.adapters.pop("http://")
+            with session.get(url, stream=True, timeout=TIMEOUT, headers={"Accept-Encoding": "identity"}) as answer:
+                answer.raise_for_status()
+                length = int(answer.headers.get("Content-Length", 0))
+                name = url.rpartition("/")[2]
+                bar = tqdm(total=length or None, desc=name, unit="B", unit_scale=True, disable=None, leave=False)
+                with bar, Path(output_file).open("wb") as file:
+                    for block in answer.iter_content(1 << 16):
+                        if file.tell() + len(block) > limit:
+                            raise Refused(f"{url} sends more than {limit:,} bytes: refused.")
+                        file.write(block)
+                        bar.update(len(block))
+
+    return download
+
+
+def unpack(archive: Path, files: Iterable[str], folder: Path) -> None:
+    """Write the members that are called `files`, wherever they lie in a zip, into a folder.
+
+    Raises ValueError on an archive that lacks one, is damaged, or holds anything that a plain archive of data does not: names that are
+    absolute or lead upwards, links, encrypted members, more bytes than are sensible.
+    """
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            members = packed.infolist()
+            for member in members:
+                path = PurePosixPath(member.filename.replace("\\", "/"))
+                if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", member.filename):
+                    raise Refused(f"{archive.name} is refused: the name {member.filename!r} in it leads out of its folder.")
+                kinds = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+                if stat.S_ISLNK(member.external_attr >> 16) or member.flag_bits & 1 or member.compress_type not in kinds:
+                    raise Refused(f"{archive.name} is refused: {member.filename!r} in it is a link, encrypted, or packed in a rare way.")
+            size = sum(member.file_size for member in members)
+            if size > LARGEST or size > RATIO * max(archive.stat().st_size, 1 << 20):
+                raise Refused(f"{archive.name} is refused: it would unpack to {size:,} bytes.")
+            for file in files:
+                named = [m for m in members if not m.is_dir() and PurePosixPath(m.filename).name == file]
+                if len(named) != 1:
+                    raise Refused(f"{archive.name} is refused: it has {len(named)} files called {file}, not one.")
+                with packed.open(named[0]) as source, (folder / file).open("wb") as target:
+                    shutil.copyfileobj(source, target, 1 << 20)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # that one: a damaged directory points to nowhere
+            raise
+        raise ValueError(f"{archive.name} cannot be unpacked ({error}): get it again.") from error
+
+
+@contextmanager
+def arriving(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside `folder`; what lies in it once the block ends without an error is moved there, else it is gone."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
+    try:
+        yield partial
+        partial.chmod(0o755)
+        if not folder.exists():
+            partial.rename(folder)  # all at once
+            return
+        for path in sorted(partial.iterdir()):
+            path.replace(folder / path.name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

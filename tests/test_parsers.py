@@ -1,0 +1,454 @@
+import csv
+import gzip
+import io
+import os
+import re
+from collections import Counter
+from datetime import date
+
+import formats
+import numpy as np
+import pytest
+from formats import BOOKS, MOVIES, discontinued, product
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mixlib import datasets, parsers, reading
+
+DAY = date(2000, 7, 28)
+EXAMPLES = int(os.environ.get("MIXLIB_FUZZ", "60"))  # for every reader; more of them on demand
+
+
+def put(folder, **files):
+    """Write files, given by their names with _ for the dot, into a new folder."""
+    folder.mkdir(exist_ok=True)
+    for name, content in files.items():
+        (folder / name.replace("__", "-").replace("_", ".")).write_bytes(content)
+    return folder
+
+
+def ids(values):
+    """Oracle for the numbering: the place among the sorted ids."""
+    return [sorted(set(values)).index(value) for value in values]
+
+
+def packed(*products, total=None, end="\r\n"):
+    return gzip.compress(b"".join(formats.snap(products, len(products) if total is None else total, end)))
+
+
+# --- Movielens
+
+
+@pytest.mark.parametrize(("name", "encoding"), [("movielens-1m", "latin-1"), ("movielens-10m", "utf-8")])
+def test_movielens_dat_files_are_read_with_their_titles(name, encoding, data_root):
+    who, what, when = [3, 1, 3, 7], [122, 1, 185, 122], [978_300_760, 5, 5, 1_231_131_736]
+    put(data_root / name, ratings_dat=formats.ratings_dat(who, what, when), movies_dat=formats.movies_dat(MOVIES, encoding))
+    read = datasets.load(name)
+    assert read.users.tolist() == [1, 0, 1, 2] and read.items.tolist() == [2, 1, 3, 2] and read.timestamps.tolist() == when
+    assert read.titles.tolist() == ["", *(title for title, _ in MOVIES.values())]
+    assert read.ordered and (read.name, read.max_length, read.min_length) == (name, 100, 20)
+
+
+def test_a_file_of_many_blocks_is_read_like_one(data_root, monkeypatch):
+    who, what, when = formats.draw(rows=500)
+    folder = put(data_root / "x", ratings_dat=formats.ratings_dat(who, what, when), movies_dat=formats.movies_dat(MOVIES, "utf-8"))
+    whole = parsers.movielens_10m(folder)
+    monkeypatch.setattr(reading, "BLOCK", 100)
+    pieces = parsers.movielens_10m(folder)
+    for column, wanted in (("users", who), ("items", what), ("timestamps", when)):
+        assert getattr(whole, column).tolist() == getattr(pieces, column).tolist() == wanted.tolist()
+
+
+def test_a_movielens_1m_folder_of_ones_own_form_is_read_as_that(data_root):
+    folder = put(data_root / "movielens-1m", interactions_csv=b"user_id,item_id,timestamp\n1,1,0\n1,122,1\n")
+    (folder / "dataset.toml").write_text('title = "Prepared elsewhere"\n')
+    alone = datasets.load("movielens-1m")
+    put(folder, ratings_dat=formats.ratings_dat([1], [1], [1]), movies_dat=formats.movies_dat(MOVIES, "latin-1"))
+    both = datasets.load("movielens-1m")
+    assert alone.title == both.title == "Prepared elsewhere" and alone.fingerprint == both.fingerprint and len(both) == 2
+    (folder / "interactions.csv").unlink()
+    assert datasets.load("movielens-1m").title == "Movielens 1M (original)"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"1::122::5", r"ratings\.dat, line 2: 4 fields with '::' between them are needed"),
+        (b"1:122:5:838985046::", "line 2: 4 fields"),
+        (b"1::122::5::838985046::x", "line 2: 4 fields"),
+        (b"1::-122::5::838985046", "line 2: item_id must be a whole number of at most 18 digits, not '-122'"),
+        (b"1::1.5::5::838985046", "line 2: item_id must be a whole number of at most 18 digits, not '1.5'"),
+        (b"::122::5::838985046", "line 2: user_id must be a whole number of at most 18 digits, not ''"),
+        (b"1::122::5::99999999999999999999", "line 2: timestamp must be a whole number of at most 18 digits"),
+        (b"1::122::5::NaN", "line 2: timestamp must be a whole number .* not 'NaN'"),
+        (b"", "line 2: 4 fields"),
+    ],
+)
+def test_a_wrong_line_of_ratings_is_named(line, message, data_root):
+    good = b"1::122::5::838985046\n"
+    put(data_root / "movielens-10m", ratings_dat=good + line + b"\n" + good, movies_dat=formats.movies_dat(MOVIES, "utf-8"))
+    with pytest.raises(ValueError, match=message):
+        datasets.load("movielens-10m")
+
+
+def test_ratings_that_break_off_in_mid_line_are_an_error(data_root):
+    put(data_root / "movielens-10m", ratings_dat=b"1::122::5::838985046\n1::122::5::8389", movies_dat=formats.movies_dat(MOVIES, "utf-8"))
+    with pytest.raises(ValueError, match=r"ratings\.dat, line 2: the file breaks off in mid-line"):
+        datasets.load("movielens-10m")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("1::Caf\xe9::Drama\n".encode("latin-1"), "movies.dat, line 1: the text is not UTF-8"),
+        (b"1::Up::Drama\n1::Down::Drama\n", "movies.dat, line 2: a new id, a title and more"),
+        (b"1::Up\n", "movies.dat, line 1: a new id, a title and more"),
+        (b"x::Up::Drama\n", "movies.dat, line 1: a new id, a title and more"),
+    ],
+)
+def test_wrong_titles_are_an_error(content, message, data_root):
+    put(data_root / "movielens-10m", ratings_dat=b"1::1::5::838985046\n", movies_dat=content)
+    with pytest.raises(ValueError, match=message):
+        datasets.load("movielens-10m")
+
+
+# --- Goodbooks
+
+
+@pytest.mark.parametrize("books", [True, False])
+def test_goodbooks_are_read_in_the_order_of_the_file(books, data_root):
+    folder = put(data_root / "goodbooks-10k", ratings_csv=formats.ratings_csv([2, 1, 2], [15, 8, 1]))
+    if books:
+        put(folder, books_csv=BOOKS)
+    read = datasets.load("goodbooks-10k")
+    assert read.users.tolist() == [1, 0, 1] and read.items.tolist() == [3, 2, 1] and read.timestamps is None and read.ordered
+    titles = ["The Hunger Games (The Hunger Games, #1)", 'He said "no", twice', "Two\nlines"]
+    assert read.titles_of([1, 2, 3]) == (titles if books else ["item 1", "item 2", "item 3"])
+
+
+def test_goodbooks_columns_are_found_by_their_names(data_root):
+    put(data_root / "goodbooks-10k", ratings_csv=b"book_id,user_id,rating\n10,2,5\n20,1,5\n")
+    assert datasets.load("goodbooks-10k").users.tolist() == [1, 0]
+    put(data_root / "goodbooks-10k", ratings_csv=b"book_id;user_id;rating\n10;2;5\n")
+    with pytest.raises(ValueError, match=r"ratings\.csv, line 1: the columns must be user_id,book_id,rating"):
+        datasets.load("goodbooks-10k")
+
+
+# --- Amazon
+
+
+def oracle(reviews, least=10):
+    """Users, items and days that should be left, and how many users and items there should be."""
+    users, items = Counter(c for c, _, _ in reviews), Counter(i for _, i, _ in reviews)
+    appear = [c for c in dict.fromkeys(c for c, _, _ in reviews) if users[c] >= least]
+    there = sorted(i for i in items if items[i] >= least)
+    kept = [(appear.index(c), there.index(i) + 1, (day - date(1970, 1, 1)).days) for c, i, day in reviews if c in appear and i in there]
+    return kept, len(appear), len(there)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("end", ["\r\n", "\n"])
+def test_amazon_is_pruned_once_and_numbered(seed, end, data_root):
+    content, reviews = formats.amazon_meta(seed=seed, end=end)
+    put(data_root / "amazon", **{"amazon__meta_txt_gz": content})
+    read = datasets.load("amazon")
+    kept, n_users, n_items = oracle(reviews)
+    assert list(zip(read.users.tolist(), read.items.tolist(), read.timestamps.tolist(), strict=True)) == kept
+    assert (read.n_users, read.n_items, read.max_length, read.min_length) == (n_users, n_items, 50, 5)
+    assert 0 < n_users < len({c for c, _, _ in reviews}) and 0 < n_items < 14  # something is pruned
+    assert read.titles[1].startswith("Título ") and len(read.titles) == n_items + 1
+
+
+def test_an_item_stays_an_item_when_only_its_users_are_pruned(tmp_path):
+    loyal = [(DAY, "ALOYAL")] * 10
+    passing = [(DAY, f"A{n}") for n in range(10)]
+    put(tmp_path, **{"amazon__meta_txt_gz": packed(product(1, loyal), product(2, passing))})
+    read = parsers.amazon(tmp_path).numbered()
+    assert (read["n_users"], read["n_items"], read["items"].tolist()) == (1, 2, [1] * 10)
+
+
+def test_odd_records_of_amazon_are_read(tmp_path):
+    ten = [(DAY, "A1")] * 10
+    texts = [
+        discontinued(0), product(3, ten, title="First line\nof two"), product(4, ten, title=None, group=None), product(5, head=False),
+        product(6, ten, categories=0, total=593), product(7, [(DAY, "A1"), (DAY, None)]), product(8, (), title="None yet"),
+        product(9, ten, title="  group: not a group").replace("  cutomer:             A1", ""),
+    ]  # fmt: skip
+    put(tmp_path, **{"amazon__meta_txt_gz": packed(*texts)})
+    read = parsers.amazon(tmp_path)
+    assert np.unique(read.items, return_counts=True)[1].tolist() == [10, 10, 10]
+    assert list(read.titles.values()) == ["First line of two", "A title: with colon", "group: not a group"]
+    assert read.notes == ("11 reviews name no customer and are left out.",)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.replace("Id:   2", "Id:   1"), "line 25: the ids of products must be whole numbers that grow, not '1'"),
+        (lambda text: text.replace("2000-7-28", "2000-13-28", 1), "line 14: there is no day '2000-13-28'"),
+        (
+            lambda text: text.replace("rating: 5  votes", "votes", 1),
+            "line 14: of the .* for product 1, 10 are missing or malformed",
+        ),
+        (lambda text: text.replace("downloaded: 10", "downloaded: 9", 1), "line 23: .* does not belong here"),
+        (lambda text: text.replace("downloaded: 10", "downloaded: 11", 1), "line 24: of the reviews .* 1 are missing or malformed"),
+        (lambda text: text.replace("Total items: 2", "Total items: 3"), "the file breaks off: it has 2 products .* its head says 3"),
+        (lambda text: text.replace("  reviews:", "  revoews:", 1), "line 13: .* does not belong here"),
+        (lambda text: "<!DOCTYPE html>\n<p>Not found</p>\n", "line 1: '<!DOCTYPE html>' does not belong here"),
+    ],
+)
+def test_a_wrong_record_of_amazon_is_named(change, message, tmp_path):
+    text = b"".join(formats.snap([product(n, [(DAY, "A1")] * 10) for n in (1, 2)], 2, "\n")).decode()
+    put(tmp_path, **{"amazon__meta_txt_gz": gzip.compress(change(text).encode())})
+    with pytest.raises(ValueError, match=r"amazon-meta\.txt\.gz, " + ("" if message.startswith("line") else ".*") + message):
+        parsers.amazon(tmp_path)
+
+
+def test_a_line_without_end_does_not_fill_the_memory(tmp_path):
+    put(tmp_path, **{"amazon__meta_txt_gz": gzip.compress(b"Total items: 1\n" + b"x" * 50_000_000)})
+    with pytest.raises(ValueError, match=r"amazon-meta\.txt\.gz, line 2: the line does not end"):
+        parsers.amazon(tmp_path)
+
+
+def test_amazon_from_which_nothing_is_left_is_an_error(tmp_path):
+    put(tmp_path, **{"amazon__meta_txt_gz": packed(product(1, [(DAY, "A1")] * 3))})
+    with pytest.raises(ValueError, match=r"line \d+: no review is left once users and items with fewer than 10 of the 3 are taken out"):
+        parsers.amazon(tmp_path)
+
+
+# --- counts beside the published ones, and what is prepared
+
+
+def test_counts_unlike_the_published_ones_are_noted(data_root):
+    put(data_root / "goodbooks-10k", ratings_csv=formats.ratings_csv([2, 1, 2], [15, 8, 1]))
+    said = "goodbooks-10k holds 3 interactions, 2 users and 3 items; published are 5,976,479 interactions, 53,424 users and 10,000 items."
+    assert datasets.load("goodbooks-10k").notes == (said,) == datasets.load("goodbooks-10k").notes  # parsed, then prepared
+
+
+FOLDERS = {
+    "movielens-100k": lambda who, what, when: {"u_data": formats.u_data(who, what, when), "u_item": formats.u_item({1: "Émile", 8: "B"})},
+    "movielens-1m": lambda *rows: {"ratings_dat": formats.ratings_dat(*rows), "movies_dat": formats.movies_dat(MOVIES, "latin-1")},
+    "movielens-10m": lambda *rows: {"ratings_dat": formats.ratings_dat(*rows), "movies_dat": formats.movies_dat(MOVIES, "utf-8")},
+    "goodbooks-10k": lambda who, what, when: {"ratings_csv": formats.ratings_csv(who, what), "books_csv": BOOKS},
+    "amazon": lambda who, what, when: {"amazon__meta_txt_gz": formats.amazon_meta(seed=int(when[0]) % 97)[0]},
+}
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_prepared_columns_are_the_parsed_ones(name, data_root, monkeypatch):
+    folder = put(data_root / name, **FOLDERS[name](*formats.draw()))
+    first = datasets.load(name)
+    assert (folder / "prepared.npz").is_file() and not list(folder.glob(".*"))
+    monkeypatch.setattr(reading, "opened", None)  # nothing is parsed again
+    monkeypatch.setattr(parsers, "opened", None)
+    again = datasets.load(name)
+    assert again.fingerprint == first.fingerprint and again.hashes == first.hashes and again.notes == first.notes
+    for column in ("users", "items", "timestamps", "titles"):
+        one, two = getattr(first, column), getattr(again, column)
+        assert (one is None and two is None) or (one.dtype == two.dtype and one.tolist() == two.tolist())
+
+
+def test_prepared_columns_are_made_again_when_the_files_or_the_code_change(data_root, monkeypatch):
+    folder = put(data_root / "goodbooks-10k", ratings_csv=formats.ratings_csv([1, 2], [1, 8]))
+    assert len(datasets.load("goodbooks-10k")) == 2
+    put(folder, ratings_csv=formats.ratings_csv([1, 2, 3], [1, 8, 8]))
+    assert len(datasets.load("goodbooks-10k")) == 3
+    put(folder, books_csv=BOOKS)
+    assert datasets.load("goodbooks-10k").titles_of([2]) == ['He said "no", twice']
+    before = (folder / "prepared.npz").stat().st_ino
+    datasets.load("goodbooks-10k")
+    assert (folder / "prepared.npz").stat().st_ino == before
+    changed = folder / "parsers.py"
+    changed.write_text("another")
+    monkeypatch.setattr(datasets.prepared, "CODE", [changed])
+    datasets.load("goodbooks-10k")
+    assert (folder / "prepared.npz").stat().st_ino != before
+
+
+@settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damaged_prepared_columns_are_never_used(data, data_root):
+    folder = put(data_root / "goodbooks-10k", ratings_csv=formats.ratings_csv(*formats.draw()[:2]))
+    whole = datasets.load("goodbooks-10k")
+    kept = bytearray((folder / "prepared.npz").read_bytes())
+    at = data.draw(st.integers(0, len(kept) - 1))
+    cut = data.draw(st.booleans())
+    kept[at] ^= 1 << data.draw(st.integers(0, 7))
+    (folder / "prepared.npz").write_bytes(kept[:at] if cut else kept)
+    assert datasets.load("goodbooks-10k").fingerprint == whole.fingerprint
+    (folder / "prepared.npz").unlink()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_read_and_left_alone(data_root):
+    folder = put(data_root / "goodbooks-10k", ratings_csv=formats.ratings_csv([1, 2], [1, 8]))
+    folder.chmod(0o555)
+    try:
+        assert len(datasets.load("goodbooks-10k")) == 2 and [p.name for p in folder.iterdir()] == ["ratings.csv"]
+    finally:
+        folder.chmod(0o755)
+
+
+def test_a_folder_without_room_is_read_and_left_alone(data_root, monkeypatch):
+    folder = put(data_root / "goodbooks-10k", ratings_csv=formats.ratings_csv([1, 2], [1, 8]))
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    assert len(datasets.load("goodbooks-10k")) == 2 and [p.name for p in folder.iterdir()] == ["ratings.csv"]
+
+
+# --- fuzz: right interactions, or a ValueError that names file and line
+
+
+def lenient(name, files):
+    """Oracle: users, items, times as the rows of the damaged files say, read one by one; None where a row is not as published."""
+    if name == "amazon":
+        return None  # its own oracle is in `test_amazon_is_pruned_once_and_numbered`
+    file, separator, places = {
+        "movielens-100k": ("u_data", "\t", (0, 1, 3)),
+        "movielens-1m": ("ratings_dat", "::", (0, 1, 3)),
+        "movielens-10m": ("ratings_dat", "::", (0, 1, 3)),
+        "goodbooks-10k": ("ratings_csv", ",", (0, 1)),
+    }[name]
+    text = files[file].removeprefix(b"\xef\xbb\xbf").decode("latin-1")
+    if not text.endswith("\n"):
+        return None
+    rows = [row.removesuffix("\r") for row in text.split("\n")[:-1]]
+    if name == "goodbooks-10k":
+        head = rows.pop(0).split(",")
+        if sorted(head) != ["book_id", "rating", "user_id"]:
+            return None
+        places = (head.index("user_id"), head.index("book_id"))
+    found = []
+    for row in rows:
+        fields = row.split(separator)
+        if len(fields) != (3 if name == "goodbooks-10k" else 4) or not all(re.fullmatch("[0-9]{1,18}", fields[place]) for place in places):
+            return None
+        found.append([int(fields[place]) for place in places])
+    return found or None
+
+
+ODD = [b"NaN", b"-1", b"", b"0", b"1e5", b"1.0", b"9" * 18, b"9" * 19, b"9" * 30, b"inf", b" 7", b"+7", b"0x1", b"True", "٣".encode()]
+
+
+@st.composite
+def damage(draw, content):
+    """Bytes with one to three of: a cut, a flipped byte, a byte-order mark, other line ends, another delimiter, an odd or huge number, a
+    line twice or elsewhere.
+    """
+    for _ in range(draw(st.integers(1, 3))):
+        lines = content.split(b"\n")
+        at = draw(st.integers(0, max(len(content) - 1, 0)))
+        row = draw(st.integers(0, len(lines) - 1))
+        numbers = list(re.finditer(rb"\d+", content)) or [re.match(b"", content)]
+        number = numbers[draw(st.integers(0, len(numbers) - 1))]
+        odd = draw(st.sampled_from(ODD))
+        byte = draw(st.integers(0, 255))
+        content = draw(st.sampled_from([
+            content[:at], content[:at] + bytes([byte]) + content[at + 1 :], content[:at] + bytes([byte]) + content[at:],
+            b"\xef\xbb\xbf" + content, content.replace(b"\n", b"\r\n"), content.replace(b"\n", b"\r"), content.replace(b"::", b";"),
+            content.replace(b"\t", b","), content.replace(b",", b";"), content[: number.start()] + odd + content[number.end() :],
+            b"\n".join([*lines[:row], lines[row], *lines[row:]]), b"\n".join([*lines[:row], *lines[row + 1 :], lines[row]]),
+            b"\n".join(sorted(lines)), b"\0" * 4 + content, content + b"\n", content * 2, b"",
+        ]))  # fmt: skip
+    return content
+
+
+FUZZ = settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
+
+
+def same(read, rows):
+    assert read.users.tolist() == ids([row[0] for row in rows])
+    assert read.items.tolist() == [i + 1 for i in ids([row[1] for row in rows])]
+    assert (read.timestamps is None) == (len(rows[0]) == 2)
+    if read.timestamps is not None:
+        assert read.timestamps.tolist() == [row[2] for row in rows]
+
+
+@pytest.mark.parametrize("name", [name for name in FOLDERS if name != "amazon"])
+@FUZZ
+@given(data=st.data())
+def test_a_damaged_official_file_is_read_as_its_rows_say_or_named(name, data, data_root):
+    files = FOLDERS[name](*formats.draw(rows=12))
+    which = data.draw(st.sampled_from(sorted(files)))
+    files[which] = data.draw(damage(files[which]))
+    folder = put(data_root / name, **files)
+    (folder / "prepared.npz").unlink(missing_ok=True)
+    wanted = lenient(name, files)
+    try:
+        read = datasets.load(name)
+    except ValueError as error:
+        assert re.search(rf"{re.escape(which.replace('_', '.'))}(, line \d+: | needs the columns)", str(error)) and "\n" not in str(error)
+        assert wanted is None or ("ratings" not in which and which != "u_data")  # a file of ratings that is whole is read
+        return
+    assert wanted is not None
+    same(read, wanted)
+    assert read.titles is None or len(read.titles) == read.n_items + 1
+
+
+AMAZON = gzip.decompress(formats.amazon_meta(users=20, items=5)[0])
+
+
+@FUZZ
+@given(data=st.data())
+def test_a_damaged_amazon_text_is_read_as_its_reviews_say_or_named(data, tmp_path):
+    text = data.draw(damage(AMAZON))
+    put(tmp_path, **{"amazon__meta_txt_gz": gzip.compress(text)})
+    try:
+        read = parsers.amazon(tmp_path, least=1)
+    except ValueError as error:
+        assert re.search(r"amazon-meta\.txt\.gz, line \d+: ", str(error)) and "\n" not in str(error)
+        return
+    named = list(re.finditer(rb"\n    (\d+)-(\d+)-(\d+) +cutomer: +([^\s:]+) ", text))
+    reviews = [(m[4], (date(int(m[1]), int(m[2]), int(m[3])) - date(1970, 1, 1)).days) for m in named]
+    order = {customer: n for n, customer in enumerate(dict.fromkeys(customer for customer, _ in reviews))}
+    assert read.users.tolist() == [order[customer] for customer, _ in reviews]  # not one is lost
+    assert read.timestamps.tolist() == [day for _, day in reviews]
+    assert (read.notes == ()) == (len(re.findall(rb"\n    \d+-", text)) == len(reviews))
+
+
+@FUZZ
+@given(data=st.data())
+def test_a_damaged_gz_is_read_whole_or_named(data, tmp_path):
+    whole = gzip.compress(AMAZON, mtime=0)
+    put(tmp_path, **{"amazon__meta_txt_gz": data.draw(damage(whole))})
+    try:
+        read = parsers.amazon(tmp_path, least=1)
+    except ValueError as error:
+        assert re.search(r"amazon-meta\.txt\.gz, line \d+: ", str(error)) and "\n" not in str(error)
+        return
+    put(tmp_path, **{"amazon__meta_txt_gz": whole})
+    assert read.users.tolist() == parsers.amazon(tmp_path, least=1).users.tolist()
+
+
+ROWS = zip(*(column.tolist() for column in formats.draw(rows=9)), strict=True)
+CSV = b"user_id,item_id,timestamp,rating\n" + b"".join(b"%d,%d,%d,5\n" % row for row in ROWS)
+
+
+def plain(text):
+    """Oracle: rows of the three columns, by Python's own csv and int; None where anything is odd."""
+    rows = [row for row in csv.reader(io.StringIO(text.decode("utf-8-sig"), newline="")) if row]
+    places = [rows[0].index(name) for name in ("user_id", "item_id", "timestamp")]
+    return [[int(row[place]) for place in places] for row in rows[1:]]
+
+
+@FUZZ
+@given(data=st.data())
+def test_a_damaged_csv_of_ones_own_is_read_as_its_rows_say_or_named(data, data_root):
+    text = data.draw(damage(CSV))
+    put(data_root / "mine", interactions_csv=text)
+    try:
+        read = datasets.load("mine")
+    except ValueError as error:
+        assert str(error).startswith("interactions.csv") and "\n" not in str(error)
+        assert re.search(r", line \d+: row \d+: | has no column | holds no interactions| is empty| cannot be read| more fields", str(error))
+        return
+    try:
+        wanted = plain(text)
+    except (ValueError, IndexError, csv.Error):
+        wanted = None  # more is read than plain whole numbers: 1e5, spaces, no timestamps
+    if wanted is not None and all(abs(value) < 2**53 for row in wanted for value in row):
+        same(read, wanted)
+    assert len(read) == len([row for row in re.split(rb"\r\n|\r|\n", text) if row.strip()]) - 1 or b'"' in text  # not one is lost
