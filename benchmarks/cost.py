@@ -52,8 +52,8 @@ def plan() -> list[dict]:
             cells += [BASE | {"vary": "users", "kind": kind, "users": n, "sample": 6, "ranked": 500} for n in (10**3, 10**4, 10**5, 10**6)]
         if mixture:
             cells += [BASE | {"vary": "m", "kind": kind, "m": m, "sample": 20} for m in (1, 2, 4, 8, 16)]
-    shape: dict[str, Any]
-    for name, shape in synthetic.SHAPES.items():
+    shapes: dict[str, dict[str, Any]] = synthetic.SHAPES
+    for name, shape in shapes.items():
         users, n = int(shape["users"]), int(shape["users"] * shape["length"])
         facts = {
             "users": users,

@@ -33,6 +33,7 @@ def fetch(
 def run(
     dataset: Name,
     study: Annotated[str, typer.Option(help="sequences, factorization, sequence-losses, ...")],
+    arm: Annotated[list[str] | None, typer.Option(help="only this arm of the study; may be given several times")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="search trials for each arm (planned: see `mixlib status`)")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="fresh seeds for each winner (planned: 5)")] = None,
     minutes: Annotated[float, typer.Option(min=0, help="start no trial after that")] = float("inf"),
@@ -78,7 +79,7 @@ def run(
 
         elsewhere = partial(on_cluster, address=cluster, interactions=interactions, device=device)
     i, n = int(share[1]), int(share[2])
-    selection = experiments.run(study, interactions, ledger, budget, minutes, jobs, device, _say, (i, n), elsewhere)
+    selection = experiments.run(study, interactions, ledger, budget, minutes, jobs, device, _say, (i, n), elsewhere, arm or ())
     left, own = len(selection.missing), len(selection.share(i, n))
     said = "complete." if selection.complete else "every trial of an arm failed, so there is no winner."
     if own:

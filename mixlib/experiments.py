@@ -154,18 +154,18 @@ def evaluate(model: evaluation.Scorer, split: splits.Split) -> tuple[np.ndarray,
 def run(
     name: str, interactions: Interactions, ledger: Ledger, budget: Budget | None = None, minutes: float = math.inf, jobs: int = 1,
     device: str = "cpu", report: Callable[[dict], None] = lambda record: None, shard: tuple[int, int] = (1, 1),
-    elsewhere: Callable[[Iterator[Trial]], Made] | None = None,
+    elsewhere: Callable[[Iterator[Trial]], Made] | None = None, arms: Iterable[str] = (),
 ) -> Selection:  # fmt: skip
     """Run what the ledger lacks of a study, the search first, then the winners' seeds, and give what the records then say.
 
     budget: what is planned if none is given. minutes: no trial starts later than that. jobs: processes, each on its share of the
     cores. report: called with every new record.
     shard: (i, n) for the share i of n, counted from 1; seeds start once the searches of all shares are there. elsewhere: finishes trials
-    in place of this machine, as `cluster.on_cluster` does.
+    in place of this machine, as `cluster.on_cluster` does. arms: only these.
     Raises RuntimeError when a worker dies (out of memory, killed), OSError when the ledger cannot be written to; what was finished
     stays in the ledger.
     """
-    study, subject = study_for(name, interactions), Subject.of(interactions)
+    study, subject = study_for(name, interactions).only(arms), Subject.of(interactions)
     budget = budget or PAPER.of(study)
     deadline = time.monotonic() + 60 * minutes
     while True:

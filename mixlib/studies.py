@@ -59,6 +59,11 @@ class Study:
     arms: dict[str, Arm]
     trials: int | None = None
 
+    def only(self, arms: Iterable[str]) -> "Study":
+        """The same study with these arms alone, all if none is named. Raises ValueError that says which arms exist."""
+        chosen = [choose("arm", arm, self.arms) for arm in arms]
+        return replace(self, arms={arm: self.arms[arm] for arm in chosen}) if chosen else self
+
 
 @dataclass(frozen=True)
 class Budget:

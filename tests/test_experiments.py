@@ -377,3 +377,12 @@ def test_winners_also_say_how_their_binary_codes_and_tastes_fare(undisturbed):
             assert len(arrays["effective_tastes"]) == len(arrays["users"]) and sum(record["tastes"]["users_by_taste"]) == pytest.approx(1)
             assert arrays["effective_tastes"].mean() == pytest.approx(record["tastes"]["effective_tastes"], rel=1e-5)
             assert arrays["effective_tastes"].min() > 0.999 and arrays["effective_tastes"].max() < m + 0.001
+
+
+def test_a_study_can_be_run_for_some_arms_alone(tiny, tmp_path):
+    budget = replace(studies.DEMO, trials=1, seeds=1, epochs={"sequences": 1, "factorization": 5})
+    selection = experiments.run("factorization", tiny, Ledger(tmp_path), budget, arms=["embedding_mixture"])
+    assert list(selection.winners) == ["embedding_mixture"] and not selection.missing
+    assert {record["arm"] for record in Ledger(tmp_path).read(tiny.name, "factorization").values()} == {"embedding_mixture"}
+    with pytest.raises(ValueError, match="no arm 'embeding_mixture': did you mean 'embedding_mixture'"):
+        experiments.run("factorization", tiny, Ledger(tmp_path), budget, arms=["embeding_mixture"])
