@@ -14,7 +14,7 @@ import nbformat
 import yaml
 from tqdm import tqdm
 
-from mixlib import datasets, describe, figures, reports, tables
+from mixlib import datasets, describe, figures, reports, tables, verdicts
 from mixlib.datasets import Interactions
 from mixlib.ledger import Ledger, renamed
 from mixlib.names import choose
@@ -205,7 +205,7 @@ def write_tables(project: Project) -> None:
     more = {"references": tables.reference_points(every, names), "components": tables.components(every, names),
             "losses": tables.losses(every), "capacity": tables.capacity(every, names), "dims": tables.dims(every, names),
             "binary": tables.binary(every, project.ledger, names), "tastes": tables.tastes(every, names),
-            "datasets": describe.data_sets(counts(project))}  # fmt: skip
+            "verdict": verdicts.claims(every), "datasets": describe.data_sets(counts(project))}  # fmt: skip
     for name, table in more.items():
         with renamed(project.book / "tables" / f"{name}.csv") as partial:
             table.to_csv(partial, index=False)

@@ -33,7 +33,18 @@ ABOVE = {  # what a room may know of the others; every room may know `names`
     "studies": {"datasets", "synthetic", "splits", "models", "losses", "kernels", "evaluation", "references", "training", "ledger"},
 }
 ABOVE["experiments"] = {*ABOVE}
-ORDER = [*ABOVE, "cluster", "describe", "reports", "gains", "tables", "figures", "publish", "cli"]  # below the experiments: all above
+ORDER = [
+    *ABOVE,
+    "cluster",
+    "describe",
+    "reports",
+    "gains",
+    "tables",
+    "verdicts",
+    "figures",
+    "publish",
+    "cli",
+]  # below the experiments: all above
 ROOMS = sorted(path.stem for path in HOME.glob("*.py") if path.stem != "__init__")
 
 

@@ -1,0 +1,71 @@
+"""The claims of the 2018 text, one by one: what it said, what the records say, and a verdict that follows from their intervals."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from mixlib.evaluation import Comparison
+from mixlib.reports import LABELS, LOSS_LABELS, PUBLISHED, Results, label, title, with_interval
+
+Found = dict[tuple[str, str], Results]
+Gaps = dict[str, Comparison]  # what is compared, in words -> a paired difference
+
+
+def verdict(gaps: Iterable[Comparison]) -> str:
+    """One clause from paired differences: every one of them must lie beyond its interval for a claim to be reproduced everywhere."""
+    gaps = list(gaps)
+    better, worse = sum(gap.low > 0 for gap in gaps), sum(gap.high < 0 for gap in gaps)
+    if not gaps:
+        return "not run yet"
+    if better == len(gaps):
+        return "reproduced here"
+    if worse == len(gaps):
+        return "the opposite holds here"
+    if not better:
+        return "not reproduced here" + (f", worse in {worse} of {len(gaps)}" if worse else "")
+    return f"only in part: better in {better} of {len(gaps)}, worse in {worse}, undecided in {len(gaps) - better - worse}"
+
+
+def claims(found: Found) -> pd.DataFrame:
+    """One row for each claim of the text of 2018: what it printed, what was found here, the verdict, and the page with the evidence."""
+    rows = []
+    for study, baseline, mixture in (
+        ("sequences", "lstm", "mixture_lstm"),
+        ("factorization", "factorization", "projection_mixture"),
+        ("factorization", "factorization", "embedding_mixture"),
+    ):
+        printed = "; ".join(f"{title(d)} {mrr[mixture] - mrr[baseline]:+.3f}" for d, mrr in PUBLISHED["paper"]["mrr"].items())
+        gaps = _gaps(found, study, [(mixture, baseline)])
+        rows.append(_row(f"{LABELS[mixture]} beats {label(baseline)}.", printed, gaps, "{numref}`tab-gains`"))
+    for form in ("bpr", "log_bpr"):
+        gaps = {}
+        for study, kinds in (
+            ("sequence-losses", ("lstm", "mixture_lstm")),
+            ("factorization-losses", ("factorization", "embedding_mixture")),
+        ):
+            gaps |= _gaps(found, study, [(f"{kind}/adaptive_hinge", f"{kind}/{form}") for kind in kinds], named=True)
+        name = LOSS_LABELS[form]
+        rows.append(_row(f"The adaptive loss always beats BPR ({name}).", "no number printed", gaps, "{numref}`tab-losses`"))
+    for study, kind in (("sequence-components", "mixture_lstm"), ("factorization-components", "embedding_mixture")):
+        best = {d: max(mrr, key=mrr.__getitem__) for d, mrr in PUBLISHED["components"][kind].items()}
+        printed = "best at m = " + ", ".join(f"{m} ({title(d)})" for d, m in best.items())
+        gaps = _gaps(found, study, [(f"{kind}/8", f"{kind}/2")])
+        rows.append(_row(f"More tastes are better: {LABELS[kind]}, m = 8 against 2.", printed, gaps, "{numref}`tab-components`"))
+    return pd.DataFrame(rows)
+
+
+def _gaps(found: Found, study: str, pairs: list[tuple[str, str]], named: bool = False) -> Gaps:
+    """Paired differences of the pairs of arms on every data set whose records hold both."""
+    gaps = {}
+    for (dataset, name), results in found.items():
+        for ours, theirs in pairs:
+            if name == study and {ours, theirs} <= set(results.outcomes):
+                who = f"{title(dataset)}, {LABELS[ours.partition('/')[0]]}" if named else title(dataset)
+                gaps[who] = results.against(ours, theirs)
+    return gaps
+
+
+def _row(claim: str, printed: str, gaps: Gaps, evidence: str) -> dict[str, str]:
+    said = "; ".join(f"{who} {with_interval(gap.difference, (gap.low, gap.high), sign=True)}" for who, gap in gaps.items())
+    return {"claim of 2018": claim, "printed in 2018": printed, "found here, test MRR [95 %]": said or "not run yet",
+            "verdict": verdict(gaps.values()), "evidence": evidence}  # fmt: skip

@@ -1,0 +1,35 @@
+import pytest
+
+from mixlib import tables, verdicts
+from mixlib.evaluation import Comparison
+from mixlib.ledger import Ledger
+
+BETTER, WORSE, UNDECIDED = Comparison(0.1, 0.05, 0.2, 0.01), Comparison(-0.1, -0.2, -0.05, 0.01), Comparison(0.01, -0.1, 0.1, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("gaps", "said"),
+    [
+        ([], "not run yet"),
+        ([BETTER, BETTER], "reproduced here"),
+        ([WORSE], "the opposite holds here"),
+        ([UNDECIDED], "not reproduced here"),
+        ([UNDECIDED, WORSE], "not reproduced here, worse in 1 of 2"),
+        ([BETTER, WORSE, UNDECIDED], "only in part: better in 1 of 3, worse in 1, undecided in 1"),
+    ],
+)
+def test_a_verdict_follows_from_the_intervals(gaps, said):
+    assert verdicts.verdict(gaps) == said
+
+
+def test_a_claim_without_records_is_not_run_yet(tmp_path):
+    table = verdicts.claims(tables.collected(Ledger(tmp_path)))
+    assert len(table) == 7 and (table["verdict"] == "not run yet").all()
+    assert table["printed in 2018"].iloc[0] == "Movielens 10M +0.009; Amazon +0.039; Goodbooks-10K +0.020"
+
+
+def test_the_numbers_of_a_claim_are_those_of_the_paired_comparison(request):
+    found = tables.collected(Ledger(request.config.rootpath / "results"), ["sequences"])
+    gap = found["movielens-100k", "sequences"].against("mixture_lstm", "lstm")
+    said = verdicts.claims(found)["found here, test MRR [95 %]"].iloc[0]
+    assert f"Movielens 100K {gap.difference:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]" in said
