@@ -36,6 +36,18 @@ class Table(nn.Embedding):
         nn.init.normal_(self.weight, std=1 / self.embedding_dim)
         self._fill_padding_idx_with_zero()
 
+    def forward(self, input: Tensor) -> Tensor:
+        """Vectors (..., d) of ids (...)."""
+        return rows(self.weight, input)
+
+
+def rows(table: Tensor, ids: Tensor) -> Tensor:
+    """Rows (..., d) of a table (n, d) by ids (...): as torch's embedding, with a gradient that sums several times faster.
+
+    A padding row gets no gradient only because no padding enters a loss.
+    """
+    return table.index_select(0, ids.reshape(-1)).view(*ids.shape, -1)
+
 
 class Heads(nn.Module):
     """Two linear maps d -> m d: of a vector to its tastes and to their attention, which a single taste does not need."""
@@ -87,7 +99,7 @@ class TasteModel(nn.Module):
         super().__init__()
         self.kind, self.n_items, self.dim, self.components = kind, n_items, dim, components
         self.items = Table(n_items + 1, dim, padding_idx=0)
-        self.biases = nn.Embedding.from_pretrained(torch.zeros(n_items + 1, 1), freeze=False, padding_idx=0)
+        self.biases = nn.Embedding.from_pretrained(torch.zeros(n_items + 1, 1), freeze=False)
         self.encoder = encoder
 
     @property
@@ -115,8 +127,11 @@ class TasteModel(nn.Module):
 
     def score_candidates(self, represented: Represented, candidates: Tensor) -> Tensor:
         """Scores (c, b) of candidates (c, b): c items for each of b users or positions."""
-        vectors = self.items(candidates.T)  # (b, c, d)
-        return score(*represented, vectors, self.biases(candidates.T).squeeze(2)).T
+        return score(*represented, self.items(candidates.T), self.biases_of(candidates.T)).T  # of vectors (b, c, d)
+
+    def biases_of(self, candidates: Tensor) -> Tensor:
+        """Biases (...) of candidates (...)."""
+        return rows(self.biases.weight, candidates).squeeze(-1)
 
 
 class SequenceModel(TasteModel):
@@ -142,8 +157,9 @@ class SequenceModel(TasteModel):
     def represent_positions(self, windows: Tensor) -> tuple[Represented, Tensor]:
         """For each of the p real items of windows (b, t): tastes and attention (p, m, d) before it, and the item itself (p,)."""
         windows = left_align(windows)
-        real = windows != 0  # (b, t)
-        return self.encoder(self.states(windows[:, :-1])[real]), windows[real]
+        real = windows.reshape(-1).nonzero().squeeze(1)  # (p,)
+        states = self.states(windows[:, :-1]).flatten(0, 1)  # (b t, d)
+        return self.encoder(states.index_select(0, real)), windows.reshape(-1)[real]
 
 
 def left_align(windows: Tensor) -> Tensor:

@@ -150,7 +150,7 @@ def _compiled_loss(model: TasteModel, users: Tensor, items: Tensor, draw: Draw, 
     represented, candidates = _represented(model, users, items, draw)
     if loss.pick:
         candidates = _kept(candidates, kernels.chosen(loss.pick)(*represented, model.item_vectors, model.item_biases, candidates))
-    vectors, biases = model.items(candidates), model.biases(candidates).squeeze(2)  # (c, p, d), (c, p)
+    vectors, biases = model.items(candidates), model.biases_of(candidates)  # (c, p, d), (c, p)
     return kernels.mean_loss(loss.function)(*represented, vectors, biases)
 
 

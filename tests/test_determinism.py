@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import model_for, split_for
 
-from mixlib import evaluation, experiments, models, splits
+from mixlib import evaluation, experiments, models, splits, synthetic
 from mixlib.studies import DEMO, STUDIES, Subject, search_trials
 
 VARYING = ("seconds", "peak_memory_bytes")
@@ -56,3 +56,25 @@ def test_ranking_depends_neither_on_the_size_of_batches_nor_on_the_order_of_user
     for size in (1, 100_000):  # bytes: one user at a time, and a few
         monkeypatch.setattr(evaluation, "CHUNK_BYTES", size)
         np.testing.assert_allclose(ranks(kind, model, split), whole, rtol=1e-6)
+
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+
+
+@needs_cuda
+@pytest.mark.parametrize("kind", models.KINDS)
+def test_a_model_ranks_the_same_on_a_gpu(tiny, kind):
+    split, model = split_for(kind, tiny), model_for(kind, tiny, dim=16)
+    here = ranks(kind, model, split)
+    np.testing.assert_allclose(ranks(kind, model.to("cuda"), split), here, rtol=1e-3)
+
+
+@needs_cuda
+@pytest.mark.parametrize("arm", TRIALS)
+def test_a_gpu_and_a_cpu_agree_within_the_interval_of_their_difference(arm):
+    data = synthetic.generate(users=300, items=60, tastes=2, clusters=4, length=30)
+    definition = TRIALS[arm].definition | {"fingerprint": data.fingerprint}
+    definition |= {"training": definition["training"] | {"epochs": 20}}
+    found = {device: experiments.run_trial(replace(TRIALS[arm], definition=definition), data, device)[1] for device in ("cpu", "cuda")}
+    gap = evaluation.compare(found["cpu"]["reciprocal_ranks"], found["cuda"]["reciprocal_ranks"], found["cpu"]["users"], level=0.999)
+    assert not gap.decided
