@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 
@@ -114,9 +115,10 @@ def test_a_killed_worker_costs_a_cluster_nothing_but_time(tmp_path):
     assert there == here and sorted([first, *said.split()]) == sorted(here) and len(here) == 15
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert {process for process, _, _ in lines} == set(workers)
-    begun = [key for _, word, key in lines if word == "begins"]
-    assert sorted(begun) == sorted([*here, *at_work]), "only the trial of the killed worker ran twice"
-    assert [process for process, word, key in lines if word == "ends" and [key] == at_work] != [victim]
+    again = Counter(key for _, word, key in lines if word == "begins") - Counter(list(here))
+    theirs = {(word, key) for process, word, key in lines if process == victim}
+    assert set(again) <= {key for _, key in theirs} and max(again.values()) == 1, "only trials of the killed worker ran twice"
+    assert {key for _, key in theirs if ("ends", key) not in theirs} <= set(again), "the trial in its hands ran again"
 
 
 def test_no_scheduler_is_one_clear_error(tiny, monkeypatch):
@@ -136,7 +138,8 @@ def test_every_trial_falls_to_one_share_and_all_shares_are_alike(name, n):
     found = select(STUDIES[name], {}, SUBJECT, studies.PAPER)
     shares = [found.share(i, n) for i in range(1, n + 1)]
     assert sorted(t.key for share in shares for t in share) == sorted(t.key for t in found.missing)
-    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    if len(set(Counter(t.arm for t in found.missing).values())) == 1:  # popularity has nothing to search: it has one trial
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
     if n < len(found.missing) // len(found.study.arms):
         assert all(len({t.arm for t in share}) > 1 for share in shares)
 

@@ -122,7 +122,7 @@ def test_goodbooks_are_read_in_the_order_of_the_file(books, data_root):
         put(folder, books_csv=BOOKS)
     read = datasets.load("goodbooks-10k")
     assert read.users.tolist() == [1, 0, 1] and read.items.tolist() == [3, 2, 1] and read.timestamps is None and read.ordered
-    titles = ["The Hunger Games (The Hunger Games, #1)", 'He said "no", twice', "Two\nlines"]
+    titles = ["The Hunger Games (The Hunger Games, #1)", 'He said "no", twice', "Two lines"]
     assert read.titles_of([1, 2, 3]) == (titles if books else ["item 1", "item 2", "item 3"])
 
 
