@@ -70,7 +70,7 @@ def plan() -> list[dict]:
     wide: dict[str, Any] = {"vary": "memory", "kind": "embedding_mixture", "m": 8, "batch": 16384, "whole": True, "ranked": 300}
     cells += [BASE | wide | {"users": 69_878, "items": 10_677, "interactions": 8_000_000, "dataset": "movielens-10m"}]
     cells += [BASE | wide | {"users": 100_084, "items": 113_996, "interactions": 3_200_000, "dataset": "amazon"}]
-    return cells
+    return sorted(cells, key=lambda cell: ("model", "peer", "memory", "m", "length", "users", "shape", "items").index(cell["vary"]))
 
 
 def measure(cell: dict) -> dict:
@@ -254,7 +254,7 @@ def draw() -> None:
     cells = [entry["cell"] | entry["found"] for entry in found["cells"]]
 
     def write(name: str, vary: tuple[str, ...], row: Callable[[dict], dict]) -> pd.DataFrame:
-        table = pd.DataFrame([row(cell) for cell in cells if cell["vary"] in vary])
+        table = pd.DataFrame([row(cell) for cell in cells if cell["vary"] in vary] or [{"": "not measured yet"}])
         table.to_csv(BOOK / "tables" / f"{name}.csv", index=False)
         return table
 

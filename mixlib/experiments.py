@@ -182,9 +182,14 @@ def run(
                 report(record)
 
 
-def compute(name: str, interactions: Interactions, budget: Budget = DEMO) -> tuple[Selection, dict[str, dict[str, np.ndarray]]]:
-    """Run a whole study in this process and in memory: what its records say, and their arrays by key. Nothing is written."""
-    study, subject = study_for(name, interactions), Subject.of(interactions)
+def compute(
+    name: str, interactions: Interactions, budget: Budget = DEMO, arms: Iterable[str] = ()
+) -> tuple[Selection, dict[str, dict[str, np.ndarray]]]:
+    """Run a whole study, or these arms of it, in this process and in memory: what its records say, and their arrays by key.
+
+    Nothing is written.
+    """
+    study, subject = study_for(name, interactions).only(arms), Subject.of(interactions)
     records: dict[str, dict] = {}
     arrays: dict[str, dict[str, np.ndarray]] = {}
     while (selection := select(study, records, subject, budget)).missing:

@@ -83,18 +83,22 @@ class Results:
         return compare(ours.values, theirs.values, ours.users)
 
 
-def study(name: str, interactions: Interactions, profile: str = "paper", ledger: str | Path | Ledger = "results", **budget) -> Results:
+def study(
+    name: str, interactions: Interactions, profile: str = "paper", ledger: str | Path | Ledger = "results", arms: Iterable[str] = (),
+    **budget,
+) -> Results:  # fmt: skip
     """Results of a study on a data set: computed in place (`demo`), or what the ledger holds (`paper`).
 
-    budget: fields of the profile's Budget to replace, such as trials=1. Raises ValueError on unknown names.
+    arms: only these, all if none is named. budget: fields of the profile's Budget to replace, such as trials=1.
+    Raises ValueError on unknown names.
     """
-    study = study_for(name, interactions)
-    planned = replace(PROFILES[choose("profile", profile, PROFILES)].of(study), **budget)
+    plan = study_for(name, interactions).only(arms)
+    planned = replace(PROFILES[choose("profile", profile, PROFILES)].of(plan), **budget)
     if profile == "demo":
-        selection, arrays = experiments.compute(name, interactions, planned)
+        selection, arrays = experiments.compute(name, interactions, planned, arms)
         return _results(selection, lambda record: arrays[record["key"]])
     ledger = ledger if isinstance(ledger, Ledger) else Ledger(ledger)
-    plan, subject, records = study_for(name, interactions), Subject.of(interactions), ledger.read(interactions.name, name)
+    subject, records = Subject.of(interactions), ledger.read(interactions.name, name)
     ours = subject if plan.family == "sequences" else replace(subject, max_length=0, min_length=0)
     found = _results(select(plan, records, subject, planned), ledger.arrays)
     return replace(found, left_out=_left_out(ledger, interactions.name, name, ours))

@@ -115,7 +115,9 @@ def fit(model: TasteModel, data: Split, settings: Settings) -> History:
                 history.validation[epoch] = validation_mrr(model, data)
                 if not kept or history.validation[epoch] > history.best:
                     history.best_epoch = epoch
-                    kept = {name: values.clone() for name, values in model.state_dict().items()}
+                    kept = kept or {name: torch.empty_like(values) for name, values in model.state_dict().items()}
+                    for name, values in model.state_dict().items():
+                        kept[name].copy_(values)
             progress.update()
             progress.set_postfix(loss=f"{history.losses[-1]:.4f}", mrr=f"{history.best:.4f}" if kept else "-")
             if kept and epoch - history.best_epoch >= settings.patience * settings.validate_every:
