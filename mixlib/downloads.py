@@ -20,6 +20,7 @@ PAUSES = (1.0, 4.0, 16.0)  # seconds before the second, third and fourth try
 TIMEOUT = 30.0  # seconds without an answer, or without another byte
 LARGEST = 4_000_000_000  # bytes that an archive may unpack to
 RATIO = 200  # times that it may grow
+ABANDONED = 24 * 3600  # seconds after which an unfinished fetch has lost its process
 NOTED = "fetched.json"
 
 
@@ -180,8 +181,14 @@ def unpack(archive: Path, files: Iterable[str], folder: Path) -> None:
 
 @contextmanager
 def arriving(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside `folder`; what lies in it once the block ends without an error is moved there, else it is gone."""
+    """A temporary folder beside `folder`; what lies in it once the block ends without an error is moved there, else it is gone.
+
+    A process that is killed cannot remove its own: the next one does, a day later.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
+    for left in folder.parent.glob(f".{folder.name}.*.partial"):
+        if time.time() - left.stat().st_mtime > ABANDONED:
+            shutil.rmtree(left, ignore_errors=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
     try:
         yield partial

@@ -90,7 +90,7 @@ def run_trial(trial: Trial, interactions: Interactions, device: str = "cpu") -> 
               "index": trial.index, "definition": trial.definition, "device": _device_name(device)} | provenance()  # fmt: skip
     if interactions.hashes:  # sha256 of the files it was read from
         record["data"] = interactions.hashes
-    _reset_peak_memory()
+    reset_peak_memory()
     start = time.perf_counter()
     try:
         model: models.TasteModel | references.Reference
@@ -117,7 +117,7 @@ def run_trial(trial: Trial, interactions: Interactions, device: str = "cpu") -> 
         "parameters": sum(p.numel() for p in model.parameters()) if isinstance(model, models.TasteModel) else model.parameters,
         "seconds": {"fit": round(fitted - start, 2), "test": round(tested - fitted, 2)}
         | ({"diagnosis": round(time.perf_counter() - tested, 2)} if trial.stage == "seeds" else {}),
-        "peak_memory_bytes": _peak_memory(device),
+        "peak_memory_bytes": peak_memory(device),
     }, arrays
 
 
@@ -256,14 +256,15 @@ def _device_name(device: str) -> str:
     return torch.cuda.get_device_name() if device.startswith("cuda") else f"cpu, {torch.get_num_threads()} threads"
 
 
-def _reset_peak_memory() -> None:
+def reset_peak_memory() -> None:
+    """Forget the peak of memory so far, on this machine and on the card."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     with suppress(OSError):  # not Linux, or not allowed: the peak is then that of the process so far
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _peak_memory(device: str) -> int | None:
+def peak_memory(device: str) -> int | None:
     """Peak memory since the last reset, in bytes: of the card, or resident of this process; None where the system does not say."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated()

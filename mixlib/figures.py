@@ -1,6 +1,6 @@
 """Figures: one message each, the same colour for the same model on every page, the interval drawn wherever there is one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +44,13 @@ def save(figure: "Figure", path: str | Path) -> None:
     figure.savefig(base.with_suffix(".pdf"), metadata={"CreationDate": None})
 
 
-def outcomes(axes: "Axes", results: Results, published: dict[str, float] | None = None) -> None:
-    """Test MRR of every arm as a dot with its 95 % interval; a published value, if any, as a hollow mark."""
+def outcomes(
+    axes: "Axes", results: Results, published: dict[str, float] | None = None, references: Mapping[str, float] | None = None
+) -> None:
+    """Test MRR of every arm as a dot with its 95 % interval; a published value, if any, as a hollow mark.
+
+    references: test MRR by name, each a dotted line.
+    """
     names = list(results.outcomes)
     for y, arm in enumerate(names):
         outcome, kind = results.outcomes[arm], arm.partition("/")[0]
@@ -56,7 +61,13 @@ def outcomes(axes: "Axes", results: Results, published: dict[str, float] | None 
             axes.plot(published[arm], y, MARKERS[kind], mfc="white", mec="#777777", ms=7)
     axes.set_yticks(range(len(names)), [label(arm) for arm in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
-    marks = [*[o.bounds[1] for o in results.outcomes.values()], *[value for arm, value in (published or {}).items() if arm in names]]
+    for number, (name, mrr) in enumerate((references or {}).items()):
+        axes.axvline(mrr, ls=":", color="#777777", lw=1.2, zorder=0)
+        side = -1 if number == 0 else 1
+        axes.annotate(name, (mrr, 1), xycoords=("data", "axes fraction"), xytext=(3 * side, 0), textcoords="offset points",
+                      ha="right" if side < 0 else "left", va="top", fontsize=7, color="#555555")  # fmt: skip
+    marks = [*[o.bounds[1] for o in results.outcomes.values()], *[value for arm, value in (published or {}).items() if arm in names],
+             *(references or {}).values()]  # fmt: skip
     axes.set_xlim(0, 1.08 * max(marks))
     axes.set_xlabel("test MRR, 95 % interval over users")
 
@@ -78,8 +89,11 @@ def components(axes: "Axes", results: Results) -> None:
     axes.set_ylim(bottom=0)
 
 
-def table1(results: dict[tuple[str, str], Results]) -> "Figure":
-    """Table 1 drawn: one panel for each data set and family, ours with intervals, what was printed in 2018 hollow."""
+def table1(results: dict[tuple[str, str], Results], references: Mapping[tuple[str, str], Results] | None = None) -> "Figure":
+    """Table 1 drawn: one panel for each data set and family, ours with intervals, what was printed in 2018 hollow.
+
+    references: results of the studies of references by (data set, family); two lines of each are drawn, popularity and the best.
+    """
     shown = {key: found for key, found in results.items() if found.outcomes}
     datasets = list(dict.fromkeys(dataset for dataset, _ in shown))
     families = list(dict.fromkeys(name for _, name in shown))
@@ -91,10 +105,35 @@ def table1(results: dict[tuple[str, str], Results]) -> "Figure":
                 axes.set_visible(False)
                 continue
             printed = PUBLISHED["paper"]["mrr"].get(dataset) or PUBLISHED["archive"]["mrr"].get(dataset)
-            outcomes(axes, shown[dataset, name], printed)
+            outcomes(axes, shown[dataset, name], printed, _two_lines((references or {}).get((dataset, name))))
             axes.set_title(f"{title(dataset)}, {name}", loc="left")
             if row < len(datasets) - 1:
                 axes.set_xlabel("")
+    return figure
+
+
+def _two_lines(references: Results | None) -> dict[str, float]:
+    """Popularity, and the reference that is best on validation."""
+    found = references.outcomes if references else {}
+    best = max(found.values(), key=lambda outcome: outcome.search["validation"]["mrr"], default=None)
+    shown = [found["popularity"]] if "popularity" in found else []
+    return {label(outcome.arm): outcome.mrr for outcome in [*shown, *([best] if best else [])]}
+
+
+def searches(curves: dict[tuple[str, str], dict[str, np.ndarray]]) -> "Figure":
+    """The search of every study, by (data set, family): a panel each, as `search` draws it."""
+    datasets, families = (list(dict.fromkeys(key[place] for key in curves)) for place in (0, 1))
+    figure, grid = new(len(families) or 1, len(datasets) or 1, 7.0, 0.6 + 2.2 * len(datasets), squeeze=False)
+    for row, dataset in enumerate(datasets):
+        for column, family in enumerate(families):
+            axes = grid[row, column]
+            if (dataset, family) not in curves:
+                axes.set_visible(False)
+                continue
+            search(axes, curves[dataset, family])
+            axes.set_title(f"{title(dataset)}, {family}", loc="left")
+            if column:
+                axes.set_ylabel("")
     return figure
 
 
@@ -129,10 +168,25 @@ def search(axes: "Axes", curves: dict[str, np.ndarray]) -> None:
         low, middle, high = np.quantile(found, [0.05, 0.5, 0.95], axis=0)
         trials = np.arange(1, found.shape[1] + 1)
         axes.fill_between(trials, low, high, color=COLOURS[kind], alpha=0.15, lw=0)
-        axes.plot(trials, middle, MARKERS[kind] + "-", color=COLOURS[kind], ms=4)
-        axes.annotate(label(arm), (trials[-1], middle[-1]), xytext=(0, 6), textcoords="offset points", ha="right", color=COLOURS[kind])
+        axes.plot(trials, middle, MARKERS[kind] + "-", color=COLOURS[kind], ms=4, label=label(arm))
     axes.set_xlabel("search trials")
-    axes.set_ylabel("test MRR of the best on validation")
+    axes.set_ylabel("test MRR of the best")
+    axes.set_ylim(bottom=0)
+    axes.legend(loc="lower right", fontsize=8)
+
+
+def gains(by_skew: pd.DataFrame, by_tastes: pd.DataFrame) -> "Figure":
+    """Two panels: relative gains of mixtures against popularity skew on real data, and against the true number of tastes on generated ones.
+
+    by_skew: rows of `gains.gain_by_skew`; by_tastes: rows of `gains.factorial`.
+    """
+    figure, (left, right) = new(2, width=7.0, height=3.0)
+    relative_gains(left, by_skew, "ratio", "95th / 50th popularity")
+    relative_gains(right, by_tastes, "tastes", "true number of tastes")
+    left.set_title("Real data", loc="left")
+    right.set_title("Generated data", loc="left")
+    right.set_ylabel("")
+    return figure
 
 
 def relative_gains(axes: "Axes", table: pd.DataFrame, against: str, name: str) -> None:

@@ -54,7 +54,7 @@ def skew_verdicts(table: pd.DataFrame) -> list[str]:
     for name, rows in table.groupby("protocol"):
         points = rows.groupby("dataset")[["ratio", "relative"]].mean()
         if len(points) < 4:
-            said.append(f"{name}: {len(points)} data sets, too few for a rank correlation.")
+            said.append(f"{name}: {len(points)} data set{'s' * (len(points) > 1)}, too few for a rank correlation.")
             continue
         rho, p = stats.spearmanr(points["ratio"], points["relative"])
         said.append(f"{name}: Spearman's rho {rho:+.2f} over {len(points)} data sets (p {p:.2f}); so few points decide little.")

@@ -23,9 +23,10 @@ def score(tastes: Tensor, attention: Tensor | None, item_vectors: Tensor, item_b
     if attention is None and item_vectors.ndim == 3:  # a batch of tiny products is slow
         return (tastes * item_vectors).sum(dim=2) + item_biases
     liking = tastes @ item_vectors.mT  # (b, m, n) what each taste thinks of each item
-    if attention is not None:
-        liking = liking * (attention @ item_vectors.mT).softmax(dim=1)  # (b, m, n) weighed by how competent it is there
-    return liking.sum(dim=1) + item_biases  # (b, n)
+    if attention is None:
+        return liking.squeeze(1) + item_biases
+    competence = (attention @ item_vectors.mT).softmax(dim=1)  # (b, m, n) how much each taste counts there
+    return (competence * liking).sum(dim=1) + item_biases  # (b, n)
 
 
 class Table(nn.Embedding):

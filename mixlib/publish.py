@@ -14,9 +14,9 @@ import nbformat
 import yaml
 from tqdm import tqdm
 
-from mixlib import datasets, describe, figures, reports, tables, verdicts
+from mixlib import datasets, describe, experiments, explorer, figures, gains, reports, tables, verdicts
 from mixlib.datasets import Interactions
-from mixlib.ledger import Ledger, renamed
+from mixlib.ledger import Ledger, code_version, key_of, renamed
 from mixlib.names import choose
 
 OVERALL = "all"  # the folder of notebooks that are not about one data set
@@ -205,11 +205,24 @@ def write_tables(project: Project) -> None:
     more = {"references": tables.reference_points(every, names), "components": tables.components(every, names),
             "losses": tables.losses(every), "capacity": tables.capacity(every, names), "dims": tables.dims(every, names),
             "binary": tables.binary(every, project.ledger, names), "tastes": tables.tastes(every, names),
+            "progress": tables.progress(every, names),
             "verdict": verdicts.claims(every), "datasets": describe.data_sets(counts(project))}  # fmt: skip
     for name, table in more.items():
         with renamed(project.book / "tables" / f"{name}.csv") as partial:
             table.to_csv(partial, index=False)
-    figures.save(figures.table1(results), project.book / "figures" / "table1")
+    drawn = project.book / "figures"
+    figures.save(figures.table1(results, tables.references_of(every)), drawn / "table1")
+    figures.save(figures.searches(tables.searches(every, project.ledger)), drawn / "search")
+    ratios = {name: kept["ratio"] for name, kept in counts(project).items()}
+    by_skew = gains.gain_by_skew(results, ratios)
+    figures.save(figures.gains(by_skew, gains.factorial(project.ledger)), drawn / "gains")
+    with renamed(project.book / "tables" / "skew.md") as partial:
+        partial.write_text("\n".join(f"* {said[0].upper()}{said[1:]}" for said in gains.skew_verdicts(by_skew)) + "\n")
+    extracts = {
+        path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((project.book / "tables").glob("explorer/*.json"))
+    }
+    with renamed(project.book / "tables" / "explorer.html") as partial:
+        partial.write_text(explorer.html(extracts), encoding="utf-8")
 
 
 def counts(project: Project) -> dict[str, dict]:
@@ -223,6 +236,24 @@ def note_counts(project: Project, interactions: Interactions) -> None:
     kept = dict(sorted((counts(project) | {interactions.name: describe.counted(interactions)}).items()))
     with renamed(project.root / "results" / "counts.json") as partial:
         partial.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def note_explorer(project: Project, interactions: Interactions) -> None:
+    """Keep what the taste explorer shows of a data set with titles: of the winning Mixture-LSTM, if there is one and it is not kept yet."""
+    results = reports.recorded(project.ledger, interactions.name, "sequences") if interactions.titles is not None else None
+    winner = results.selection.winners.get("mixture_lstm") if results else None
+    if winner is None:
+        return
+    folder = project.ledger.folder(interactions.name, "sequences").parent.name
+    path = project.book / "tables" / "explorer" / f"{folder}.json"
+    of = key_of({"record": winner["key"], "code": code_version(("explorer",))})
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8"))["of"] == of:
+        return
+    model, _ = experiments.trained(winner, interactions, project.ledger)
+    made = {"of": of, "title": reports.title(interactions.name), "record": winner["key"]} | explorer.extract(model, interactions)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with renamed(path) as partial:
+        partial.write_text(json.dumps(made, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
 def render(project: Project, names: list[str]) -> Path:
@@ -272,10 +303,12 @@ def pages_of(toc: dict) -> list[str]:
 def book(names: list[str], force: bool = False, root: str | Path = ".") -> str:
     """Run what changed, write the tables, render; gives the line that says where the book is."""
     project = Project(root)
-    for name in names:
-        interactions = datasets.load(name)  # an unknown or missing data set is said before anything runs
-        if not name.startswith("synthetic"):
-            note_counts(project, interactions)
+    loaded = [datasets.load(name) for name in names]  # an unknown or missing data set is said before anything runs
+    real = [interactions for name, interactions in zip(names, loaded, strict=True) if not name.startswith("synthetic")]
+    for interactions in real:
+        note_counts(project, interactions)
     run_notebooks(project, names, force)
+    for interactions in real:
+        note_explorer(project, interactions)
     write_tables(project)
     return f"The book is ready: {render(project, names)}"

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mixlib import codes, experiments, models, reports
+from mixlib import codes, experiments, gains, models, reports
 from mixlib.datasets import Interactions
 from mixlib.evaluation import compare
-from mixlib.gains import ratio
+from mixlib.gains import best_so_far, ratio
 from mixlib.ledger import Ledger
 from mixlib.reports import MAIN, PUBLISHED, Outcome, Results, label, title, with_interval
 from mixlib.splits import Sequences
@@ -54,6 +54,35 @@ def _budget(results: Results | None) -> str:
     return (
         f"{results.selection.trials} of {results.selection.planned.trials}, {results.selection.seeds} of {results.selection.planned.seeds}"
     )
+
+
+def references_of(found: Found) -> Found:
+    """Results of the studies of references, by (data set, family) of the models that they stand beside."""
+    families = {STUDIES[name].family: name for name in STUDIES if name.endswith("-references")}
+    return {(dataset, family): found[dataset, name] for family, name in families.items() for dataset, one in found if one == name}
+
+
+def progress(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
+    """Done of planned for every study and data set: search trials of each arm, seeds of each winner, and arms where some have not begun."""
+    rows = []
+    for name, study in STUDIES.items():
+        row = {"study": name}
+        for dataset in datasets:
+            results = found.get((dataset, name))
+            ahead = len(results.selection.ahead) if results else 0
+            arms = f"; {len(study.arms) - ahead} of {len(study.arms)} models" if ahead else ""
+            row[title(dataset)] = _budget(results) + arms
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def searches(found: Found, ledger: Ledger) -> dict[tuple[str, str], dict[str, np.ndarray]]:
+    """The curves of `gains.best_so_far` by arm, of every main study with more than one search trial, by (data set, study)."""
+    return {
+        (dataset, name): {arm: best_so_far(*trials) for arm, trials in gains.searches(results, ledger).items()}
+        for (dataset, name), results in found.items()
+        if name in MAIN and results.outcomes and results.selection.trials > 1
+    }
 
 
 def reference_points(found: Found, datasets: Iterable[str]) -> pd.DataFrame:

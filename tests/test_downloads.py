@@ -2,12 +2,14 @@ import gzip
 import hashlib
 import io
 import logging
+import os
 import shutil
 import ssl
 import stat
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -376,3 +378,15 @@ def test_a_damaged_archive_is_an_error(tmp_path):
 def test_pooch_is_only_imported_to_fetch(data_root):
     text = "import sys, mixlib.cli, mixlib.datasets as d; d.load('synthetic:users=20'); assert not {'pooch', 'requests'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", text], check=True)
+
+
+def test_what_a_killed_fetch_left_is_cleared_away_a_day_later(tmp_path):
+    old, fresh = tmp_path / ".shop.old.partial", tmp_path / ".shop.fresh.partial"
+    for left in (old, fresh):
+        left.mkdir()
+        (left / "half").write_text("half")
+    yesterday = time.time() - 2 * downloads.ABANDONED
+    os.utime(old, (yesterday, yesterday))
+    with downloads.arriving(tmp_path / "shop") as partial:
+        (partial / "whole").write_text("whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".shop.fresh.partial", "shop"]  # that one may still be at work

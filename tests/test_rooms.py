@@ -37,6 +37,7 @@ ORDER = [
     *ABOVE,
     "cluster",
     "describe",
+    "explorer",
     "reports",
     "gains",
     "tables",

@@ -165,7 +165,7 @@ def test_the_family_holds_every_comparison_once(found):
 
 def test_gain_against_skew_says_how_few_points_there_are(found):
     table = gains.gain_by_skew(found, {"synthetic": 3.5})
-    assert set(table["ratio"]) == {3.5} and all("1 data sets, too few" in said for said in gains.skew_verdicts(table))
+    assert set(table["ratio"]) == {3.5} and all("1 data set, too few" in said for said in gains.skew_verdicts(table))
     many = pd.concat([table.assign(dataset=str(i), ratio=float(i), relative=-0.1 * i) for i in range(5)])
     assert all("rho -1.00 over 5 data sets" in said for said in gains.skew_verdicts(many))
     assert gains.skew_verdicts(gains.family({})) == ["No records yet: nothing can be said."]

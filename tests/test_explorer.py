@@ -1,0 +1,82 @@
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from mixlib import explorer, models
+from mixlib.datasets import Interactions, load
+
+
+@pytest.fixture(scope="module")
+def interactions():
+    found = load("synthetic")
+    titles = np.array([f"film {i} </script><b>" for i in range(found.n_items + 1)])
+    return Interactions(found.users, found.items, found.timestamps, titles=titles)
+
+
+@pytest.fixture(scope="module")
+def made(interactions):
+    torch.manual_seed(0)
+    model = models.build("mixture_lstm", interactions.n_items, dim=8, components=3)
+    return explorer.extract(model, interactions)
+
+
+def test_a_corner_holds_items_of_one_cluster_and_corners_differ():
+    """Synthetic users choose from the clusters of their tastes, so items that are chosen together are those of a few clusters."""
+    interactions = load("synthetic:tastes=1,skew=0.2")
+    groups = explorer.corners(interactions)
+    assert groups.shape == (explorer.CORNERS, explorer.EACH) and len(np.unique(groups)) == groups.size
+    chosen = np.zeros((interactions.n_users, interactions.n_items + 1), bool)
+    chosen[interactions.users, interactions.items] = True
+
+    def together(a, b):
+        return np.mean(
+            [(chosen[:, i] & chosen[:, j]).sum() / np.sqrt(chosen[:, i].sum() * chosen[:, j].sum()) for i in a for j in b if i != j]
+        )
+
+    within = min(together(group, group) for group in groups)
+    between = max(together(one, other) for k, one in enumerate(groups) for other in groups[:k])
+    assert within > 2 * between
+
+
+def test_no_history_of_the_data_is_shown(interactions):
+    """Not even half a viewer's items stand one after the other in the history of any user."""
+    half = explorer.EACH
+    order = np.lexsort((interactions.timestamps, interactions.users))
+    lines = {tuple(row) for row in np.lib.stride_tricks.sliding_window_view(interactions.items[order], half)}
+    shown = [tuple(items[start : start + half]) for _, items in explorer.viewers(interactions) for start in range(half + 1)]
+    assert len(shown) == 12 * 7 and not lines & set(shown)
+
+
+def test_weights_are_shares_and_no_taste_recommends_what_was_seen(made):
+    assert len(made["viewers"]) == explorer.CORNERS * (explorer.CORNERS - 1)
+    for viewer in made["viewers"]:
+        weights, best = np.array(viewer["weights"]), np.array(viewer["best"])
+        assert weights.shape == (2 * explorer.EACH + 1, 3) and best.shape == (*weights.shape, explorer.TOP)
+        np.testing.assert_allclose(weights.sum(axis=1), 1, atol=0.002)
+        assert all(not set(viewer["items"][:t]) & set(best[t].ravel()) for t in range(len(best)))
+        assert max(viewer["items"]) < len(made["titles"]) > best.max()
+
+
+def test_the_first_step_is_what_the_model_says_of_nobody(interactions, made):
+    """Before the first item every viewer is the same to the model."""
+    first = [(viewer["weights"][0], viewer["best"][0]) for viewer in made["viewers"]]
+    assert all(step == first[0] for step in first)
+    assert any(viewer["weights"][-1] != first[0][0] for viewer in made["viewers"])
+
+
+def test_hostile_titles_stay_text(made):
+    page = explorer.html({"hostile": made | {"title": "<img src=x>"}})
+    inner = re.search(r'id="explorer-data">(.*?)</script>', page, re.DOTALL)
+    assert inner and json.loads(inner[1])["hostile"]["titles"] == made["titles"]
+    assert page.count("</script>") == 2 and "<img" not in page and "<b>" not in page
+
+
+def test_a_small_catalogue_has_fewer_viewers():
+    users = np.repeat(np.arange(5), 4)
+    interactions = Interactions(users, np.tile(np.arange(1, 5), 5))
+    assert explorer.corners(interactions).shape == (0, explorer.EACH) and explorer.viewers(interactions) == []
+    model = models.build("mixture_lstm", 4, dim=4, components=2)
+    assert explorer.extract(model, interactions) == {"viewers": [], "titles": []}
