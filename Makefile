@@ -3,7 +3,7 @@ PYTHON ?= python3
 DATASETS ?= synthetic
 BIN := .venv/bin
 .DELETE_ON_ERROR:
-.PHONY: book test format notebooks bench clean
+.PHONY: book test format notebooks bench peers clean
 
 book: .venv/installed
 	@$(BIN)/mixlib book --datasets "$(DATASETS)"
@@ -23,8 +23,16 @@ notebooks: .venv/installed
 	@$(BIN)/mixlib book --datasets synthetic
 	@$(BIN)/python -c "from mixlib import publish; publish.refresh(publish.Project())"
 
+# Cost of training and ranking, beside other libraries: `make peers` installs those that need an environment of their own.
 bench: .venv/installed
 	$(BIN)/python benchmarks/cost.py
+
+peers: .venv-peers/installed
+
+.venv-peers/installed: benchmarks/peers.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --requirement benchmarks/peers.txt
+	@touch $@
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -32,4 +40,4 @@ bench: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv book/_build
+	rm -rf .venv .venv-peers book/_build

@@ -9,6 +9,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,13 +39,15 @@ BASE: dict[str, Any] = {
     "ranked": 2000,
 }
 PAIRS = ("factorization", "embedding_mixture", "lstm", "mixture_lstm")
+GUESTS = ("LightFM WARP", "RecBole BPR")  # peers with an environment of their own, which `make peers` builds
+GUEST_PYTHON = HERE.parent / ".venv-peers" / "bin" / "python"
 EPOCHS, TRAININGS = 30, 25  # what a cell of Table 1 takes: 20 trials and 5 seeds, of about so many epochs
 
 
 def plan() -> list[dict]:
     """Every cell: what is varied, and the settings of the model and its data."""
     cells: list[dict[str, Any]] = [BASE | {"vary": "model", "kind": kind} for kind in models.KINDS] + [
-        {"vary": "peer", "kind": peer} for peer in ("BPR", "ALS")
+        {"vary": "peer", "kind": peer} for peer in ("BPR", "ALS", *GUESTS)
     ]
     for kind in PAIRS:
         sequential, mixture = kind in models.SEQUENTIAL, "mixture" in kind
@@ -160,25 +163,30 @@ def floors(model: models.TasteModel, split: splits.Split, dim: int, batch: int, 
 
 
 def published_way(model: models.TasteModel, split: splits.Split, batch: int) -> dict:
-    """The same work as the code of 2018 does it: every candidate scored by itself, all with gradients, and one user ranked at a time."""
+    """The same work as the code of 2018 (the library Spotlight) does it: users repeated for each of five negatives, all with gradients,
+    the tastes averaged by their weights before they meet the item, and one user ranked at a time.
+    """
     models.rows = lambda table, ids: embedding(ids, table)  # this process ends here
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, foreach=False)
     users, items = (torch.as_tensor(x[:batch]) for x in (split.train.users, split.train.items))
 
     def scores(represented: models.Represented, candidates: torch.Tensor) -> torch.Tensor:
         (tastes, attention), vectors = represented, model.items(candidates).unsqueeze(1)  # (p, 1, d)
-        liking = (tastes * vectors).sum(2)
-        weight = 1 if attention is None else (attention * vectors).sum(2).softmax(1)
-        return (weight * liking).sum(1) + model.biases_of(candidates)
+        if attention is not None:
+            weight = (attention * vectors.expand_as(attention)).sum(2).softmax(1).unsqueeze(2).expand_as(tastes)
+            tastes = (weight * tastes).sum(1, keepdim=True)
+        return (tastes * vectors).sum((1, 2)) + model.biases_of(candidates)
 
     def step() -> None:
         if isinstance(model, models.SequenceModel):
             represented, targets = model.represent_positions(items)
         else:
             represented, targets = model.represent(users), items
-        negatives = [scores(represented, torch.randint(1, model.n_items + 1, targets.shape)) for _ in range(5)]
+        tastes, attention = represented
+        repeated = tastes.repeat(5, 1, 1), None if attention is None else attention.repeat(5, 1, 1)
+        negatives = scores(repeated, torch.randint(1, model.n_items + 1, (5 * len(targets),))).view(5, -1)
         optimizer.zero_grad()
-        losses.adaptive_hinge(scores(represented, targets), torch.stack(negatives), hardest=True).mean().backward()
+        losses.adaptive_hinge(scores(represented, targets), negatives, hardest=True).mean().backward()
         optimizer.step()
 
     some = torch.as_tensor(split.test.items[:100] if model.sequential else split.test.users[:100])
@@ -210,6 +218,13 @@ def measure_peer(name: str) -> dict:
     return {"epoch": step, "per_second": matrix.nnz / step, "peak_memory_bytes": experiments.peak_memory("cpu")}
 
 
+def guest(name: str, threads: int, folder: Path) -> list[str]:
+    """The command that measures a peer in its own environment, on the same interactions as the other peers."""
+    train = pairs(np.random.default_rng(0), BASE, BASE["interactions"]).train
+    np.savez(folder / "train.npz", users=train.users, items=train.items, n_users=BASE["users"], n_items=BASE["items"])
+    return [str(GUEST_PYTHON), "-W", "ignore", str(HERE / "peers.py"), name, str(folder / "train.npz"), str(threads)]
+
+
 def timed(action: Callable[[], object]) -> float:
     """Seconds that it took."""
     start = time.perf_counter()
@@ -232,12 +247,17 @@ def run() -> None:
     if found.get("machine") != machine:
         found = {"machine": machine, "cells": []}
     done = [entry["cell"] for entry in found["cells"]]
-    for cell in (cell for cell in plan() if cell not in done):
-        command = [sys.executable, __file__, json.dumps(cell)]
-        made = subprocess.run(command, env=os.environ | {"MIXLIB_COMPILE": "1"}, capture_output=True, text=True, check=False)
+    missing = [cell for cell in plan() if cell not in done]
+    if not GUEST_PYTHON.is_file():
+        print(f"{' and '.join(GUESTS)} are left out: `make peers` installs them.", flush=True)
+        missing = [cell for cell in missing if cell["kind"] not in GUESTS]
+    for cell in missing:
+        with tempfile.TemporaryDirectory() as folder:
+            command = guest(cell["kind"], threads, Path(folder)) if cell["kind"] in GUESTS else [sys.executable, __file__, json.dumps(cell)]
+            made = subprocess.run(command, env=os.environ | {"MIXLIB_COMPILE": "1"}, capture_output=True, text=True, check=False)
         if made.returncode:
             sys.exit(f"the cell {cell} failed:\n{made.stderr[-2000:]}")
-        found["cells"].append({"cell": cell, "found": json.loads(made.stdout)})
+        found["cells"].append({"cell": cell, "found": json.loads(made.stdout.splitlines()[-1])})
         RECORD.write_text(json.dumps(found, indent=1) + "\n")
         print(cell["vary"], cell["kind"], made.stdout.strip(), flush=True)
     start = min(
@@ -259,7 +279,8 @@ def processor() -> str:
 def draw() -> None:
     """Write the tables and the figure of the book's page from the record, and print the first table."""
     found = json.loads(RECORD.read_text())
-    cells = [entry["cell"] | entry["found"] for entry in found["cells"]]
+    order = plan()
+    cells = [entry["cell"] | entry["found"] for entry in sorted(found["cells"], key=lambda entry: order.index(entry["cell"]))]
 
     def write(name: str, vary: tuple[str, ...], row: Callable[[dict], dict]) -> pd.DataFrame:
         table = pd.DataFrame([row(cell) for cell in cells if cell["vary"] in vary] or [{"": "not measured yet"}])
@@ -279,7 +300,7 @@ def model_row(c: dict) -> dict:
     """A row of the first table."""
     ours = "step" in c
     return {
-        "model": reports.LABELS.get(c["kind"], f"implicit {c['kind']}"),
+        "model": c["kind"] if c["kind"] in GUESTS else reports.LABELS.get(c["kind"], f"implicit {c['kind']}"),
         "epoch (s)": f"{c['epoch']:.2f}",
         "trained per second": f"{c['per_second']:,.0f}",
         "faster than in 2018": f"{c['published_step'] / c['step']:.1f} x" if ours else "",

@@ -18,13 +18,15 @@ from mixlib.studies import PROFILES
 def start(dataset: str, profile: str, seed: int) -> Interactions:
     """Check a notebook's parameters and load its data set. Raises ValueError that says which names and types exist.
 
-    Sets torch to one thread: small batches lose by sharing, and stored outputs then do not depend on the number of cores.
+    Sets torch to one thread: small batches lose by sharing, and stored outputs then do not depend on the number of cores. Tables show
+    long titles whole.
     """
     choose("profile", profile, PROFILES)
     for name, value, kind in (("dataset", dataset, str), ("seed", seed, int)):
         if type(value) is not kind:
             raise ValueError(f"{name} must be {kind.__name__}, not {value!r}.")
     torch.set_num_threads(1)
+    pd.set_option("display.max_colwidth", None)
     return datasets.load(dataset)
 
 

@@ -69,7 +69,7 @@ def outcomes(
     marks = [*[o.bounds[1] for o in results.outcomes.values()], *[value for arm, value in (published or {}).items() if arm in names],
              *(references or {}).values()]  # fmt: skip
     axes.set_xlim(0, 1.08 * max(marks))
-    axes.set_xlabel("test MRR, 95 % interval over users")
+    axes.set_xlabel("test MRR, 95 % over users")
 
 
 def components(axes: "Axes", results: Results) -> None:

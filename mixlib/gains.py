@@ -93,11 +93,11 @@ def ratio(ours: np.ndarray, theirs: np.ndarray, users: np.ndarray) -> tuple[floa
     return float(sums[0].sum() / sums[1].sum()), (float(found.low), float(found.high))
 
 
-def who_gains(results: Results, arm: str, interactions: Interactions, ledger: Ledger) -> pd.DataFrame:
+def who_gains(results: Results, arm: str, interactions: Interactions, ledger: Ledger | None) -> pd.DataFrame:
     """One row for each test window or user: the gain of `arm` over the baseline, and what may explain it.
 
     history: interactions that the model knew (of the window, or of the user in train); popularity: how often the target occurs in train
-    (mean over a user's targets); effective_tastes: mean over seeds, NaN in records that are older than that field.
+    (mean over a user's targets); effective_tastes: mean over seeds, NaN without a ledger and in records that are older than that field.
     """
     baseline = next(iter(STUDIES[results.selection.study.name].arms))
     ours, theirs = results.outcomes[arm], results.outcomes[baseline]
@@ -111,7 +111,8 @@ def who_gains(results: Results, arm: str, interactions: Interactions, ledger: Le
         sums, counts = (np.bincount(split.test.users, weights, interactions.n_users) for weights in (popularity[split.test.items], None))
         target = (sums / np.maximum(counts, 1))[ours.users]
     unknown = np.full(len(history), np.nan)
-    diversity = np.mean([ledger.arrays(record).get("effective_tastes", unknown) for record in ours.records], axis=0)
+    kept = [ledger.arrays(record) if ledger else {} for record in ours.records]
+    diversity = np.mean([arrays.get("effective_tastes", unknown) for arrays in kept], axis=0)
     return pd.DataFrame({"user": ours.users, "gain": ours.values - theirs.values, "history": history, "popularity": target,
                          "effective_tastes": diversity})  # fmt: skip
 
@@ -127,6 +128,17 @@ def by_quarter(rows: pd.DataFrame, what: str) -> pd.DataFrame:
              for _, part in known.groupby(cut, observed=True)]  # fmt: skip
     rho = stats.spearmanr(known[what], known["gain"]).statistic if len(table) > 1 else float("nan")
     return pd.DataFrame(table).assign(**{"Spearman's rho with the gain": [f"{rho:+.2f}", *[""] * (len(table) - 1)]})
+
+
+def by_quarters(rows: pd.DataFrame) -> pd.DataFrame:
+    """`by_quarter` of `who_gains` rows for everything that may explain the gain, below each other."""
+    words = {"history": "length of history", "popularity": "popularity of the target", "effective_tastes": "effective tastes"}
+    tables = []
+    for what, name in words.items():
+        table = by_quarter(rows, what).rename(columns={f"quarter of {what}": "quarter"})
+        table.insert(0, "by", name)
+        tables.append(table)
+    return reports.stacked(tables)
 
 
 def searches(results: Results, ledger: Ledger) -> dict[str, tuple[np.ndarray, np.ndarray]]:

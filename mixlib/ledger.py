@@ -14,6 +14,7 @@ from functools import cache
 from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,8 +26,23 @@ ABANDONED = 3600  # seconds after which a temporary file has lost its writer; wr
 
 
 def key_of(definition: dict) -> str:
-    """16 hexadecimal digits: the hash of a JSON-like definition, whatever the order of its keys."""
-    return sha256(json.dumps(definition, sort_keys=True, allow_nan=False).encode()).hexdigest()[:16]
+    """16 hexadecimal digits: the hash of a JSON-like definition, whatever the order of its keys.
+
+    Floats count with 10 significant digits: processors differ in the last bits of exp and log, and so in what a search draws.
+    """
+    return _hash(_cut(definition))
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _cut(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_cut(part) for part in value]
+    return float(f"{value:.10g}") if isinstance(value, float) else value
+
+
+def _hash(content: dict) -> str:
+    return sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()[:16]
 
 
 @cache
@@ -94,7 +110,7 @@ class Ledger:
         if arrays:
             np.savez_compressed(packed, allow_pickle=False, **arrays)
         whole = record | {"arrays": _digest(packed.getvalue()) if arrays else None}
-        text = json.dumps(whole | {"digest": key_of(whole)}, indent=1, sort_keys=True, allow_nan=False) + "\n"
+        text = json.dumps(whole | {"digest": _hash(whole)}, indent=1, sort_keys=True, allow_nan=False) + "\n"
         self.prepare(record["dataset"], record["study"])
         try:
             with _alone(path.parent):  # two writers of one trial must not leave the arrays of one beside the record of the other
@@ -161,7 +177,7 @@ def _sound(path: Path) -> dict:
     digest, sealed = record.pop("digest", None), "arrays" in record  # records from before there were digests stay valid
     if record["key"] != path.stem or key_of(record["definition"]) != path.stem:
         raise ValueError("its key does not belong to its definition")
-    if (sealed or digest is not None) and digest != key_of(record):
+    if (sealed or digest is not None) and digest != _hash(record):
         raise ValueError("it was altered after it was written")
     packed, arrays = path.with_suffix(".npz"), record.pop("arrays", None)
     finalist = record.get("stage") == "seeds" and record.get("status") == "done"

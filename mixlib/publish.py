@@ -123,7 +123,8 @@ def execute(source: Path, output: Path, parameters: dict, noted: dict | None = N
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                papermill.execute_notebook(source, ran, parameters, cwd=str(source.parent), progress_bar=False)
+                quiet = ["--IPKernelApp.log_level=40"]  # errors; not that the kernel's messages travel this machine unencrypted
+                papermill.execute_notebook(source, ran, parameters, cwd=str(source.parent), progress_bar=False, extra_arguments=quiet)
         except PapermillExecutionError as error:
             raise RuntimeError(
                 f"{source.name} with {parameters} failed in cell {error.cell_index}: {error.ename}: {error.evalue}"

@@ -208,6 +208,15 @@ def test_the_key_depends_on_values_and_not_on_their_order():
     assert len({key_of(d) for d in ({}, {"a": 1}, {"a": 2}, {"a": "1"}, {"a": [1]}, {"b": 1})}) == 6
 
 
+def test_the_key_is_the_same_on_processors_that_round_differently():
+    rate = 0.014579250922831457
+    drawn = [
+        {"training": {"learning_rate": value}}
+        for value in (rate, np.nextafter(rate, 1).item(), np.nextafter(rate, 0).item(), rate * (1 + 1e-8))
+    ]
+    assert key_of(drawn[0]) == key_of(drawn[1]) == key_of(drawn[2]) != key_of(drawn[3])
+
+
 def test_names_from_paths_and_parameters_become_folders(kept):
     for name in ("synthetic:tastes=1,skew=0.5", "../../etc/passwd", "a b/c"):
         folder = kept.folder(name, "sequences")

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import yaml
 from bs4 import BeautifulSoup
 from conftest import CUT_OFF
 
-from mixlib import describe, publish, reports
+from mixlib import datasets, describe, experiments, publish, reports, studies
 from mixlib.datasets import Interactions
 from mixlib.ledger import Ledger
 from mixlib.sources import SOURCES, published
@@ -93,7 +94,7 @@ def test_table_1_of_the_page_is_rebuilt_from_the_ledger(built):
 
 def test_tables_in_the_repository_come_from_its_records(copy):
     publish.write_tables(copy)
-    for path in (copy.book / "tables").glob("*.csv"):
+    for path in [*(copy.book / "tables").glob("*.csv"), copy.book / "tables" / "skew.md", copy.book / "tables" / "explorer.html"]:
         assert path.read_bytes() == (ROOT / "book" / "tables" / path.name).read_bytes(), f"{path.name} is out of date: run make book"
 
 
@@ -106,6 +107,31 @@ def test_the_table_of_data_sets_shows_published_counts_beside_those_found(copy):
         printed, real = table.loc[source.title, "published"].head(3).tolist(), published(name)
         ahead = [int(shown.replace(",", "")) - count for shown, count in zip(printed, real, strict=True)]
         assert ahead == ([0, 1, 1] if name in ("movielens-10m", "goodbooks-10k", "amazon") else [0, 0, 0])  # the padding id
+
+
+def test_the_taste_explorer_shows_the_winners_of_the_ledger():
+    extracts = {path.stem: json.loads(path.read_text()) for path in (ROOT / "book" / "tables" / "explorer").glob("*.json")}
+    assert extracts
+    for name, extract in extracts.items():
+        winner = reports.recorded(PROJECT.ledger, name, "sequences").selection.winners["mixture_lstm"]
+        assert extract["record"] == winner["key"] and extract["title"] == reports.title(name)
+        assert {len(weights) for v in extract["viewers"] for weights in v["weights"]} == {winner["definition"]["model"]["components"]}
+
+
+def test_an_extract_for_the_taste_explorer_is_made_once_for_a_winner(copy, monkeypatch):
+    data = datasets.load("synthetic:users=60,items=80")
+    mine = replace(data, name="mine", titles=np.array([f"film {i}" for i in range(data.n_items + 1)]))
+    experiments.run("sequences", mine, copy.ledger, replace(studies.PAPER, trials=1, seeds=1))
+    path = copy.book / "tables" / "explorer" / "mine.json"
+    publish.note_explorer(copy, replace(mine, titles=None))
+    assert not path.exists()  # nothing to show without titles
+    publish.note_explorer(copy, mine)
+    made = json.loads(path.read_text())
+    assert copy.ledger.path("mine", "sequences", made["record"]).is_file() and made["title"] == "Mine"
+    monkeypatch.setattr(experiments, "trained", lambda *_: pytest.fail("it is there already"))
+    publish.note_explorer(copy, mine)
+    publish.write_tables(copy)
+    assert '"mine"' in (copy.book / "tables" / "explorer.html").read_text()
 
 
 @pytest.mark.parametrize("path", EXECUTED, ids=str)

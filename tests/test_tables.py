@@ -197,6 +197,11 @@ def test_who_gains_adds_up_to_the_gain(name, arm, found, data, ledger):
         quarters = gains.by_quarter(rows, what)
         assert 1 <= len(quarters) <= 4 and quarters["windows or users"].sum() == len(rows)
     assert gains.by_quarter(rows.assign(effective_tastes=np.nan), "effective_tastes").iloc[0, 0] == "not recorded"
+    every = gains.by_quarters(rows)
+    assert set(every["by"]) == {"length of history", "popularity of the target", "effective tastes"}
+    without = gains.by_quarters(gains.who_gains(results, arm, data, None))
+    assert without[without["by"] == "effective tastes"]["quarter"].tolist() == ["not recorded"]
+    assert without[without["by"] != "effective tastes"].equals(every[every["by"] != "effective tastes"])
 
 
 def test_the_factorial_lists_cells_that_were_not_run(planned, tmp_path):
@@ -242,3 +247,36 @@ def test_figures_of_search_and_gains_draw_every_arm(found, ledger):
     figures.relative_gains(right, gains.gain_by_skew(found, {"synthetic": 3.5}), "ratio", "popularity ratio")
     assert {text.get_text() for text in right.get_legend().get_texts()} == {"Mixture-LSTM", "Projection mixture", "Embedding mixture"}
     figure.canvas.draw()
+
+
+def test_progress_says_for_every_study_what_is_done_of_what_is_planned(found):
+    table = tables.progress(found, NAMES).set_index("study")["Synthetic"]
+    assert table["sequences"] == table["factorization-references"] == "2 of 2, 2 of 2" and table["sequence-losses"] == "none"
+    assert list(table.index) == list(STUDIES)
+
+
+def test_arms_that_have_not_begun_are_counted_in_the_progress(planned, data, tmp_path):
+    experiments.run("sequence-components", data, Ledger(tmp_path), replace(TINY, trials=1, seeds=1), arms=["mixture_lstm/2"])
+    table = tables.progress(tables.collected(Ledger(tmp_path)), NAMES).set_index("study")["Synthetic"]
+    assert table["sequence-components"] == "1 of 2, 1 of 2; 1 of 6 models"
+
+
+def test_the_figure_of_table_1_has_a_line_for_popularity_and_one_for_the_best_reference(found):
+    main = {key: results for key, results in found.items() if key[1] in ("sequences", "factorization")}
+    references = tables.references_of(found)
+    assert set(references) == set(main)
+    panels = [axes for axes in figures.table1(main, references).axes if axes.get_visible()]
+    for axes, family in zip(panels, ("sequences", "factorization"), strict=True):
+        outcomes = references["synthetic", family].outcomes
+        best = max(outcomes.values(), key=lambda outcome: outcome.search["validation"]["mrr"])
+        dotted = {float(line.get_xdata()[0]) for line in axes.lines if line.get_linestyle() == ":"}
+        assert dotted == {outcomes["popularity"].mrr, best.mrr}
+    assert all(line.get_linestyle() != ":" for axes in figures.table1(main).axes for line in axes.lines)
+
+
+def test_the_figure_of_searches_has_a_panel_for_every_study(found, ledger):
+    curves = tables.searches(found, ledger)
+    assert set(curves) == {("synthetic", "sequences"), ("synthetic", "factorization")}
+    assert [len(axes.lines) for axes in figures.searches(curves).axes] == [2, 3]
+    figures.searches({}).canvas.draw()  # before anything was run
+    figures.gains(gains.gain_by_skew(found, {}), gains.factorial(ledger, [])).canvas.draw()

@@ -1,0 +1,87 @@
+"""Is a model as good through the compiled kernels as through the plain path? The same seeds both ways, ranked on the same test users.
+
+`python benchmarks/quality.py movielens-1m [MODEL ...]` measures what benchmarks/quality.json lacks (ten seeds of all models take about
+an hour on one core), and writes book/tables/cost-quality.csv from it.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import t
+from tqdm import tqdm
+
+from mixlib import datasets, evaluation, models, reports, splits, training
+from mixlib.ledger import renamed
+
+SEEDS = range(1, 11)
+MEASURED = Path(__file__).with_suffix(".json")
+TABLE = Path(__file__).parent.parent / "book" / "tables" / "cost-quality.csv"
+WAYS = {"plain": "0", "compiled": "1"}  # and the value of MIXLIB_COMPILE
+SETTINGS: dict[bool, dict[str, Any]] = {  # of the size that the page's other tables have; few epochs, the same for both
+    True: {"batch_size": 64, "learning_rate": 0.005, "epochs": 6},
+    False: {"batch_size": 4096, "learning_rate": 0.005, "epochs": 15, "validate_every": 5},
+}
+
+
+def mrr(kind: str, split: splits.Split, seed: int, way: str) -> dict[str, float]:
+    """Validation and test MRR of one training."""
+    os.environ["MIXLIB_COMPILE"] = WAYS[way]
+    torch.manual_seed(seed)
+    sequential = kind in models.SEQUENTIAL
+    model = models.build(kind, split.train.n_items, split.train.n_users, dim=64 if sequential else 32)
+    history = training.fit(model, split, training.Settings(seed=seed, **SETTINGS[sequential]))
+    if isinstance(split.test, splits.Sequences):
+        found = evaluation.sequence_reciprocal_ranks(model, split.test)
+    else:
+        found = evaluation.interaction_reciprocal_ranks(model, split)
+    return {"validation": history.best, "test": float(found.mean())}
+
+
+def measure(dataset: str, kinds: list[str]) -> None:
+    """Fill what is missing, one training at a time."""
+    data = datasets.load(dataset)
+    for kind in kinds:
+        split = splits.sequence_split(data, data.max_length, data.min_length) if kind in models.SEQUENTIAL else splits.random_split(data)
+        for seed in tqdm(SEEDS, desc=kind, disable=None):
+            for way in WAYS:
+                found = measured()
+                values = found.setdefault(kind, {}).setdefault(way, {})
+                if str(seed) not in values:
+                    values[str(seed)] = mrr(kind, split, seed, way)
+                    with renamed(MEASURED) as partial:
+                        partial.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def measured() -> dict[str, Any]:
+    """MRR by model, way, seed and part."""
+    return json.loads(MEASURED.read_text()) if MEASURED.is_file() else {}
+
+
+def table(found: dict[str, Any]) -> pd.DataFrame:
+    """A row for each model: mean MRR both ways, and mean differences with Student's 95 % interval over the seeds."""
+    rows = []
+    for kind in (kind for kind in models.KINDS if kind in found):
+        seeds = [seed for seed in found[kind]["plain"] if seed in found[kind]["compiled"]]
+        row = {"model": reports.LABELS[kind]}
+        for part in ("validation", "test"):
+            plain, compiled = (np.array([found[kind][way][seed][part] for seed in seeds]) for way in WAYS)
+            row |= {f"{part}, plain": f"{plain.mean():.4f}", f"{part}, compiled": f"{compiled.mean():.4f}"}
+            row[f"{part}, difference [95 %]"] = _difference(compiled - plain)
+        rows.append(row | {"seeds": len(seeds)})
+    return pd.DataFrame(rows)
+
+
+def _difference(gaps: np.ndarray) -> str:
+    half = t.ppf(0.975, len(gaps) - 1) * gaps.std(ddof=1) / np.sqrt(len(gaps))
+    return f"{gaps.mean():+.4f} [{gaps.mean() - half:+.4f}, {gaps.mean() + half:+.4f}]"
+
+
+if __name__ == "__main__":
+    measure(sys.argv[1], sys.argv[2:] or list(models.KINDS))
+    table(measured()).to_csv(TABLE, index=False)
