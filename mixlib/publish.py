@@ -226,6 +226,14 @@ def write_tables(project: Project) -> None:
         partial.write_text(explorer.html(extracts), encoding="utf-8")
 
 
+def _state_of_tables(project: Project) -> str:
+    """A hash of all that `write_tables` reads and writes: records, counts, code; tables and figures."""
+    files = [project.root / "results" / "counts.json", *Path(__file__).parent.glob("*.py")]
+    files += [path for folder in ("tables", "figures") for path in (project.book / folder).rglob("*")]
+    parts = [f"{name} {project.ledger.digest(name)}" for name in project.ledger.datasets()]
+    return sha256("\n".join(parts + [f"{path.name} {_hash(path)}" for path in sorted(files) if path.is_file()]).encode()).hexdigest()
+
+
 def counts(project: Project) -> dict[str, dict]:
     """Aggregates of the data sets that were here once, by name."""
     path = project.root / "results" / "counts.json"
@@ -311,5 +319,9 @@ def book(names: list[str], force: bool = False, root: str | Path = ".") -> str:
     run_notebooks(project, names, force)
     for interactions in real:
         note_explorer(project, interactions)
-    write_tables(project)
+    stamp = project.book / "_build" / ".ran" / "tables"
+    if force or not stamp.is_file() or stamp.read_text() != _state_of_tables(project):
+        write_tables(project)
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        stamp.write_text(_state_of_tables(project))
     return f"The book is ready: {render(project, names)}"

@@ -19,7 +19,7 @@ from conftest import CUT_OFF
 
 from mixlib import datasets, describe, experiments, publish, reports, studies
 from mixlib.datasets import Interactions
-from mixlib.ledger import Ledger
+from mixlib.ledger import Ledger, key_of
 from mixlib.sources import SOURCES, published
 
 ROOT = Path(__file__).parent.parent
@@ -107,6 +107,22 @@ def test_the_table_of_data_sets_shows_published_counts_beside_those_found(copy):
         printed, real = table.loc[source.title, "published"].head(3).tolist(), published(name)
         ahead = [int(shown.replace(",", "")) - count for shown, count in zip(printed, real, strict=True)]
         assert ahead == ([0, 1, 1] if name in ("movielens-10m", "goodbooks-10k", "amazon") else [0, 0, 0])  # the padding id
+
+
+def test_tables_are_due_again_when_a_record_or_one_of_them_changes(tmp_path):
+    (tmp_path / "_toc.yml").write_text("root: index")
+    for folder in ("notebooks", "book/tables"):
+        (tmp_path / folder).mkdir(parents=True)
+    project, states = publish.Project(tmp_path), []
+    for change in (
+        lambda: None,
+        lambda: (tmp_path / "book" / "tables" / "gains.csv").write_text("a table"),
+        lambda: project.ledger.write({"key": key_of({"seed": 1}), "dataset": "books", "study": "s", "definition": {"seed": 1}}),
+    ):
+        change()
+        states.append(publish._state_of_tables(project))
+        assert publish._state_of_tables(project) == states[-1]
+    assert len(set(states)) == 3
 
 
 def test_the_taste_explorer_shows_the_winners_of_the_ledger():
