@@ -227,11 +227,11 @@ def write_tables(project: Project) -> None:
 
 
 def _state_of_tables(project: Project) -> str:
-    """A hash of all that `write_tables` reads and writes: records, counts, code; tables and figures."""
-    files = [project.root / "results" / "counts.json", *Path(__file__).parent.glob("*.py")]
-    files += [path for folder in ("tables", "figures") for path in (project.book / folder).rglob("*")]
-    parts = [f"{name} {project.ledger.digest(name)}" for name in project.ledger.datasets()]
-    return sha256("\n".join(parts + [f"{path.name} {_hash(path)}" for path in sorted(files) if path.is_file()]).encode()).hexdigest()
+    """A hash of all that `write_tables` reads and writes: records and their arrays, counts, code; tables and figures."""
+    files = [path for kind in ("json", "npz") for path in project.ledger.root.rglob(f"*.{kind}")]
+    files += [path for folder in ("tables", "figures") for path in (project.book / folder).rglob("*.*")]
+    files += Path(__file__).parent.glob("*.py")
+    return sha256("".join(f"{path} {_hash(path)}\n" for path in sorted(files)).encode()).hexdigest()
 
 
 def counts(project: Project) -> dict[str, dict]:

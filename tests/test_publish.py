@@ -118,11 +118,12 @@ def test_tables_are_due_again_when_a_record_or_one_of_them_changes(tmp_path):
         lambda: None,
         lambda: (tmp_path / "book" / "tables" / "gains.csv").write_text("a table"),
         lambda: project.ledger.write({"key": key_of({"seed": 1}), "dataset": "books", "study": "s", "definition": {"seed": 1}}),
+        lambda: (tmp_path / "results" / "books" / "s" / "arrays.npz").write_bytes(b"altered"),
     ):
         change()
         states.append(publish._state_of_tables(project))
         assert publish._state_of_tables(project) == states[-1]
-    assert len(set(states)) == 3
+    assert len(set(states)) == 4
 
 
 def test_the_taste_explorer_shows_the_winners_of_the_ledger():
