@@ -1,17 +1,13 @@
 """Running what the ledger lacks of a study: here, in several processes, or in memory."""
 
 import math
-import multiprocessing
 import os
-import signal
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, suppress
 from functools import lru_cache
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 import torch
@@ -21,6 +17,7 @@ from mixlib import codes, diagnostics, evaluation, models, references, splits, t
 from mixlib.datasets import Interactions
 from mixlib.ledger import Ledger, provenance, renamed
 from mixlib.studies import DEMO, PAPER, Budget, Selection, Subject, Trial, select, study_for
+from mixlib.workers import in_processes
 
 Made = Generator[tuple[dict, dict[str, np.ndarray]], None, None]  # records and their arrays, as they are finished
 
@@ -211,41 +208,20 @@ def _made_here(trials: Iterator[Trial], interactions: Interactions, jobs: int, d
 def _in_processes(trials: Iterator[Trial], interactions: Interactions, jobs: int, device: str) -> Made:
     """As `finish`, in `jobs` processes, each with its share of the cores and its own copy of the data; only this one writes."""
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    spawn = multiprocessing.get_context("spawn")  # CUDA and torch's threads do not survive a fork
-    pool = ProcessPoolExecutor(jobs, spawn, _start_worker, (threads, interactions, device))
-    running: set[Future] = set()
+    made = in_processes(_work, trials, jobs, _start_worker, threads, interactions, device)
     try:
-        while True:
-            running |= {pool.submit(_work, trial) for _, trial in zip(range(jobs - len(running)), trials, strict=False)}
-            if not running:
-                return
-            finished, running = wait(running, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in sorted(finished, key=lambda future: future.exception() is not None))
+        with closing(made):
+            yield from made
     except BrokenProcessPool:
         raise RuntimeError("a worker process died, perhaps for lack of memory: finished trials are kept; try fewer --jobs.") from None
-    finally:
-        if running:  # stopped or broken: do not wait for trials in hand
-            for child in multiprocessing.active_children():
-                child.terminate()
-        pool.shutdown(cancel_futures=True)
 
 
 _worker: dict = {}
 
 
 def _start_worker(threads: int, interactions: Interactions, device: str) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and ends its workers
-    Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     _worker.update(interactions=interactions, device=device)
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed cannot end its workers, and they would wait for it for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _work(trial: Trial) -> tuple[dict, dict[str, np.ndarray]]:

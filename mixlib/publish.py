@@ -7,6 +7,9 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,8 +21,12 @@ from mixlib import datasets, describe, experiments, explorer, figures, gains, re
 from mixlib.datasets import Interactions
 from mixlib.ledger import Ledger, code_version, key_of, renamed
 from mixlib.names import choose
+from mixlib.workers import in_processes
 
 OVERALL = "all"  # the folder of notebooks that are not about one data set
+AT_ONCE = 4  # notebooks, at most: each has a core and needs a gigabyte or two
+
+Run = tuple[Path, Path, dict, dict]  # a notebook's source, executed copy, parameters, and what it belongs to
 
 
 class Project:
@@ -168,23 +175,43 @@ def refresh(project: Project) -> None:
 
 
 def run_notebooks(project: Project, names: list[str], force: bool = False) -> list[Path]:
-    """Bring the executed copies for the given data sets up to date; gives those that were run.
+    """Bring the executed copies for the given data sets up to date, several at once; gives those that were run.
 
-    On every machine each copy is run once, even if a committed one would still belong.
+    On every machine each copy is run once, even if a committed one would still belong. Raises what `execute` does: copies that were
+    finished by then are kept.
     """
     stamps = project.book / "_build" / ".ran"
-    done = []
-    for source, output, parameters in tqdm(project.runs(names), desc="notebooks", unit="notebook", disable=None, leave=False):
+    due = []
+    for source, output, parameters in project.runs(names):
         noted = project.belonging(source, parameters)
         stamp = stamps / output.parent.name / f"{output.stem}.json"
-        if not force and output.is_file() and stamp.is_file() and json.loads(stamp.read_text()) == noted | {"output": _hash(output)}:
-            continue
-        print(f"running {output.parent.name}/{output.name}", flush=True)
-        execute(source, output, parameters, noted)
-        stamp.parent.mkdir(parents=True, exist_ok=True)
-        stamp.write_text(json.dumps(noted | {"output": _hash(output)}))
-        done.append(output)
-    return done
+        if force or not output.is_file() or not stamp.is_file() or json.loads(stamp.read_text()) != noted | {"output": _hash(output)}:
+            due.append((source, output, parameters, noted))
+    if not due:
+        return []
+    jobs = min(AT_ONCE, os.cpu_count() or 1, len(due))
+    made = in_processes(_executed, _announced(due), jobs)
+    try:
+        with closing(made):
+            for output, noted in tqdm(made, total=len(due), desc="notebooks", unit="notebook", disable=None, leave=False):
+                stamp = stamps / output.parent.name / f"{output.stem}.json"
+                stamp.parent.mkdir(parents=True, exist_ok=True)
+                stamp.write_text(json.dumps(noted | {"output": _hash(output)}))
+    except BrokenProcessPool:
+        raise RuntimeError("a process that ran a notebook died, perhaps for lack of memory: the same command goes on.") from None
+    return [output for _, output, _, _ in due]
+
+
+def _announced(due: list[Run]) -> Iterator[Run]:
+    for run in due:
+        print(f"running {run[1].parent.name}/{run[1].name}", flush=True)
+        yield run
+
+
+def _executed(run: Run) -> tuple[Path, dict]:
+    execute(*run)
+    _, output, _, noted = run
+    return output, noted
 
 
 def _hash(path: Path) -> str:

@@ -324,6 +324,23 @@ def test_only_what_changed_is_run_again(tmp_path):
     assert len(publish.run_notebooks(project, ["synthetic"])) == 1
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_notebooks_run_side_by_side_and_what_is_finished_stays_when_another_fails(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "_toc.yml").write_text("root: index")
+    other = "import pathlib, time\nwhile not pathlib.Path('../{}').exists():\n    time.sleep(0.05)"
+    first, second = f"pathlib.Path('../first').touch()\n{other.format('second')}", "pathlib.Path('../second').touch()\n"
+    for name, then in (("01-n", first), ("02-n", second + other.format("book/runs/synthetic/01-n.ipynb") + "\n1 / 0")):
+        source = notebook(tmp_path / "notebooks" / f"{name}.ipynb", 'profile = "demo"', f"import pathlib\n{then}")
+        source.write_text(source.read_text().replace("seed = 0", 'seed = 0\\nprofile = \\"demo\\"'))
+    project = publish.Project(tmp_path)
+    with pytest.raises(RuntimeError, match=r"02-n\.ipynb .* failed in cell 3: ZeroDivisionError"):
+        publish.run_notebooks(project, ["synthetic"])
+    assert [path.name for path in project.executed()] == ["01-n.ipynb"]
+    (project.notebooks / "02-n.ipynb").unlink()
+    assert publish.run_notebooks(project, ["synthetic"]) == []  # the first one is not run again
+
+
 def test_own_data_sets_get_a_part_in_the_contents(tmp_path):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "book" / "runs" / "mine").mkdir(parents=True)

@@ -30,6 +30,7 @@ ABOVE = {  # what a room may know of the others; every room may know `names`
     "references": {"splits"},
     "training": {"models", "losses", "splits", "evaluation", "kernels"},  # early stopping needs the evaluation
     "ledger": set(),
+    "workers": set(),
     "studies": {"datasets", "synthetic", "splits", "models", "losses", "kernels", "evaluation", "references", "training", "ledger"},
 }
 ABOVE["experiments"] = {*ABOVE}

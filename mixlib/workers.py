@@ -1,0 +1,47 @@
+"""Work in processes of this machine: they end with their parent, and so does what they began."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from threading import Thread
+from typing import Any
+
+
+def in_processes(function: Callable, tasks: Iterator, jobs: int, initializer: Callable | None = None, *given: Any) -> Generator:
+    """`function` of every task, as they finish. A task is taken from `tasks` when a process is free for it.
+
+    initializer: called with `given` at the start of each process. Raises what `function` raises, after results that are there, and
+    concurrent.futures.process.BrokenProcessPool when a process dies. Closing the iterator ends the processes at once.
+    """
+    spawn = multiprocessing.get_context("spawn")  # CUDA and torch's threads do not survive a fork
+    pool = ProcessPoolExecutor(jobs, spawn, _start, (initializer, *given))
+    running: set[Future] = set()
+    try:
+        while True:
+            running |= {pool.submit(function, task) for _, task in zip(range(jobs - len(running)), tasks, strict=False)}
+            if not running:
+                return
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in sorted(finished, key=lambda future: future.exception() is not None))
+    finally:
+        if running:  # stopped or broken: do not wait for tasks in hand
+            for child in multiprocessing.active_children():
+                child.terminate()
+        pool.shutdown(cancel_futures=True)
+
+
+def _start(initializer: Callable | None, *given: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and ends its workers
+    Thread(target=_end_with_parent, daemon=True).start()
+    if initializer:
+        initializer(*given)
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot end its workers, and they would wait for it for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
