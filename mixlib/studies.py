@@ -82,9 +82,9 @@ class Budget:
 
 PAPER = Budget(20, 5, {"sequences": 100, "factorization": 200}, {"sequences": 64, "factorization": 32},
                {"sequences": SEQUENCE_SPACE, "factorization": FACTORIZATION_SPACE})  # fmt: skip
-DEMO = Budget(2, 2, {"sequences": 15, "factorization": 30}, {"sequences": 16, "factorization": 8}, {
-    "sequences": SEQUENCE_SPACE | {"batch_size": [32], "learning_rate": loguniform(5e-3, 2e-2), "components": [2, 4]},
-    "factorization": FACTORIZATION_SPACE | {"batch_size": [256, 512], "learning_rate": loguniform(5e-3, 2e-2), "components": [2, 4],
+DEMO = Budget(2, 2, {"sequences": 15, "factorization": 20}, {"sequences": 16, "factorization": 8}, {
+    "sequences": SEQUENCE_SPACE | {"batch_size": [32], "learning_rate": loguniform(1e-2, 4e-2), "components": [2, 4]},
+    "factorization": FACTORIZATION_SPACE | {"batch_size": [512], "learning_rate": loguniform(5e-3, 2e-2), "components": [2, 4],
                                             "gain": loguniform(0.5, 5)},
 })  # fmt: skip
 PROFILES = {"paper": PAPER, "demo": DEMO}

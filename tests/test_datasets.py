@@ -261,3 +261,9 @@ def test_movielens_1m_is_the_published_set():
     read = real("movielens-1m")
     assert (len(read), read.n_users, read.n_items) == (999_611, 6_040, 3_416)
     assert read.density == pytest.approx(999_611 / 6_040 / 3_416)
+
+
+def test_a_data_root_that_is_not_there_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("MIXLIB_DATA", str(tmp_path / "dta"))
+    with pytest.raises(FileNotFoundError, match="no data set 'shop': .*dta, where MIXLIB_DATA says"):
+        datasets.load("shop")

@@ -1,10 +1,14 @@
+import importlib.util
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from conftest import model_for, split_for
 from scipy import stats
 
-from mixlib import evaluation, kernels, models, training
+from mixlib import evaluation, kernels, models, reports, training
 from mixlib.losses import LOSSES, first_violator, worst
 from mixlib.models import score
 
@@ -102,3 +106,17 @@ def test_without_a_compiler_or_on_a_gpu_nothing_is_compiled(monkeypatch):
     assert not kernels.pays(10**12, torch.device("cuda"))
     monkeypatch.setattr(kernels, "has_compiler", lambda: False)
     assert not kernels.pays(10**12, torch.device("cpu"))
+
+
+def test_the_table_of_quality_comes_from_its_seeds_and_fresh_seeds_settle_the_doubt():
+    root = Path(__file__).parent.parent
+    spec = importlib.util.spec_from_file_location("quality", root / "benchmarks" / "quality.py")
+    quality = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(quality)
+    made = quality.table(quality.measured())
+    assert made.to_csv(index=False) == (root / "book" / "tables" / "cost-quality.csv").read_text()
+    assert set(made["model"]) == set(reports.LABELS[kind] for kind in models.KINDS)
+    of = {(row["model"], row["seeds"]): re.findall(r"[+-][\d.]+", row["test, difference [95 %]"]) for _, row in made.iterrows()}
+    first, fresh = of.pop(("Mixture-LSTM", "1 to 10")), of["Mixture-LSTM", "11 to 20"]
+    assert float(first[2]) < 0 < float(fresh[0])  # as the page says
+    assert all(float(low) <= 0 <= float(high) for _, low, high in of.values())
