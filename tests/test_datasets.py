@@ -265,5 +265,5 @@ def test_movielens_1m_is_the_published_set():
 
 def test_a_data_root_that_is_not_there_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("MIXLIB_DATA", str(tmp_path / "dta"))
-    with pytest.raises(FileNotFoundError, match="no data set 'shop': .*dta, where MIXLIB_DATA says"):
+    with pytest.raises(FileNotFoundError, match=r"no data set 'shop': .*dta, where MIXLIB_DATA says"):
         datasets.load("shop")
