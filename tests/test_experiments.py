@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import loguniform
 
-from mixlib import experiments, models, studies, training
+from mixlib import experiments, models, studies, training, workers
 from mixlib.ledger import Ledger
 from mixlib.studies import DEMO, PAPER, STUDIES, Budget, Subject, search_trials, seed_trials, select
 
@@ -288,14 +288,14 @@ def test_processes_leave_out_no_trial(tiny, monkeypatch):
             pass
 
         def submit(self, work, trial):
-            future = experiments.Future()
+            future = workers.Future()
             future.set_result(({"key": trial.key}, {}))
             return future
 
         def shutdown(self, **options):
             pass
 
-    monkeypatch.setattr(experiments, "ProcessPoolExecutor", Immediate)
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", Immediate)
     trials = search_trials(STUDIES["factorization"], Subject.of(tiny), TINY)["factorization"]
     made = experiments._in_processes(iter(trials), tiny, 2, "cpu")
     assert sorted(record["key"] for record, _ in made) == sorted(trial.key for trial in trials)
