@@ -147,8 +147,8 @@ def load(name: str | Path, root: str | Path | None = None) -> Interactions:
             return read_folder(folder, folder / file)
     if text in SOURCES and any((folder / file).exists() for file in SOURCES[text].files):
         return read_source(text, folder)
-    if (root or os.environ.get("MIXLIB_DATA")) and not root_folder(root).is_dir():
-        raise FileNotFoundError(f"no data set {text!r}: {root_folder(root)}, where MIXLIB_DATA says that data sets lie, is not there.")
+    if not root and os.environ.get("MIXLIB_DATA") and not root_folder().is_dir():
+        raise FileNotFoundError(f"no data set {text!r}: {root_folder()}, where MIXLIB_DATA says that data sets lie, is not there.")
     choose("data set", text, names(root))
     if text in SOURCES:
         raise FileNotFoundError(
