@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mixlib.models import SEQUENTIAL
 from mixlib.reports import LABELS, PUBLISHED, Results, label, title
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def table1(results: dict[tuple[str, str], Results], references: Mapping[tuple[st
     shown = {key: found for key, found in results.items() if found.outcomes}
     datasets = list(dict.fromkeys(dataset for dataset, _ in shown))
     families = list(dict.fromkeys(name for _, name in shown))
-    figure, grid = new(len(families) or 1, len(datasets) or 1, 7.0, 1.2 + 1.5 * len(datasets), squeeze=False)
+    figure, grid = new(len(families) or 1, len(datasets) or 1, 7.0, 1.2 + 1.7 * len(datasets), squeeze=False)
     for row, dataset in enumerate(datasets):
         for column, name in enumerate(families):
             axes = grid[row, column]
@@ -106,7 +107,7 @@ def table1(results: dict[tuple[str, str], Results], references: Mapping[tuple[st
                 continue
             printed = PUBLISHED["paper"]["mrr"].get(dataset) or PUBLISHED["archive"]["mrr"].get(dataset)
             outcomes(axes, shown[dataset, name], printed, _two_lines((references or {}).get((dataset, name))))
-            axes.set_title(f"{title(dataset)}, {name}", loc="left")
+            axes.set_title(f"{title(dataset)}\n{name}", loc="left")
             if row < len(datasets) - 1:
                 axes.set_xlabel("")
     return figure
@@ -190,12 +191,15 @@ def gains(by_skew: pd.DataFrame, by_tastes: pd.DataFrame) -> "Figure":
 
 
 def relative_gains(axes: "Axes", table: pd.DataFrame, against: str, name: str) -> None:
-    """Relative gain of every mixture, a row each of `gains.gain_by_skew` or `gains.factorial`, against a column that is shown as `name`."""
+    """Relative gain of every mixture, a row each of `gains.gain_by_skew` or `gains.factorial`, against a column that is shown as `name`.
+
+    Sequence models are hollow.
+    """
     for kind, rows in table.dropna(subset="relative").groupby("mixture"):
         scale = 100 * rows["relative"] / rows["gain"].where(rows["gain"] != 0)
         error = [scale * (rows["gain"] - rows["low"]), scale * (rows["high"] - rows["gain"])]
         axes.errorbar(rows[against], 100 * rows["relative"], np.abs(error), fmt=MARKERS[str(kind)], color=COLOURS[str(kind)], ms=5, lw=1,
-                      label=label(str(kind)))  # fmt: skip
+                      mfc="white" if kind in SEQUENTIAL else None, label=label(str(kind)))  # fmt: skip
     axes.axhline(0, color="#999999", lw=0.8)
     axes.set_xlabel(name)
     axes.set_ylabel("gain in test MRR, % of the baseline")
