@@ -7,10 +7,11 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
@@ -130,7 +131,7 @@ def execute(source: Path, output: Path, parameters: dict, noted: dict | None = N
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                quiet = ["--IPKernelApp.log_level=40"]  # errors; not that the kernel's messages travel this machine unencrypted
+                quiet = ["--IPKernelApp.log_level=50"]  # what a cell raises comes back anyway; the rest is no news to a reader
                 papermill.execute_notebook(source, ran, parameters, cwd=str(source.parent), progress_bar=False, extra_arguments=quiet)
         except PapermillExecutionError as error:
             raise RuntimeError(
@@ -257,8 +258,26 @@ def _state_of_tables(project: Project) -> str:
     """A hash of all that `write_tables` reads and writes: records and their arrays, counts, code; tables and figures."""
     files = [path for kind in ("json", "npz") for path in project.ledger.root.rglob(f"*.{kind}")]
     files += [path for folder in ("tables", "figures") for path in (project.book / folder).rglob("*.*")]
-    files += Path(__file__).parent.glob("*.py")
-    return sha256("".join(f"{path} {_hash(path)}\n" for path in sorted(files)).encode()).hexdigest()
+    return _state([*files, *Path(__file__).parent.glob("*.py")])
+
+
+def _state_of_pages(project: Project, toc: dict) -> str:
+    """A hash of all that `render` reads and writes: contents, the book's files, the version of Jupyter Book; the pages."""
+    files = [path for path in project.book.rglob("*") if not {"_build", "__pycache__"}.intersection(path.parts)]
+    files += (project.book / "_build" / "html").rglob("*")
+    return _state([path for path in files if path.is_file()], f"{yaml.safe_dump(toc)}{version('jupyter-book')}")
+
+
+def _state(files: list[Path], more: str = "") -> str:
+    return sha256("".join([*(f"{path} {_hash(path)}\n" for path in sorted(files)), more]).encode()).hexdigest()
+
+
+def _unless_done(stamp: Path, force: bool, state: Callable[[], str], make: Callable[[], object]) -> None:
+    """Make what is not made yet, or not from what is there now: the stamp holds the state that followed the last time."""
+    if force or not stamp.is_file() or stamp.read_text() != state():
+        make()
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        stamp.write_text(state())
 
 
 def counts(project: Project) -> dict[str, dict]:
@@ -292,17 +311,14 @@ def note_explorer(project: Project, interactions: Interactions) -> None:
         partial.write_text(json.dumps(made, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
-def render(project: Project, names: list[str]) -> Path:
-    """Build the HTML with warnings as errors, check that every page of the table of contents exists, and give the first page's path.
+def render(project: Project, toc: dict) -> None:
+    """Build the HTML with warnings as errors, and check that every page of the table of contents exists.
 
     Raises RuntimeError with the warnings of the build when it fails.
     """
-    from importlib.metadata import version
-
     if not version("jupyter-book").startswith("1."):
         raise RuntimeError(f"jupyter-book {version('jupyter-book')} cannot build this book: install jupyter-book>=1.0.4.post1,<2.")
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "-W", "--keep-going", str(project.book)]
-    toc = contents(project, names)
     with tempfile.TemporaryDirectory() as folder:
         own = Path(folder) / "_toc.yml"
         own.write_text(yaml.safe_dump(toc, sort_keys=False))
@@ -316,7 +332,6 @@ def render(project: Project, names: list[str]) -> Path:
         log = re.sub(r"\x1b\[[0-9;]*m", "", built.stdout + built.stderr).splitlines()
         told = [line for line in log if "WARNING" in line or "ERROR" in line] or log[-5:]
         raise RuntimeError(f"the book was not built{f'; pages are missing: {gone}' if gone else ''}: {' | '.join(told)}")
-    return html / "index.html"
 
 
 def contents(project: Project, names: list[str]) -> dict:
@@ -346,9 +361,7 @@ def book(names: list[str], force: bool = False, root: str | Path = ".") -> str:
     run_notebooks(project, names, force)
     for interactions in real:
         note_explorer(project, interactions)
-    stamp = project.book / "_build" / ".ran" / "tables"
-    if force or not stamp.is_file() or stamp.read_text() != _state_of_tables(project):
-        write_tables(project)
-        stamp.parent.mkdir(parents=True, exist_ok=True)
-        stamp.write_text(_state_of_tables(project))
-    return f"The book is ready: {render(project, names)}"
+    stamps, toc = project.book / "_build" / ".ran", contents(project, names)
+    _unless_done(stamps / "tables", force, lambda: _state_of_tables(project), lambda: write_tables(project))
+    _unless_done(stamps / "pages", force, lambda: _state_of_pages(project, toc), lambda: render(project, toc))
+    return f"The book is ready: {project.book / '_build' / 'html' / 'index.html'}"

@@ -342,6 +342,44 @@ def test_notebooks_run_side_by_side_and_what_is_finished_stays_when_another_fail
     assert publish.run_notebooks(project, ["synthetic"]) == []  # the first one is not run again
 
 
+def test_pages_are_rendered_again_only_when_they_or_what_they_are_made_of_changed(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "book").mkdir()
+    page, toc, html = tmp_path / "book" / "index.md", tmp_path / "_toc.yml", tmp_path / "book" / "_build" / "html" / "index.html"
+    page.write_text("# A page")
+    toc.write_text("root: index\nparts: []")
+    rendered = []
+
+    def render(project, contents):
+        html.parent.mkdir(parents=True, exist_ok=True)
+        html.write_text(page.read_text())
+        rendered.append(contents)
+
+    def fail(project, contents):
+        raise RuntimeError("a warning")
+
+    monkeypatch.setattr(publish, "write_tables", lambda project: None)
+    for change, due in (
+        (lambda: None, True),
+        (lambda: None, False),
+        (lambda: page.write_text("# Another page"), True),
+        (lambda: toc.write_text("root: index\nparts: [{caption: More, chapters: []}]"), True),
+        (html.unlink, True),
+        (lambda: html.write_text("half a page"), True),
+        (lambda: (page.parent / "_build" / "log").touch(), False),
+        (lambda: monkeypatch.setattr(publish, "version", lambda package: "1.999"), True),
+    ):
+        change()
+        before = len(rendered)
+        monkeypatch.setattr(publish, "render", fail)
+        if due:
+            with pytest.raises(RuntimeError, match="a warning"):
+                publish.book(["synthetic"], root=tmp_path)
+        monkeypatch.setattr(publish, "render", render)
+        assert publish.book(["synthetic"], root=tmp_path).endswith("/book/_build/html/index.html")
+        assert len(rendered) == before + due
+
+
 def test_own_data_sets_get_a_part_in_the_contents(tmp_path):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "book" / "runs" / "mine").mkdir(parents=True)
