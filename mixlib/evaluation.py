@@ -170,14 +170,23 @@ def compare(ours: np.ndarray, theirs: np.ndarray, users: np.ndarray | None = Non
 
 def _scores(model: Scorer, users: Tensor, fast: bool) -> Tensor:
     """Scores (b, n_items + 1) of users (b,) or windows (b, t), padding at -inf; the large intermediates are fused where it pays."""
-    if fast and isinstance(model, TasteModel) and model.components > 1:
+    if fast and isinstance(model, TasteModel):
         tastes, attention = model.represent(users)
-        assert attention is not None
-        scores = kernels.mixed()(tastes @ model.item_vectors.mT, attention @ model.item_vectors.mT, model.item_biases)
+        liking, biases = _products(model.item_vectors, tastes), model.item_biases.unsqueeze(1)
+        if attention is None:
+            scores = liking.squeeze(1).add_(biases).T
+        else:
+            scores = kernels.mixed()(liking, _products(model.item_vectors, attention), biases).T
     else:
         scores = model.scores(users)
     scores[:, 0] = -torch.inf
     return scores
+
+
+def _products(vectors: Tensor, tastes: Tensor) -> Tensor:
+    """Dot products (n, m, b) of vectors (n, d) and tastes (b, m, d): items first: in that order it takes half as long."""
+    b, m, _ = tastes.shape
+    return (vectors @ tastes.transpose(0, 1).flatten(0, 1).T).unflatten(1, (m, b))
 
 
 def _ranks(scores: Tensor, wanted: Tensor, fast: bool) -> Tensor:

@@ -67,7 +67,7 @@ def mean_loss(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]
 
 @cache
 def mixed() -> Callable[..., Tensor]:
-    """A function from what each taste thinks of each item and how competent it is (b, m, n), and biases (n,), to scores (b, n)."""
+    """A function from what each taste thinks of each item and how competent it is (n, m, b), and biases (n, 1), to scores (n, b)."""
 
     def function(liking, competence, biases):
         return (liking * competence.softmax(1)).sum(1) + biases

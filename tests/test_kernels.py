@@ -61,6 +61,17 @@ def test_compiled_losses_and_their_gradients_are_the_plain_ones(m, loss):
 
 
 @needs_compiler
+@pytest.mark.parametrize("kind", models.KINDS)
+def test_compiled_scores_of_all_items_are_those_of_the_model(kind, tiny):
+    model, split = model_for(kind, tiny), split_for(kind, tiny)
+    users = torch.as_tensor(split.test.items[:, :-1] if model.sequential else np.arange(tiny.n_users))
+    with torch.inference_mode():
+        scores, expected = evaluation._scores(model, users, fast=True), model.scores(users)
+    assert scores.shape == expected.shape and (scores[:, 0] == -torch.inf).all()
+    np.testing.assert_allclose(scores[:, 1:], expected[:, 1:], rtol=1e-5, atol=1e-6)
+
+
+@needs_compiler
 def test_compiled_ranks_are_scipys_average_ranks_with_ties():
     scores = torch.randint(0, 5, (6, 30)).float()
     scores[:, 3] = -torch.inf
