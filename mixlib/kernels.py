@@ -66,11 +66,13 @@ def mean_loss(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]
 
 
 @cache
-def mixed() -> Callable[..., Tensor]:
-    """A function from what each taste thinks of each item and how competent it is (n, m, b), and biases (n, 1), to scores (n, b)."""
+def mix() -> Callable[..., None]:
+    """A function that writes scores (n, b), its last argument: from what each taste thinks of each item and how competent it is
+    (n, m, b), and biases (n, 1).
+    """
 
-    def function(liking, competence, biases):
-        return (liking * competence.softmax(1)).sum(1) + biases
+    def function(liking, competence, biases, scores):
+        scores.copy_((liking * competence.softmax(1)).sum(1) + biases)
 
     return _compiled(function)
 

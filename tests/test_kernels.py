@@ -62,7 +62,8 @@ def test_compiled_losses_and_their_gradients_are_the_plain_ones(m, loss):
 
 @needs_compiler
 @pytest.mark.parametrize("kind", models.KINDS)
-def test_compiled_scores_of_all_items_are_those_of_the_model(kind, tiny):
+def test_compiled_scores_of_all_items_are_those_of_the_model(kind, tiny, monkeypatch):
+    monkeypatch.setattr(evaluation, "BLOCK_BYTES", 10_000)  # several blocks, the last one smaller
     model, split = model_for(kind, tiny), split_for(kind, tiny)
     users = torch.as_tensor(split.test.items[:, :-1] if model.sequential else np.arange(tiny.n_users))
     with torch.inference_mode():
@@ -107,7 +108,7 @@ def test_compiled_training_and_ranking_end_where_the_plain_ones_do(kind, tiny, m
 def test_small_work_is_never_compiled(kind, tiny, monkeypatch):
     monkeypatch.delenv("MIXLIB_COMPILE", raising=False)
     monkeypatch.setattr(kernels, "_compiled", None)
-    for kernel in (kernels.chosen, kernels.mean_loss, kernels.mixed, kernels.counted):
+    for kernel in (kernels.chosen, kernels.mean_loss, kernels.mix, kernels.counted):
         kernel.cache_clear()
     training.fit(model_for(kind, tiny), split_for(kind, tiny), training.Settings(epochs=1))
 
