@@ -182,10 +182,11 @@ def _mixed(model: TasteModel, users: Tensor) -> Tensor:
     vectors, biases, (m, b, _) = model.item_vectors, model.item_biases.unsqueeze(1), tastes.shape
     if not attention:
         return (vectors @ tastes[0].T).add_(biases).T
-    columns = [x.flatten(0, 1).T for x in (tastes, *attention)]  # (d, m b)
+    both = torch.stack((tastes, *attention)).flatten(0, 2).T  # (d, 2 m b)
     scores, size = tastes.new_empty(len(vectors), b), max(1, BLOCK_BYTES // (8 * m * b))
+    products = tastes.new_empty(min(size, len(vectors)), both.shape[1])  # room for every block: fresh memory costs more than the product
     for some, offsets, out in zip(vectors.split(size), biases.split(size), scores.split(size), strict=True):
-        kernels.mix()(*((some @ x).unflatten(1, (m, b)) for x in columns), offsets, out)
+        kernels.mix()(*torch.mm(some, both, out=products[: len(some)]).view(-1, 2, m, b).unbind(1), offsets, out)
     return scores.T
 
 
