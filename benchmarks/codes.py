@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import torch
 
-from mixlib import datasets, tables
+from mixlib import datasets, tables, winners
 from mixlib.ledger import Ledger, renamed
 from mixlib.reports import MAIN
 
@@ -20,10 +20,10 @@ def main(names: list[str]) -> None:
     """Measure the winners of the main studies on the named data sets, one thread, and put them beside what was measured before."""
     torch.set_num_threads(1)
     ledger = Ledger("results")
-    found = tables.speeds(ledger)
+    found = winners.speeds(ledger)
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, numpy {np.__version__}"
     for (dataset, _), results in tables.collected(ledger, MAIN, names).items():
-        for (_, arm), speed in tables.measure_speeds(results, datasets.load(dataset)).items():
+        for (_, arm), speed in winners.measure_speeds(results, datasets.load(dataset)).items():
             found[dataset, arm] = speed | {"machine": machine}
             print(f"{dataset}, {arm}: {speed['real']:,.0f} real, {speed['binary']:,.0f} binary per ms", flush=True)
     nested: dict[str, dict] = {}

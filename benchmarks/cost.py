@@ -290,6 +290,7 @@ def draw() -> None:
     table = write("cost", ("model", "peer"), model_row)
     write("cost-shapes", ("shape",), shape_row)
     write("cost-memory", ("memory",), memory_row)
+    write("cost-curves", ("items", "users", "m", "length"), curve_row)
     machine = f"{found['machine']}; `mixlib --help` starts in {found['help']:.2f} s" if "help" in found else found["machine"]
     (BOOK / "tables" / "cost-machine.md").write_text(f"Measured on: {machine}.\n")
     curves(pd.DataFrame(cells))
@@ -331,6 +332,14 @@ def memory_row(c: dict) -> dict:
     return {"data set": f"{reports.title(c['dataset'])} (size)", "users": f"{c['users']:,}", "items": f"{c['items']:,}", "tastes": c["m"],
             "trained per epoch": f"{c['interactions']:,}", "epoch (s)": f"{c['epoch']:,.0f}",
             "peak memory (GB)": f"{c['peak_memory_bytes'] / 1e9:.2f}"}  # fmt: skip
+
+
+def curve_row(c: dict) -> dict:
+    """A row of the data of the figure."""
+    size = {name: c[name] for name in ("items", "users", "m", "length")}
+    return {"model": reports.LABELS[c["kind"]], "varied": c["vary"]} | size | {
+        "ms a batch": round(1e3 * c["step"], 3), "ms to rank 1000": round(1e6 / c["ranked_per_second"], 2),
+    }  # fmt: skip
 
 
 def curves(cells: pd.DataFrame) -> None:

@@ -16,7 +16,7 @@ from safetensors.torch import load_model, save_model
 from mixlib import codes, diagnostics, evaluation, models, references, splits, training
 from mixlib.datasets import Interactions
 from mixlib.ledger import Ledger, provenance, renamed
-from mixlib.studies import DEMO, PAPER, Budget, Selection, Subject, Trial, select, study_for
+from mixlib.studies import DEMO, PAPER, Budget, Selection, Subject, Trial, records_of, select, study_for
 from mixlib.workers import in_processes
 
 Made = Generator[tuple[dict, dict[str, np.ndarray]], None, None]  # records and their arrays, as they are finished
@@ -166,7 +166,7 @@ def run(
     budget = budget or PAPER.of(study)
     deadline = time.monotonic() + 60 * minutes
     while True:
-        selection = select(study, ledger.read(subject.dataset, name), subject, budget)
+        selection = select(study, records_of(study, ledger, subject.dataset), subject, budget)
         own = selection.share(*shard)
         if not own or time.monotonic() >= deadline:
             return selection

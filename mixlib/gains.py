@@ -14,6 +14,8 @@ from mixlib.reports import MAIN, Results, with_interval
 from mixlib.splits import Sequences
 from mixlib.studies import STUDIES, Subject, search_trials
 
+ENOUGH = 5  # data sets: the best of all orders of four points has p = 0.08, so that four can never decide
+
 
 def holm(p_values: Iterable[float]) -> np.ndarray:
     """p-values (n,) adjusted for a family of n tests, in the given order. Source: Holm (1979)."""
@@ -48,16 +50,36 @@ def gain_by_skew(found: dict[tuple[str, str], Results], ratios: dict[str, float]
     return table[table["dataset"].isin(list(ratios))].assign(ratio=lambda rows: rows["dataset"].map(ratios))
 
 
+def skew_correlations(table: pd.DataFrame) -> pd.DataFrame:
+    """Spearman's rank correlation of popularity ratio and relative gain, a row for each protocol of the rows of `gain_by_skew`.
+
+    One point for each data set, the mean over its mixtures. p: two-sided, from all orders of the points, or from 9999 random ones where
+    there are more. rho and p are NaN for fewer than ENOUGH data sets, of which no order is rare.
+    """
+    rows = []
+    for name, part in table.groupby("protocol"):
+        points = part.groupby("dataset")[["ratio", "relative"]].mean()
+        rho, p = _spearman(points["ratio"].to_numpy(), points["relative"].to_numpy()) if len(points) >= ENOUGH else (np.nan, np.nan)
+        rows.append({"protocol": name, "datasets": len(points), "rho": rho, "p": p})
+    return pd.DataFrame(rows, columns=["protocol", "datasets", "rho", "p"])
+
+
+def _spearman(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    def rho(ordered: np.ndarray) -> float:
+        return float(stats.spearmanr(ordered, y).statistic)
+
+    return rho(x), float(stats.permutation_test((x,), rho, permutation_type="pairings", rng=np.random.default_rng(0)).pvalue)
+
+
 def skew_verdicts(table: pd.DataFrame) -> list[str]:
-    """What Spearman's rank correlation says of the rows of `gain_by_skew`: one point for each data set, the mean over its mixtures."""
+    """`skew_correlations` in words, a sentence for each protocol."""
     said = []
-    for name, rows in table.groupby("protocol"):
-        points = rows.groupby("dataset")[["ratio", "relative"]].mean()
-        if len(points) < 4:
-            said.append(f"{name}: {len(points)} data set{'s' * (len(points) > 1)}, too few for a rank correlation.")
-            continue
-        rho, p = stats.spearmanr(points["ratio"], points["relative"])
-        said.append(f"{name}: Spearman's rho {rho:+.2f} over {len(points)} data sets (p {p:.2f}); so few points decide little.")
+    for row in skew_correlations(table).to_dict("records"):
+        name, n = row["protocol"], row["datasets"]
+        if n < ENOUGH:
+            said.append(f"{name}: {n} data set{'s' * (n > 1)}, too few for a rank correlation.")
+        else:
+            said.append(f"{name}: Spearman's rho {row['rho']:+.2f} over {n} data sets (p {row['p']:.2f}).")
     return said or ["No records yet: nothing can be said."]
 
 

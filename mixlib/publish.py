@@ -18,7 +18,7 @@ import nbformat
 import yaml
 from tqdm import tqdm
 
-from mixlib import datasets, describe, experiments, explorer, figures, gains, reports, tables, verdicts
+from mixlib import datasets, describe, experiments, explorer, figures, gains, reports, tables, verdicts, winners
 from mixlib.datasets import Interactions
 from mixlib.ledger import Ledger, code_version, key_of, renamed
 from mixlib.names import choose
@@ -231,20 +231,22 @@ def write_tables(project: Project) -> None:
             make(results).to_csv(partial, index=False)
     every = tables.collected(project.ledger)
     names = list(dict.fromkeys(dataset for dataset, _ in results))
+    ratios = {name: kept["ratio"] for name, kept in counts(project).items()}
+    by_skew, by_tastes = gains.gain_by_skew(results, ratios), gains.factorial(project.ledger)
+    curves = tables.searches(every, project.ledger)
     more = {"references": tables.reference_points(every, names), "components": tables.components(every, names),
             "losses": tables.losses(every), "capacity": tables.capacity(every, names), "dims": tables.dims(every, names),
-            "binary": tables.binary(every, project.ledger, names), "tastes": tables.tastes(every, names),
-            "progress": tables.progress(every, names),
-            "verdict": verdicts.claims(every), "datasets": describe.data_sets(counts(project))}  # fmt: skip
+            "splits": winners.splits(every), "binary": winners.binary(every, project.ledger, names),
+            "tastes": winners.tastes(every, names), "progress": tables.progress(every, names),
+            "verdict": verdicts.claims(every, ratios), "datasets": describe.data_sets(counts(project)),
+            "search": tables.search_curves(curves), "skew": by_skew.round(5), "factorial": by_tastes.round(5)}  # fmt: skip
     for name, table in more.items():
         with renamed(project.book / "tables" / f"{name}.csv") as partial:
             table.to_csv(partial, index=False)
     drawn = project.book / "figures"
     figures.save(figures.table1(results, tables.references_of(every)), drawn / "table1")
-    figures.save(figures.searches(tables.searches(every, project.ledger)), drawn / "search")
-    ratios = {name: kept["ratio"] for name, kept in counts(project).items()}
-    by_skew = gains.gain_by_skew(results, ratios)
-    figures.save(figures.gains(by_skew, gains.factorial(project.ledger)), drawn / "gains")
+    figures.save(figures.searches(curves), drawn / "search")
+    figures.save(figures.gains(by_skew, by_tastes), drawn / "gains")
     with renamed(project.book / "tables" / "skew.md") as partial:
         partial.write_text("\n".join(f"* {said[0].upper()}{said[1:]}" for said in gains.skew_verdicts(by_skew)) + "\n")
     extracts = {

@@ -15,7 +15,7 @@ from mixlib.datasets import Interactions
 from mixlib.evaluation import Comparison, compare, interval
 from mixlib.ledger import Ledger, code_version
 from mixlib.names import choose
-from mixlib.studies import PROFILES, STUDIES, Selection, Study, Subject, select, study_for
+from mixlib.studies import PROFILES, STUDIES, Selection, Study, Subject, records_of, select, study_for
 
 LABELS = {
     "lstm": "LSTM",
@@ -36,7 +36,10 @@ PUBLISHED = tomllib.loads((Path(__file__).parent / "published.toml").read_text(e
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What an arm reached on test, averaged over seeds: values (n,) per user or window, whose they are (n,), and the records used."""
+    """What an arm reached on test, averaged over seeds: values (n,) per user or window, whose they are (n,), and the records used.
+
+    Where every seed has a split of its own, the values of all seeds follow each other instead: a user may be in several test parts.
+    """
 
     arm: str
     values: np.ndarray
@@ -98,7 +101,7 @@ def study(
         selection, arrays = experiments.compute(name, interactions, planned, arms)
         return _results(selection, lambda record: arrays[record["key"]])
     ledger = ledger if isinstance(ledger, Ledger) else Ledger(ledger)
-    subject, records = Subject.of(interactions), ledger.read(interactions.name, name)
+    subject, records = Subject.of(interactions), records_of(plan, ledger, interactions.name)
     ours = subject if plan.family == "sequences" else replace(subject, max_length=0, min_length=0)
     found = _results(select(plan, records, subject, planned), ledger.arrays)
     return replace(found, left_out=_left_out(ledger, interactions.name, name, ours))
@@ -116,7 +119,7 @@ def recorded(ledger: Ledger, dataset: str, name: str) -> Results | None:
     if not counted:
         return None
     ours, study = max(sorted(counted, key=str), key=counted.__getitem__), STUDIES[name]
-    found = _results(select(study, records, ours, PROFILES["paper"].of(study)), ledger.arrays)
+    found = _results(select(study, records_of(study, ledger, dataset), ours, PROFILES["paper"].of(study)), ledger.arrays)
     return replace(found, left_out=_left_out(ledger, dataset, name, ours))
 
 
@@ -135,8 +138,11 @@ def _results(selection: Selection, arrays: Callable[[dict], dict[str, np.ndarray
         if arm not in selection.winners:  # all its trials failed
             continue
         seeds = [arrays(record) for record in finalists]
-        values = np.stack([seed["reciprocal_ranks"] for seed in seeds])  # (seeds, n)
-        outcomes[arm] = Outcome(arm, values.mean(axis=0), seeds[0]["users"], values.mean(axis=1), finalists, selection.winners[arm])
+        values = [seed["reciprocal_ranks"] for seed in seeds]
+        users, by_seed = [seed["users"] for seed in seeds], np.array([some.mean() for some in values])
+        apart = selection.study.winners_of is not None  # every seed has a test part of its own
+        reached, whose = (np.concatenate(values), np.concatenate(users)) if apart else (np.mean(values, axis=0), users[0])
+        outcomes[arm] = Outcome(arm, reached, whose, by_seed, finalists, selection.winners[arm])
     return Results(selection, outcomes)
 
 
@@ -366,6 +372,8 @@ def status(ledger: Ledger, datasets: list[str] | None = None) -> tuple[pd.DataFr
     for dataset in datasets or sorted({*ledger.datasets(), *TITLES}):
         for name, study in STUDIES.items():
             found, records, plan = recorded(ledger, dataset, name), ledger.read(dataset, name), PROFILES["paper"].of(study)
+            if found is None and study.only_for not in (None, dataset):
+                continue
             left_out = found.left_out if found else _left_out(ledger, dataset, name, Subject(dataset, "", 0, 0))
             said += [f"{dataset}, {name}: {what}." for what in left_out]
             if found is None and dataset.startswith("synthetic_"):
@@ -380,4 +388,5 @@ def status(ledger: Ledger, datasets: list[str] | None = None) -> tuple[pd.DataFr
 
 def _count_missing(found: Results | None, study: Study) -> int:
     plan = PROFILES["paper"].of(study)
-    return len(study.arms) * (plan.trials + plan.seeds) if found is None else len(found.selection.missing)
+    each = plan.seeds + (0 if study.winners_of else plan.trials)
+    return len(study.arms) * each if found is None else len(found.selection.missing)

@@ -16,7 +16,7 @@ from sklearn.model_selection import ParameterSampler
 
 from mixlib import references, training
 from mixlib.datasets import Interactions
-from mixlib.ledger import key_of
+from mixlib.ledger import Ledger, key_of
 from mixlib.names import choose
 
 PROTOCOL = 1  # goes into every key: raise it when the meaning of a definition changes
@@ -52,12 +52,18 @@ class Arm:
 
 @dataclass(frozen=True)
 class Study:
-    """Arms by label, all of one family, `sequences` or `factorization`; trials: fewer than the budget's, if the study plans so."""
+    """Arms by label, all of one family, `sequences` or `factorization`; trials: fewer than the budget's, if the study plans so.
+
+    winners_of: the study whose search it takes over instead of one of its own; every seed then draws a split, too. only_for: the one
+    data set that it is planned for, if not for all.
+    """
 
     name: str
     family: str
     arms: dict[str, Arm]
     trials: int | None = None
+    winners_of: str | None = None
+    only_for: str | None = None
 
     def only(self, arms: Iterable[str]) -> "Study":
         """The same study with these arms alone, all if none is named. Raises ValueError that says which arms exist."""
@@ -115,6 +121,14 @@ STUDIES = {
     for study in (
         Study("sequences", "sequences", _kinds("lstm", "mixture_lstm")),
         Study("factorization", "factorization", _kinds("factorization", "projection_mixture", "embedding_mixture")),
+        Study("sequence-splits", "sequences", _kinds("lstm", "mixture_lstm"), winners_of="sequences", only_for="movielens-100k"),
+        Study(
+            "factorization-splits",
+            "factorization",
+            _kinds("factorization", "projection_mixture", "embedding_mixture"),
+            winners_of="factorization",
+            only_for="movielens-100k",
+        ),
         Study("sequence-losses", "sequences", _losses("lstm", "mixture_lstm"), 10),
         Study("factorization-losses", "factorization", _losses("factorization", "embedding_mixture"), 10),
         Study("sequence-components", "sequences", _components("mixture_lstm"), 8),
@@ -202,16 +216,19 @@ class Trial:
 
 
 def search_trials(study: Study, subject: Subject, budget: Budget) -> dict[str, list[Trial]]:
-    """The search of every arm: trial i draws from a generator seeded by the study's name and i, the same for all arms."""
-    space = budget.space[study.family]
+    """The search of every arm: trial i draws from a generator seeded by the study's name and i, the same for all arms.
+
+    A study that takes over the search of another has that study's trials.
+    """
+    space, name = budget.space[study.family], study.winners_of or study.name
     plan: dict[str, list[Trial]] = {label: [] for label in study.arms}
     for i in range(budget.trials):
-        seed = int.from_bytes(sha256(f"{study.name}/{i}".encode()).digest()[:4], "big")
+        seed = int.from_bytes(sha256(f"{name}/{i}".encode()).digest()[:4], "big")
         drawn = next(iter(ParameterSampler(space, 1, random_state=seed)))
         for label, arm in study.arms.items():
             if arm.kind in references.KINDS:
                 model = _reference(arm.kind, budget.dim[study.family], seed) | arm.model
-                plan[label].append(Trial(study.name, label, "search", i, define(study.family, subject, model, {"seed": 0}, **arm.split)))
+                plan[label].append(Trial(name, label, "search", i, define(study.family, subject, model, {"seed": 0}, **arm.split)))
                 continue
             model = {"kind": arm.kind, "dim": budget.dim[study.family]}
             if "mixture" in arm.kind:
@@ -222,9 +239,7 @@ def search_trials(study: Study, subject: Subject, budget: Budget) -> dict[str, l
                 loss=arm.loss, batch_size=int(drawn["batch_size"]), learning_rate=float(drawn["learning_rate"]), l2=float(drawn["l2"]),
                 epochs=budget.epochs[study.family], **PATIENCE[study.family], **arm.training,
             )  # fmt: skip
-            plan[label].append(
-                Trial(study.name, label, "search", i, define(study.family, subject, model | arm.model, settings, **arm.split))
-            )
+            plan[label].append(Trial(name, label, "search", i, define(study.family, subject, model | arm.model, settings, **arm.split)))
     return plan
 
 
@@ -245,14 +260,22 @@ def define(family: str, subject: Subject, model: dict, settings: training.Settin
             "model": model, "training": settings if isinstance(settings, dict) else asdict(settings)}  # fmt: skip
 
 
-def seed_trials(winner: Trial, seeds: int) -> list[Trial]:
+def seed_trials(study: Study, winner: Trial, seeds: int) -> list[Trial]:
     """The winner's settings with the seeds 1, 2, ...; the search itself used seed 0. What uses no chance is trained once for all seeds."""
     reference = references.KINDS.get(winner.definition["model"]["kind"])
     again = []
     for seed in range(1, seeds + 1):
         settings = winner.definition["training"] | {"seed": seed if reference is None or reference.random else 1}
-        again.append(replace(winner, stage="seeds", index=seed, definition=winner.definition | {"training": settings}))
+        split = winner.definition["split"] | ({"seed": seed} if study.winners_of else {})
+        definition = winner.definition | {"training": settings, "split": split}
+        again.append(replace(winner, study=study.name, stage="seeds", index=seed, definition=definition))
     return again
+
+
+def records_of(study: Study, ledger: Ledger, dataset: str) -> dict[str, dict]:
+    """The records by key that a selection of the study rests on: its own, and those of the search that it takes over."""
+    searched = ledger.read(dataset, study.winners_of) if study.winners_of else {}
+    return searched | ledger.read(dataset, study.name)
 
 
 @dataclass(frozen=True)
@@ -314,7 +337,7 @@ def select(study: Study, records: dict[str, dict], subject: Subject, budget: Bud
 
 def _selection(study: Study, records: dict, budget: Budget, plan: dict[str, list[Trial]], n: int, missing: list[Trial]) -> Selection:
     best = {arm: _best(trials[:n], records) for arm, trials in plan.items()}
-    again = {arm: seed_trials(trial, budget.seeds) if trial else [] for arm, trial in best.items()}
+    again = {arm: seed_trials(study, trial, budget.seeds) if trial else [] for arm, trial in best.items()}
     there = {
         arm: {t.index: records[t.key] for t in trials if t.key in records and records[t.key]["status"] == "done"}
         for arm, trials in again.items()

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -95,11 +96,33 @@ def test_other_data_make_another_key(other):
 
 def test_seeds_change_nothing_but_the_seed():
     winner = search_trials(STUDY, SUBJECT, TINY)["lstm"][1]
-    again = seed_trials(winner, 3)
+    again = seed_trials(STUDY, winner, 3)
     assert [t.definition["training"]["seed"] for t in again] == [1, 2, 3] and winner.definition["training"]["seed"] == 0
     for trial in again:
         assert trial.definition | {"training": trial.definition["training"] | {"seed": 0}} == winner.definition
         assert (trial.stage, trial.index) == ("seeds", trial.definition["training"]["seed"])
+
+
+def test_winners_go_to_other_splits_without_a_search_of_their_own():
+    study = STUDIES["sequence-splits"]
+    plan = search_trials(study, SUBJECT, TINY)
+    assert {t.key for trials in plan.values() for t in trials} == {
+        t.key for trials in search_trials(STUDY, SUBJECT, TINY).values() for t in trials
+    }
+    for trial in seed_trials(study, plan["lstm"][1], 3):
+        changed = {"training": trial.definition["training"] | {"seed": 0}, "split": trial.definition["split"] | {"seed": 0}}
+        assert trial.definition | changed == plan["lstm"][1].definition
+        assert trial.definition["split"]["seed"] == trial.definition["training"]["seed"] == trial.index
+        assert trial.study == "sequence-splits" and trial.stage == "seeds"
+
+
+def test_other_splits_wait_for_the_search_and_then_train_only_its_winners(tiny, tmp_path):
+    assert run("factorization", tiny, tmp_path).complete
+    before = essence(tmp_path, "factorization", tiny)
+    assert run("factorization-splits", tiny, tmp_path).missing == []
+    assert essence(tmp_path, "factorization", tiny) == before
+    records = Ledger(tmp_path).read(tiny.name, "factorization-splits").values()
+    assert sorted((r["arm"], r["definition"]["split"]["seed"]) for r in records) == sorted(product(STUDIES["factorization"].arms, (1, 2)))
 
 
 def test_an_unknown_study_is_an_error_that_suggests_one(tiny):
@@ -125,7 +148,7 @@ def test_validation_chooses_the_winner():
     plan = search_trials(STUDY, SUBJECT, TINY)
     found = select(STUDY, said(plan["lstm"], [0.1, 0.3, 0.2]) | said(plan["mixture_lstm"], [0.5, 0.2, 0.3]), SUBJECT, TINY)
     assert {arm: winner["index"] for arm, winner in found.winners.items()} == {"lstm": 1, "mixture_lstm": 0}
-    expected = {t.key for arm, i in (("lstm", 1), ("mixture_lstm", 0)) for t in seed_trials(plan[arm][i], 2)}
+    expected = {t.key for arm, i in (("lstm", 1), ("mixture_lstm", 0)) for t in seed_trials(STUDY, plan[arm][i], 2)}
     assert {t.key for t in found.missing} == expected and found.trials == 3 and not found.complete
 
 
@@ -140,12 +163,12 @@ def test_the_last_complete_search_counts_until_a_larger_one_is_complete():
     plan = search_trials(STUDY, SUBJECT, TINY)
     records = said(plan["lstm"], [0.2, 0.1]) | said(plan["mixture_lstm"], [0.4, 0.3])
     for arm in STUDY.arms:
-        records |= said(seed_trials(plan[arm][0], 2), [0.3, 0.3])
+        records |= said(seed_trials(STUDY, plan[arm][0], 2), [0.3, 0.3])
     assert select(STUDY, records, SUBJECT, replace(TINY, trials=2)).missing == []
     records |= said(plan["lstm"], [0.2, 0.1, 0.9]) | said(plan["mixture_lstm"], [0.4, 0.3, 0.2])  # another winner, not yet retrained
     found = select(STUDY, records, SUBJECT, TINY)
     assert found.trials == 2 and found.complete and found.winners["lstm"]["index"] == 0
-    again = seed_trials(plan["lstm"][2], 2)
+    again = seed_trials(STUDY, plan["lstm"][2], 2)
     assert [t.key for t in found.missing] == [t.key for t in again]
     found = select(STUDY, records | said(again, [0.8, 0.8]), SUBJECT, TINY)
     assert found.trials == 3 and found.winners["lstm"]["index"] == 2 and found.missing == []
@@ -153,7 +176,7 @@ def test_the_last_complete_search_counts_until_a_larger_one_is_complete():
 
 def test_an_arm_that_was_added_later_does_not_hold_up_the_others():
     plan = search_trials(STUDY, SUBJECT, TINY)
-    records = said(plan["lstm"], [0.1, 0.2, 0.3]) | said(seed_trials(plan["lstm"][2], 2), [0.3, 0.3])
+    records = said(plan["lstm"], [0.1, 0.2, 0.3]) | said(seed_trials(STUDY, plan["lstm"][2], 2), [0.3, 0.3])
     found = select(STUDY, records, SUBJECT, TINY)
     assert (found.trials, list(found.winners), found.ahead, found.complete) == (3, ["lstm"], ["mixture_lstm"], True)
     assert [t.key for t in found.missing] == [t.key for t in plan["mixture_lstm"]]
@@ -201,7 +224,7 @@ def test_an_arm_that_always_failed_leaves_the_study_incomplete_but_the_others_go
     plan = search_trials(STUDY, SUBJECT, TINY)
     records = said(plan["lstm"], [0.1, 0.2, 0.3]) | {t.key: {"key": t.key, "status": "failed"} for t in plan["mixture_lstm"]}
     found = select(STUDY, records, SUBJECT, TINY)
-    again = seed_trials(plan["lstm"][2], 2)
+    again = seed_trials(STUDY, plan["lstm"][2], 2)
     assert set(found.winners) == {"lstm"} and {t.key for t in found.missing} == {t.key for t in again}
     found = select(STUDY, records | said(again, [0.3, 0.3]), SUBJECT, TINY)
     assert found.missing == [] and not found.complete
@@ -211,7 +234,7 @@ def test_all_arms_are_compared_on_the_same_seeds():
     plan = search_trials(STUDY, SUBJECT, TINY)
     budget = replace(TINY, seeds=3)
     records = said(plan["lstm"], [0.3, 0.2, 0.1]) | said(plan["mixture_lstm"], [0.3, 0.2, 0.1])
-    again = {arm: seed_trials(plan[arm][0], 3) for arm in STUDY.arms}
+    again = {arm: seed_trials(STUDY, plan[arm][0], 3) for arm in STUDY.arms}
     for trials in again.values():
         records |= said(trials, [0.1, 0.1, 0.1])
     records[again["lstm"][1].key] = {"key": again["lstm"][1].key, "status": "failed"}

@@ -175,7 +175,8 @@ def test_references_run_like_any_study_and_only_chance_is_repeated(name, tiny, t
 
 
 def test_settings_are_drawn_within_their_ranges_and_in_equal_number():
-    plan = search_trials(STUDIES["factorization-references"], Subject("books", "0" * 16, 50, 10), PAPER)
+    study = STUDIES["factorization-references"]
+    plan = search_trials(study, Subject("books", "0" * 16, 50, 10), PAPER)
     assert {len(trials) for trials in plan.values()} == {20}
     assert {len({t.key for t in trials}) for arm, trials in plan.items() if arm != "popularity"} == {20}
     for trial in (t for trials in plan.values() for t in trials):
@@ -185,8 +186,8 @@ def test_settings_are_drawn_within_their_ranges_and_in_equal_number():
         for setting, values in space.items():
             low, high = (min(values), max(values)) if isinstance(values, list) else values.support()
             assert low <= model[setting] <= high
-    assert {t.definition["training"]["seed"] for t in seed_trials(plan["ease"][0], 3)} == {1}
-    assert [t.definition["training"]["seed"] for t in seed_trials(plan["als"][0], 3)] == [1, 2, 3]
+    assert {t.definition["training"]["seed"] for t in seed_trials(study, plan["ease"][0], 3)} == {1}
+    assert [t.definition["training"]["seed"] for t in seed_trials(study, plan["als"][0], 3)] == [1, 2, 3]
 
 
 def test_a_method_that_cannot_hold_the_data_fails_alone(tiny, tmp_path, monkeypatch):

@@ -26,7 +26,7 @@ def ledger(tmp_path):
     subject = Subject("movielens-100k", "f" * 16, 100, 20)
     for arm, trials in search_trials(study, subject, PAPER).items():
         mrr = {"lstm": 0.10, "mixture_lstm": 0.12}[arm]
-        for trial in [*trials[:2], *seed_trials(trials[0], 2)]:
+        for trial in [*trials[:2], *seed_trials(study, trials[0], 2)]:
             record, arrays = record_of(trial, mrr - 0.01 * (trial.index == 1 and trial.stage == "search"), noise=trial.index)
             ledger.write(record, arrays)
     return ledger
@@ -171,7 +171,9 @@ def test_real_records_of_the_repository_belong_to_the_plan(request):
             records = ledger.read(dataset, name)
             for subject in {Subject.of_record(record) for record in records.values()}:
                 trials = [trial for plan in search_trials(study, subject, PAPER.of(study)).values() for trial in plan]
-                planned = {trial.key for trial in trials} | {again.key for trial in trials for again in seed_trials(trial, PAPER.seeds)}
+                planned = {trial.key for trial in trials} | {
+                    again.key for trial in trials for again in seed_trials(study, trial, PAPER.seeds)
+                }
                 assert set(records) <= planned
 
 

@@ -42,6 +42,7 @@ ORDER = [
     "reports",
     "gains",
     "tables",
+    "winners",
     "verdicts",
     "figures",
     "publish",

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import loguniform
 
-from mixlib import experiments, figures, gains, reports, synthetic, tables
+from mixlib import experiments, figures, gains, reports, synthetic, tables, winners
 from mixlib.ledger import Ledger
 from mixlib.studies import PAPER, STUDIES, Budget
 
@@ -37,7 +37,7 @@ def monkeypatch_module():
 def ledger(data, planned, tmp_path_factory):
     """Main studies and their references, trained with a tiny budget."""
     ledger = Ledger(tmp_path_factory.mktemp("results"))
-    for name in ("sequences", "factorization", "sequence-references", "factorization-references"):
+    for name in ("sequences", "factorization", "sequence-references", "factorization-references", "sequence-splits"):
         experiments.run(name, data, ledger, TINY)
     return ledger
 
@@ -50,7 +50,7 @@ def found(ledger):
 NAMES = ["synthetic"]
 
 
-@pytest.mark.parametrize("make", [tables.reference_points, tables.components, tables.capacity, tables.dims, tables.tastes])
+@pytest.mark.parametrize("make", [tables.reference_points, tables.components, tables.capacity, tables.dims, winners.tastes])
 def test_what_was_not_run_is_said_and_no_cell_is_nan(make, found):
     for results in (found, {}):
         table = make(results, NAMES)
@@ -83,7 +83,7 @@ def test_a_method_that_failed_is_said(data, planned, tmp_path, monkeypatch):
 
 def test_table_4_is_made_of_the_records(found, ledger):
     (ledger.root / "speeds.json").write_text('{"synthetic": {"lstm": {"real": 1000.0, "binary": 2500.0}}}')
-    table = tables.binary(found, ledger, NAMES).set_index("model")
+    table = winners.binary(found, ledger, NAMES).set_index("model")
     for results in (found["synthetic", name] for name in reports.MAIN):
         for arm, outcome in results.outcomes.items():
             row = table.loc[reports.label(arm)]
@@ -100,13 +100,13 @@ def test_records_older_than_binary_codes_stay_usable(found, ledger):
         for arm, outcome in results.outcomes.items()
     }
     aged = {("synthetic", "sequences"): replace(results, outcomes=old)}
-    said = tables.binary(aged, ledger, NAMES).set_index("model")["binary MRR"]
+    said = winners.binary(aged, ledger, NAMES).set_index("model")["binary MRR"]
     assert said["LSTM"] == said["Mixture-LSTM"] == "not recorded: made before binary codes were"
-    assert tables.tastes(aged, NAMES).iloc[0]["effective tastes"] == ""
+    assert winners.tastes(aged, NAMES).iloc[0]["effective tastes"] == ""
 
 
 def test_speeds_are_measured_for_every_winner(found, data):
-    speeds = tables.measure_speeds(found["synthetic", "factorization"], data, users=3)
+    speeds = winners.measure_speeds(found["synthetic", "factorization"], data, users=3)
     assert set(speeds) == {("synthetic", arm) for arm in STUDIES["factorization"].arms}
     assert all(value > 0 for speed in speeds.values() for value in speed.values())
 
@@ -125,9 +125,31 @@ def test_table_3_has_a_row_for_each_loss_and_model(ledger, data):
 
 
 def test_diagnostics_are_means_over_seeds(found):
-    row = tables.tastes(found, NAMES).set_index("model").loc["Mixture-LSTM"]
+    row = winners.tastes(found, NAMES).set_index("model").loc["Mixture-LSTM"]
     records = found["synthetic", "sequences"].outcomes["mixture_lstm"].records
     assert row["effective tastes"] == f"{np.mean([r['tastes']['effective_tastes'] for r in records]):.2f}"
+
+
+def test_other_splits_are_joined_and_compared_over_all_their_users(found, ledger):
+    results = found["synthetic", "sequence-splits"]
+    gap = results.against("mixture_lstm", "lstm")
+    seeds = {arm: [ledger.arrays(record) for record in outcome.records] for arm, outcome in results.outcomes.items()}
+    assert not np.array_equal(*[np.unique(arrays["users"]) for arrays in seeds["lstm"]])  # the splits differ
+    both = [np.concatenate([arrays["reciprocal_ranks"] for arrays in seeds[arm]]) for arm in ("mixture_lstm", "lstm")]
+    assert gap.difference == pytest.approx(np.mean(both[0] - both[1]), abs=1e-6)
+    table = winners.splits(found).set_index("model")
+    assert table.loc["Mixture-LSTM", "difference [95 %]"] == f"{gap.difference:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
+    means = [arrays["reciprocal_ranks"].mean() for arrays in seeds["lstm"]]
+    assert table.loc["LSTM", "sd over splits"] == f"{np.std(means, ddof=1):.3f}" and set(table["trials, seeds"]) == {"2 of 2, 2 of 2"}
+    assert len(winners.splits({})) == 1  # a row that says so
+
+
+def test_a_study_for_one_data_set_is_not_planned_for_others(found):
+    table = tables.progress({}, ["movielens-100k", "movielens-1m"]).set_index("study")
+    assert table.loc["sequence-splits"].tolist() == ["none", "not planned"]
+    rows, _ = reports.status(Ledger("nowhere"), ["movielens-100k", "movielens-1m"])
+    assert rows[rows["study"] == "sequence-splits"]["dataset"].tolist() == ["movielens-100k"]
+    assert rows[rows["study"] == "sequence-splits"]["missing"].tolist() == [2 * reports.PROFILES["paper"].seeds]
 
 
 # --- gains
@@ -167,7 +189,9 @@ def test_gain_against_skew_says_how_few_points_there_are(found):
     table = gains.gain_by_skew(found, {"synthetic": 3.5})
     assert set(table["ratio"]) == {3.5} and all("1 data set, too few" in said for said in gains.skew_verdicts(table))
     many = pd.concat([table.assign(dataset=str(i), ratio=float(i), relative=-0.1 * i) for i in range(5)])
-    assert all("rho -1.00 over 5 data sets" in said for said in gains.skew_verdicts(many))
+    assert all("rho -1.00 over 5 data sets (p 0.02)" in said for said in gains.skew_verdicts(many))  # 2 of 120 orders
+    four = gains.skew_verdicts(many[many["dataset"] != "0"])
+    assert all("4 data sets, too few" in said for said in four)
     assert gains.skew_verdicts(gains.family({})) == ["No records yet: nothing can be said."]
 
 
@@ -278,5 +302,9 @@ def test_the_figure_of_searches_has_a_panel_for_every_study(found, ledger):
     curves = tables.searches(found, ledger)
     assert set(curves) == {("synthetic", "sequences"), ("synthetic", "factorization")}
     assert [len(axes.lines) for axes in figures.searches(curves).axes] == [2, 3]
+    data = tables.search_curves(curves)
+    line = data[(data["protocol"] == "sequences") & (data["model"] == "LSTM")]
+    assert line["median"].tolist() == pytest.approx(np.median(curves["synthetic", "sequences"]["lstm"], axis=0), abs=1e-5)
+    assert tables.search_curves({}).empty
     figures.searches({}).canvas.draw()  # before anything was run
     figures.gains(gains.gain_by_skew(found, {}), gains.factorial(ledger, [])).canvas.draw()

@@ -1,3 +1,4 @@
+import pandas as pd
 import pytest
 
 from mixlib import tables, verdicts
@@ -23,13 +24,28 @@ def test_a_verdict_follows_from_the_intervals(gaps, said):
 
 
 def test_a_claim_without_records_is_not_run_yet(tmp_path):
-    table = verdicts.claims(tables.collected(Ledger(tmp_path)))
-    assert len(table) == 7 and (table["verdict"] == "not run yet").all()
+    table = verdicts.claims(tables.collected(Ledger(tmp_path)), {})
+    assert len(table) == 8 and (table["verdict"] == "not run yet").all()
     assert table["printed in 2018"].iloc[0] == "Movielens 10M +0.009; Amazon +0.039; Goodbooks-10K +0.020"
 
 
 def test_the_numbers_of_a_claim_are_those_of_the_paired_comparison(request):
     found = tables.collected(Ledger(request.config.rootpath / "results"), ["sequences"])
     gap = found["movielens-100k", "sequences"].against("mixture_lstm", "lstm")
-    said = verdicts.claims(found)["found here, test MRR [95 %]"].iloc[0]
+    said = verdicts.claims(found, {})["found here, test MRR [95 %]"].iloc[0]
     assert f"Movielens 100K {gap.difference:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]" in said
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([], "not run yet"),
+        ([(4, float("nan"), float("nan"))], "undecided: fewer than 5 data sets"),
+        ([(4, float("nan"), float("nan")), (6, -0.9, 0.01)], "reproduced here"),
+        ([(5, -0.9, 0.04), (6, -0.2, 0.5)], "only in part"),
+        ([(6, -0.2, 0.5)], "not reproduced here"),
+        ([(6, 0.9, 0.01)], "the opposite holds here"),
+    ],
+)
+def test_the_verdict_on_popularity_follows_from_the_rank_correlations(rows, said):
+    assert verdicts.correlation_verdict(pd.DataFrame(rows, columns=["datasets", "rho", "p"])) == said

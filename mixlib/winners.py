@@ -1,0 +1,94 @@
+"""The tables about winners: again on other splits, their binary codes, how they use their tastes."""
+
+import json
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+import torch
+
+from mixlib import codes, experiments, models, reports
+from mixlib.datasets import Interactions
+from mixlib.gains import ratio
+from mixlib.ledger import Ledger
+from mixlib.reports import MAIN, Results, title
+from mixlib.splits import Sequences
+from mixlib.studies import STUDIES
+from mixlib.tables import ABSENT, SPENT, Found, binary_of, rows_of, spent
+
+
+def splits(found: Found) -> pd.DataFrame:
+    """Winners trained again, each seed on a split of its own: test MRR over all test parts, its spread over splits, paired differences.
+
+    The settings are those that won on the split of the main study: only the winners are trained again, the search is not.
+    """
+    made = []
+    for (dataset, name), results in found.items():
+        if STUDIES[name].winners_of and results.outcomes:
+            table = reports.arms(results, next(iter(results.outcomes))).rename(columns={"sd over seeds": "sd over splits"})
+            table = table.drop(columns=["validation MRR", "best epoch", "parameters"]).assign(**{SPENT: spent(results)})
+            table.insert(0, "data set", title(dataset))
+            made.append(table)
+    return reports.stacked(made)
+
+
+def binary(found: Found, ledger: Ledger, datasets: Iterable[str]) -> pd.DataFrame:
+    """Table 4, the draft's open columns: binary codes of every winner against the winner itself.
+
+    MRR ratio with its 95 % interval (users resampled, both together), memory of an item and of a user, and predictions per millisecond
+    where `benchmarks/codes.py` measured them.
+    """
+    rows, measured = [], speeds(ledger)
+    for row, outcome, results in rows_of(found, datasets, MAIN):
+        both = binary_of(outcome)
+        row["test MRR"] = f"{outcome.mrr:.3f}" if outcome else ABSENT
+        if outcome and both:
+            values = np.mean([ledger.arrays(record)["binary_reciprocal_ranks"] for record in outcome.records], axis=0)
+            mean, bounds = ratio(values, outcome.values, outcome.users)
+            size = both["bytes"]
+            row |= {"binary MRR": f"{both['mrr']:.3f}", "MRR ratio [95 %]": f"{mean:.3f} [{bounds[0]:.3f}, {bounds[1]:.3f}]"}
+            row |= {f"memory ratio, {what}": f"{size[what]['binary'] / size[what]['real']:.3f}" for what in ("item", "user")}
+            speed = measured.get((results.selection.winners[outcome.arm]["dataset"], outcome.arm)) if results else None
+            row |= {f"predictions per ms, {how}": f"{speed[how]:,.0f}" for how in ("real", "binary")} if speed else {}
+            row |= {"speed ratio": f"{speed['binary'] / speed['real']:.2f}"} if speed else {}
+        elif outcome:
+            row["binary MRR"] = "not recorded: made before binary codes were"
+        rows.append(row | {SPENT: spent(results)})
+    return pd.DataFrame(rows).fillna("")
+
+
+def speeds(ledger: Ledger) -> dict[tuple[str, str], dict]:
+    """What `benchmarks/codes.py` measured and left in the ledger's folder, by (data set, arm); empty before it ran."""
+    path = ledger.root / "speeds.json"
+    measured = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {(dataset, arm): speed for dataset, arms in measured.items() for arm, speed in arms.items()}
+
+
+def measure_speeds(results: Results, interactions: Interactions, users: int = 50) -> dict[tuple[str, str], dict[str, float]]:
+    """Predictions per millisecond of every winner of a main study, by (data set, arm), real and binary, on this machine's CPU.
+
+    Speed depends on the sizes of a model and not on its weights, so the models are built and not trained.
+    """
+    found = {}
+    for arm, record in results.selection.winners.items():
+        model = models.build(n_items=interactions.n_items, n_users=interactions.n_users, **record["definition"]["model"])
+        split = experiments.split_of(record["definition"], interactions)
+        some = split.test.items[:users, :-1] if isinstance(split.test, Sequences) else np.unique(split.test.users)[:users]
+        found[record["dataset"], arm] = codes.predictions_per_ms(model, torch.as_tensor(some))
+    return found
+
+
+def tastes(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
+    """How many tastes the winning mixtures use: means over seeds and users (or windows) of what `diagnostics.tastes` gives."""
+    rows = []
+    for row, outcome, results in rows_of(found, datasets, MAIN):
+        if "ixture" not in row["model"]:
+            continue
+        made = [record["tastes"] for record in outcome.records if "tastes" in record] if outcome else []
+        row["tastes m"] = outcome.search["definition"]["model"]["components"] if outcome else ABSENT
+        for name, said in (("gate_entropy", "gate entropy, nats"), ("effective_tastes", "effective tastes"), ("cosine", "cosine of tastes"),
+                           ("dominant_share", "weight of the dominant taste")):  # fmt: skip
+            row[said] = f"{np.mean([one[name] for one in made]):.2f}" if made else ""
+        row["users of the commonest dominant taste"] = f"{np.mean([max(one['users_by_taste']) for one in made]):.0%}" if made else ""
+        rows.append(row | {SPENT: spent(results)})
+    return pd.DataFrame(rows)
