@@ -64,9 +64,8 @@ def outcomes(
     axes.set_ylim(len(names) - 0.5, -0.5)
     for number, (name, mrr) in enumerate((references or {}).items()):
         axes.axvline(mrr, ls=":", color="#777777", lw=1.2, zorder=0)
-        side = -1 if number == 0 else 1
-        axes.annotate(name, (mrr, 1), xycoords=("data", "axes fraction"), xytext=(3 * side, 0), textcoords="offset points",
-                      ha="right" if side < 0 else "left", va="top", fontsize=7, color="#555555")  # fmt: skip
+        axes.annotate(name, (mrr, 1), xycoords=("data", "axes fraction"), xytext=(3, -9 * number), textcoords="offset points",
+                      ha="left", va="top", fontsize=7, color="#555555")  # fmt: skip
     marks = [*[o.bounds[1] for o in results.outcomes.values()], *[value for arm, value in (published or {}).items() if arm in names],
              *(references or {}).values()]  # fmt: skip
     axes.set_xlim(0, 1.08 * max(marks))

@@ -221,7 +221,8 @@ def _hash(path: Path) -> str:
 
 def write_tables(project: Project) -> None:
     """Write the tables and figures of the results page from the ledger into book/tables and book/figures."""
-    results = reports.all_results(project.ledger)
+    every = tables.collected(project.ledger)
+    results = {key: found for key, found in every.items() if key[1] in reports.MAIN}
     for (dataset, study), found in results.items():
         for what in found.left_out:
             print(f"left out of the tables: {dataset}, {study}: {what}", flush=True)
@@ -229,7 +230,6 @@ def write_tables(project: Project) -> None:
     for name, make in (("table1", reports.table1), ("gains", reports.gains), ("sources", reports.sources)):
         with renamed(project.book / "tables" / f"{name}.csv") as partial:
             make(results).to_csv(partial, index=False)
-    every = tables.collected(project.ledger)
     names = list(dict.fromkeys(dataset for dataset, _ in results))
     ratios = {name: kept["ratio"] for name, kept in counts(project).items()}
     by_skew, by_tastes = gains.gain_by_skew(results, ratios), gains.factorial(project.ledger)
@@ -247,8 +247,9 @@ def write_tables(project: Project) -> None:
     figures.save(figures.table1(results, tables.references_of(every)), drawn / "table1")
     figures.save(figures.searches(curves), drawn / "search")
     figures.save(figures.gains(by_skew, by_tastes), drawn / "gains")
-    with renamed(project.book / "tables" / "skew.md") as partial:
-        partial.write_text("\n".join(f"* {said[0].upper()}{said[1:]}" for said in gains.skew_verdicts(by_skew)) + "\n")
+    for name, sentences in (("skew", gains.skew_verdicts(by_skew)), ("references", tables.reference_verdicts(every))):
+        with renamed(project.book / "tables" / f"{name}.md") as partial:
+            partial.write_text("".join(f"* {said[0].upper()}{said[1:]}\n" for said in sentences))
     extracts = {
         path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((project.book / "tables").glob("explorer/*.json"))
     }

@@ -4,7 +4,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,9 @@ LABELS = {
 REFERENCE_LABELS = {"popularity": "Popularity", "markov": "Item-to-item Markov", "item_knn": "ItemKNN", "ease": "EASE",
                     "als": "Implicit ALS"}  # fmt: skip
 TITLES = {"movielens-10m": "Movielens 10M", "amazon": "Amazon", "goodbooks-10k": "Goodbooks-10K",
-          "movielens-100k": "Movielens 100K", "movielens-1m": "Movielens 1M"}  # fmt: skip
+          "movielens-100k": "Movielens 100K", "movielens-1m": "Movielens 1M", "amazon-beauty": "Amazon beauty", "amazon-cds": "Amazon CDs",
+          "amazon-apps": "Amazon apps", "goodbooks-v1": "Goodbooks, first release"}  # fmt: skip
+UNORDERED = ("goodbooks-v1",)  # no times, and no order in the file: nothing for a sequence model
 LOSS_LABELS = {"bpr": "BPR as printed", "log_bpr": "log-BPR", "adaptive_hinge": "adaptive hinge", "hardest": "hardest of 5"}
 METRIC_LABELS = {"mrr_over_users": "MRR over users", "first_hit_mrr": "first-hit MRR", "recall_at_10": "Recall@10", "ndcg_at_10": "NDCG@10"}
 MAIN = ("sequences", "factorization")  # the studies of Table 1
@@ -80,10 +82,15 @@ class Results:
 
     def against(self, arm: str, baseline: str) -> Comparison:
         """Paired comparison of two arms over the same users."""
-        ours, theirs = self.outcomes[arm], self.outcomes[baseline]
-        if not np.array_equal(ours.users, theirs.users):
-            raise ValueError(f"{arm} and {baseline} were tested on different users, so that they cannot be compared in pairs.")
-        return compare(ours.values, theirs.values, ours.users)
+        return paired(self.outcomes[arm], self.outcomes[baseline])
+
+
+@lru_cache(maxsize=4096)  # several tables and figures show the same difference
+def paired(ours: Outcome, theirs: Outcome) -> Comparison:
+    """Paired comparison of two outcomes. Raises ValueError when they are not of the same users or windows."""
+    if not np.array_equal(ours.users, theirs.users):
+        raise ValueError(f"{ours.arm} and {theirs.arm} were tested on different users, so that they cannot be compared in pairs.")
+    return compare(ours.values, theirs.values, ours.users)
 
 
 def study(
@@ -144,6 +151,11 @@ def _results(selection: Selection, arrays: Callable[[dict], dict[str, np.ndarray
         reached, whose = (np.concatenate(values), np.concatenate(users)) if apart else (np.mean(values, axis=0), users[0])
         outcomes[arm] = Outcome(arm, reached, whose, by_seed, finalists, selection.winners[arm])
     return Results(selection, outcomes)
+
+
+def applies(dataset: str, study: str) -> bool:
+    """Whether a study makes sense for a data set: sequences need an order in time."""
+    return STUDIES[study].family == "factorization" or dataset not in UNORDERED
 
 
 def label(arm: str) -> str:
@@ -303,7 +315,7 @@ def table1(results: dict[tuple[str, str], Results]) -> pd.DataFrame:
     rows = []
     for name in MAIN:
         for arm in STUDIES[name].arms:
-            ours = {title(d): _cell(results.get((d, name)), arm) for d in columns}
+            ours = {title(d): _cell(results.get((d, name)), arm) if applies(d, name) else "no order" for d in columns}
             printed = {title(d): _published(d, arm) for d in columns}
             rows += [{"model": label(arm), "source": "this book"} | ours, {"model": "", "source": "2018"} | printed]
         spent = {title(d): _spent(results.get((d, name))) for d in columns}
@@ -372,7 +384,7 @@ def status(ledger: Ledger, datasets: list[str] | None = None) -> tuple[pd.DataFr
     for dataset in datasets or sorted({*ledger.datasets(), *TITLES}):
         for name, study in STUDIES.items():
             found, records, plan = recorded(ledger, dataset, name), ledger.read(dataset, name), PROFILES["paper"].of(study)
-            if found is None and study.only_for not in (None, dataset):
+            if found is None and (study.only_for not in (None, dataset) or not applies(dataset, name)):
                 continue
             left_out = found.left_out if found else _left_out(ledger, dataset, name, Subject(dataset, "", 0, 0))
             said += [f"{dataset}, {name}: {what}." for what in left_out]

@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 
 from mixlib import gains, reports
-from mixlib.evaluation import compare
 from mixlib.gains import best_so_far
 from mixlib.ledger import Ledger
-from mixlib.reports import MAIN, PUBLISHED, Outcome, Results, label, title, with_interval
+from mixlib.reports import MAIN, PUBLISHED, Outcome, Results, applies, label, title, with_interval
 from mixlib.studies import STUDIES
 
 Found = dict[tuple[str, str], Results]
@@ -30,7 +29,7 @@ def collected(ledger: Ledger, names: Iterable[str] = STUDIES, datasets: Iterable
 def rows_of(found: Found, datasets: Iterable[str], names: Iterable[str]) -> Iterable[tuple[dict, Outcome | None, Results | None]]:
     """The first cells of a row, and the outcome (None: not run) for every arm of the studies on every data set."""
     for dataset in datasets:
-        for name in names:
+        for name in (name for name in names if applies(dataset, name)):
             results = found.get((dataset, name))
             for arm in STUDIES[name].arms:
                 yield {"data set": title(dataset), "model": label(arm)}, results.outcomes.get(arm) if results else None, results
@@ -68,7 +67,7 @@ def progress(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
             results = found.get((dataset, name))
             ahead = len(results.selection.ahead) if results else 0
             arms = f"; {len(study.arms) - ahead} of {len(study.arms)} models" if ahead else ""
-            planned = results or study.only_for in (None, dataset)
+            planned = applies(dataset, name) and (results or study.only_for in (None, dataset))
             row[title(dataset)] = spent(results) + arms if planned else "not planned"
         rows.append(row)
     return pd.DataFrame(rows)
@@ -101,7 +100,7 @@ def reference_points(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
     """
     rows = []
     for dataset in datasets:
-        for main in MAIN:
+        for main in (main for main in MAIN if applies(dataset, main)):
             modelled = found.get((dataset, main))
             references = "factorization-references" if main == "factorization" else "sequence-references"
             best = _best(modelled)
@@ -119,6 +118,21 @@ def reference_points(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def reference_verdicts(found: Found) -> list[str]:
+    """A sentence for every data set and protocol: the best reference against the best model, each the best of its kind on validation."""
+    said, references = [], references_of(found)
+    for key, results in found.items():
+        ours, theirs = _best(results), _best(references.get(key))
+        if key[1] not in MAIN or ours is None or theirs is None:
+            continue
+        gap = reports.paired(theirs, ours)
+        side = "ahead" if gap.low > 0 else "behind" if gap.high < 0 else "undecided"
+        gain = with_interval(gap.difference, (gap.low, gap.high), sign=True)
+        budgets = f"{references[key].selection.trials} against {results.selection.trials} search trials"
+        said.append(f"{title(key[0])}, {key[1]}: {label(theirs.arm)} is {side}, {gain} against {label(ours.arm)} ({budgets}).")
+    return said or ["No records yet: nothing can be said."]
+
+
 def _best(results: Results | None) -> Outcome | None:
     outcomes = results.outcomes.values() if results else ()
     return max(outcomes, key=lambda outcome: outcome.search["validation"]["mrr"], default=None)
@@ -128,26 +142,24 @@ def _gain(ours: Outcome | None, theirs: Outcome | None) -> str:
     """The paired difference with its interval, or nothing where one is missing."""
     if ours is None or theirs is None:
         return ""
-    if not np.array_equal(ours.users, theirs.users):
-        raise ValueError(f"{ours.arm} and {theirs.arm} were tested on different users, so that they cannot be compared in pairs.")
-    gap = compare(ours.values, theirs.values, ours.users)
+    gap = reports.paired(ours, theirs)
     return with_interval(gap.difference, (gap.low, gap.high), sign=True)
 
 
 def components(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
     """Table 2: test MRR by number of tastes, ours with intervals and the paper's; each number of tastes had its own equal search."""
-    columns: dict[str, dict[str, str]] = {}
+    rows = []
     for name, kind, printed in (("sequence-components", "mixture_lstm", "mixture_lstm"),
                                 ("factorization-components", "embedding_mixture", "factorization")):  # fmt: skip
-        for dataset in datasets:
+        for dataset in (dataset for dataset in datasets if applies(dataset, name)):
             results = found.get((dataset, name))
-            cells = {
-                int(arm.partition("/")[2]): _mrr(results.outcomes.get(arm) if results else None, results, arm) for arm in STUDIES[name].arms
-            }
-            columns[f"{label(kind)}, {title(dataset)}"] = {str(m): cell for m, cell in sorted(cells.items())} | {SPENT: spent(results)}
+            cells = {f"m = {arm.partition('/')[2]}": _mrr(results.outcomes.get(arm) if results else None, results, arm)
+                     for arm in STUDIES[name].arms}  # fmt: skip
+            rows.append({"model": label(kind), "data set": title(dataset)} | cells | {SPENT: spent(results)})
         for dataset, values in PUBLISHED["components"][printed].items():
-            columns[f"{label(kind)}, {title(dataset)} (2018)"] = {m: f"{value:.4f}" for m, value in values.items()}
-    return pd.DataFrame(columns).rename_axis("tastes").fillna("").reset_index()
+            cells = {f"m = {m}": f"{value:.4f}" for m, value in values.items()}
+            rows.append({"model": label(kind), "data set": f"{title(dataset)}, 2018"} | cells)
+    return pd.DataFrame(rows).fillna("")
 
 
 def capacity(found: Found, datasets: Iterable[str]) -> pd.DataFrame:

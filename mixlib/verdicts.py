@@ -54,7 +54,7 @@ def claims(found: Found, ratios: dict[str, float]) -> pd.DataFrame:
         ("factorization", "factorization", "projection_mixture"),
         ("factorization", "factorization", "embedding_mixture"),
     ):
-        printed = "; ".join(f"{title(d)} {mrr[mixture] - mrr[baseline]:+.3f}" for d, mrr in PUBLISHED["paper"]["mrr"].items())
+        printed = _list(f"{title(d)} {mrr[mixture] - mrr[baseline]:+.3f}" for d, mrr in PUBLISHED["paper"]["mrr"].items())
         gaps = _gaps(found, study, [(mixture, baseline)])
         rows.append(_row(f"{LABELS[mixture]} beats {label(baseline)}.", printed, gaps, "{numref}`tab-gains`"))
     for form in ("bpr", "log_bpr"):
@@ -79,12 +79,12 @@ def claims(found: Found, ratios: dict[str, float]) -> pd.DataFrame:
 
 def _skew_row(found: Found, ratios: dict[str, float]) -> dict[str, str]:
     """The conjecture on popularity, which the paper draws from its three data sets: Mixture-LSTM over LSTM against the ratio."""
-    printed = "; ".join(
+    printed = _list(
         f"{title(d)} {mrr['mixture_lstm'] / mrr['lstm'] - 1:+.0%} at ratio {PUBLISHED['counts'][d]['ratio']:.1f}"
         for d, mrr in PUBLISHED["paper"]["mrr"].items()
     )
     table = gains.gain_by_skew(found, ratios)
-    said = " ".join(gains.skew_verdicts(table)) if len(table) else "not run yet"
+    said = _list(gains.skew_verdicts(table)) if len(table) else "not run yet"
     return {"claim of 2018": "Popularity-biased data gain less.", "printed in 2018": printed, HERE: said,
             "verdict": correlation_verdict(gains.skew_correlations(table)), "evidence": "{numref}`fig-gains`"}  # fmt: skip
 
@@ -101,6 +101,11 @@ def _gaps(found: Found, study: str, pairs: list[tuple[str, str]], named: bool = 
 
 
 def _row(claim: str, printed: str, gaps: Gaps, evidence: str) -> dict[str, str]:
-    said = "; ".join(f"{who} {with_interval(gap.difference, (gap.low, gap.high), sign=True)}" for who, gap in gaps.items())
+    said = _list(f"{who} {with_interval(gap.difference, (gap.low, gap.high), sign=True)}" for who, gap in gaps.items())
     return {"claim of 2018": claim, "printed in 2018": printed, HERE: said or "not run yet",
             "verdict": verdict(gaps.values()), "evidence": evidence}  # fmt: skip
+
+
+def _list(parts: Iterable[str]) -> str:
+    """A list in Markdown, a line for each part."""
+    return "\n".join(f"* {part}" for part in parts)

@@ -74,6 +74,21 @@ def test_references_stand_beside_the_models_with_what_the_best_one_gains(found):
     assert set(table["trials, seeds"]) == {"2 of 2, 2 of 2"}
 
 
+def test_the_best_reference_is_set_against_the_best_model(found):
+    said = tables.reference_verdicts(found)
+    assert len(said) == 2
+    for sentence, family in zip(said, ("sequences", "factorization"), strict=True):
+        pair = [
+            max(found["synthetic", name].outcomes.values(), key=lambda outcome: outcome.search["validation"]["mrr"])
+            for name in (f"{family.removesuffix('s')}-references", family)
+        ]
+        gap = reports.paired(*pair)
+        assert f"{gap.difference:+.3f} [" in sentence and sentence.count(reports.label(pair[0].arm)) == 1
+        assert ("is ahead" in sentence) == (gap.low > 0) and ("is behind" in sentence) == (gap.high < 0)
+        assert "(2 against 2 search trials)" in sentence
+    assert tables.reference_verdicts({}) == ["No records yet: nothing can be said."]
+
+
 def test_a_method_that_failed_is_said(data, planned, tmp_path, monkeypatch):
     monkeypatch.setattr(experiments.references, "LARGEST", 10)
     experiments.run("factorization-references", data, Ledger(tmp_path), replace(TINY, trials=1, seeds=1))

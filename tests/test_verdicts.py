@@ -26,7 +26,7 @@ def test_a_verdict_follows_from_the_intervals(gaps, said):
 def test_a_claim_without_records_is_not_run_yet(tmp_path):
     table = verdicts.claims(tables.collected(Ledger(tmp_path)), {})
     assert len(table) == 8 and (table["verdict"] == "not run yet").all()
-    assert table["printed in 2018"].iloc[0] == "Movielens 10M +0.009; Amazon +0.039; Goodbooks-10K +0.020"
+    assert table["printed in 2018"].iloc[0] == "* Movielens 10M +0.009\n* Amazon +0.039\n* Goodbooks-10K +0.020"
 
 
 def test_the_numbers_of_a_claim_are_those_of_the_paired_comparison(request):
