@@ -21,7 +21,7 @@ format: .venv/installed
 # After a change to a notebook or to mixlib: run the copies on synthetic, and store their outputs in the sources. Commit both.
 notebooks: .venv/installed
 	@$(BIN)/mixlib book --datasets synthetic
-	@$(BIN)/python -c "from mixlib import publish; publish.refresh(publish.Project())"
+	@$(BIN)/python -c "from mixlib import notebooks; notebooks.refresh(notebooks.Project())"
 
 # Cost of training and ranking, beside other libraries: `make peers` installs those that need an environment of their own.
 bench: .venv/installed

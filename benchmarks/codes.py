@@ -13,7 +13,7 @@ import torch
 
 from mixlib import datasets, tables, winners
 from mixlib.ledger import Ledger, renamed
-from mixlib.reports import MAIN
+from mixlib.outcomes import MAIN
 
 
 def main(names: list[str]) -> None:

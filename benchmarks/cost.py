@@ -22,7 +22,7 @@ import torch
 from scipy import stats
 from torch.nn.functional import embedding
 
-from mixlib import evaluation, experiments, figures, losses, models, reports, splits, synthetic, training
+from mixlib import evaluation, experiments, figures, labels, losses, models, splits, synthetic, training
 from mixlib.datasets import Interactions
 
 HERE = Path(__file__).parent
@@ -301,7 +301,7 @@ def model_row(c: dict) -> dict:
     """A row of the first table."""
     ours = "step" in c
     return {
-        "model": c["kind"] if c["kind"] in GUESTS else reports.LABELS.get(c["kind"], f"implicit {c['kind']}"),
+        "model": c["kind"] if c["kind"] in GUESTS else labels.LABELS.get(c["kind"], f"implicit {c['kind']}"),
         "epoch (s)": f"{c['epoch']:.2f}",
         "trained per second": f"{c['per_second']:,.0f}",
         "faster than in 2018": f"{c['published_step'] / c['step']:.1f} x" if ours else "",
@@ -318,8 +318,8 @@ def shape_row(c: dict) -> dict:
     """A row of the table of the paper's data sets."""
     held_out = 0.1 * c["windows"] if c["kind"] in models.SEQUENTIAL else c["users"]
     return {
-        "data set": f"{reports.title(c['dataset'])} (shape)",
-        "model": reports.LABELS[c["kind"]],
+        "data set": f"{labels.title(c['dataset'])} (shape)",
+        "model": labels.LABELS[c["kind"]],
         "epoch (s)": f"{c['epoch']:,.0f}",
         "ranking of the test part (s)": f"{held_out / c['ranked_per_second']:,.0f}",
         "cell of Table 1 (hours)": f"{EPOCHS * TRAININGS * c['epoch'] / 3600:,.1f}",
@@ -329,7 +329,7 @@ def shape_row(c: dict) -> dict:
 
 def memory_row(c: dict) -> dict:
     """A row of the table of memory."""
-    return {"data set": f"{reports.title(c['dataset'])} (size)", "users": f"{c['users']:,}", "items": f"{c['items']:,}", "tastes": c["m"],
+    return {"data set": f"{labels.title(c['dataset'])} (size)", "users": f"{c['users']:,}", "items": f"{c['items']:,}", "tastes": c["m"],
             "trained per epoch": f"{c['interactions']:,}", "epoch (s)": f"{c['epoch']:,.0f}",
             "peak memory (GB)": f"{c['peak_memory_bytes'] / 1e9:.2f}"}  # fmt: skip
 
@@ -337,7 +337,7 @@ def memory_row(c: dict) -> dict:
 def curve_row(c: dict) -> dict:
     """A row of the data of the figure."""
     size = {name: c[name] for name in ("items", "users", "m", "length")}
-    return {"model": reports.LABELS[c["kind"]], "varied": c["vary"]} | size | {
+    return {"model": labels.LABELS[c["kind"]], "varied": c["vary"]} | size | {
         "ms a batch": round(1e3 * c["step"], 3), "ms to rank 1000": round(1e6 / c["ranked_per_second"], 2),
     }  # fmt: skip
 
@@ -354,7 +354,7 @@ def curves(cells: pd.DataFrame) -> None:
                 "ms": 4,
                 "ls": "--" if kind in models.SEQUENTIAL else "-",
             }
-            axes[0, column].loglog(some[vary], 1e3 * some["step"], label=reports.LABELS[kind], **look)
+            axes[0, column].loglog(some[vary], 1e3 * some["step"], label=labels.LABELS[kind], **look)
             axes[1, column].loglog(some[vary], 1e6 / some["ranked_per_second"], **look)
         axes[1, column].set_xlabel(name)
     axes[0, 0].set_ylabel("ms a batch")

@@ -16,7 +16,7 @@ import torch
 from scipy.stats import t
 from tqdm import tqdm
 
-from mixlib import datasets, evaluation, models, reports, splits, training
+from mixlib import datasets, evaluation, labels, models, splits, training
 from mixlib.ledger import renamed
 
 SEEDS, FRESH_SEEDS = range(1, 11), range(11, 21)
@@ -71,7 +71,7 @@ def table(found: dict[str, Any]) -> pd.DataFrame:
         both = [seed for seed in map(str, seeds) if all(seed in found[kind].get(way, {}) for way in WAYS)]
         if len(both) < 2:
             continue
-        row = {"model": reports.LABELS[kind]}
+        row = {"model": labels.LABELS[kind]}
         for part in ("validation", "test"):
             plain, compiled = (np.array([found[kind][way][seed][part] for seed in both]) for way in WAYS)
             row |= {f"{part}, plain": f"{plain.mean():.4f}", f"{part}, compiled": f"{compiled.mean():.4f}"}

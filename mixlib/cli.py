@@ -112,10 +112,10 @@ def status(
     results: Annotated[str, typer.Option(help="folder of the ledger")] = "results",
 ) -> None:
     """What the ledger holds of each study, and what is missing of the plan."""
-    from mixlib import reports
+    from mixlib import outcomes
     from mixlib.ledger import Ledger
 
-    table, left_out = reports.status(Ledger(results), dataset)
+    table, left_out = outcomes.status(Ledger(results), dataset)
     print("\n".join([table.to_string(index=False), *left_out]))
 
 

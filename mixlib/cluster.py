@@ -9,7 +9,7 @@ import torch
 from mixlib.datasets import Interactions
 from mixlib.experiments import Made, finish
 from mixlib.ledger import code_version
-from mixlib.studies import Trial
+from mixlib.plans import Trial
 
 try:
     from distributed import Client, KilledWorker, WorkerPlugin, get_worker, wait

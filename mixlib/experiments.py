@@ -16,7 +16,8 @@ from safetensors.torch import load_model, save_model
 from mixlib import codes, diagnostics, evaluation, models, references, splits, training
 from mixlib.datasets import Interactions
 from mixlib.ledger import Ledger, provenance, renamed
-from mixlib.studies import DEMO, PAPER, Budget, Selection, Subject, Trial, records_of, select, study_for
+from mixlib.plans import Selection, Subject, Trial, records_of, select
+from mixlib.studies import DEMO, PAPER, Budget, study_for
 from mixlib.workers import in_processes
 
 Made = Generator[tuple[dict, dict[str, np.ndarray]], None, None]  # records and their arrays, as they are finished

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mixlib.labels import LABELS, PUBLISHED, label, title
 from mixlib.models import SEQUENTIAL
-from mixlib.reports import LABELS, PUBLISHED, Results, label, title
+from mixlib.outcomes import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

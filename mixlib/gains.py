@@ -6,13 +6,15 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from mixlib import experiments, reports, synthetic
+from mixlib import experiments, outcomes, reports, synthetic
 from mixlib.datasets import Interactions
 from mixlib.evaluation import interval
+from mixlib.labels import with_interval
 from mixlib.ledger import Ledger
-from mixlib.reports import MAIN, Results, with_interval
+from mixlib.outcomes import MAIN, Results
+from mixlib.plans import Subject, search_trials
 from mixlib.splits import Sequences
-from mixlib.studies import STUDIES, Subject, search_trials
+from mixlib.studies import STUDIES
 
 ENOUGH = 5  # data sets: the best of all orders of four points has p = 0.08, so that four can never decide
 
@@ -92,7 +94,7 @@ def factorial(ledger: Ledger, names: Iterable[str] = synthetic.FACTORIAL) -> pd.
     for name in names:
         cell = {key: float(value) for key, _, value in (part.partition("=") for part in name.partition(":")[2].split(","))}
         for study in MAIN:
-            results = reports.recorded(ledger, name, study)
+            results = outcomes.recorded(ledger, name, study)
             baseline, *mixtures = STUDIES[study].arms
             for arm in mixtures:
                 row = cell | {"protocol": study, "mixture": arm, "trials": results.selection.trials if results else 0}

@@ -8,10 +8,11 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from mixlib import gains, reports
+from mixlib import gains, outcomes, reports
 from mixlib.gains import best_so_far
+from mixlib.labels import PUBLISHED, applies, label, title, with_interval
 from mixlib.ledger import Ledger
-from mixlib.reports import MAIN, PUBLISHED, Outcome, Results, applies, label, title, with_interval
+from mixlib.outcomes import MAIN, Outcome, Results
 from mixlib.studies import STUDIES
 
 Found = dict[tuple[str, str], Results]
@@ -22,7 +23,7 @@ CONTROLS = {"sequence-capacity": "mixture_lstm/dim 64", "factorization-capacity"
 def collected(ledger: Ledger, names: Iterable[str] = STUDIES, datasets: Iterable[str] | None = None) -> Found:
     """Results of the given studies on the given data sets (default: all that have records, but for the cells of the factorial)."""
     where = [d for d in ledger.datasets() if not d.startswith("synthetic_")] if datasets is None else datasets
-    found = {(dataset, name): reports.recorded(ledger, dataset, name) for dataset in where for name in names}
+    found = {(dataset, name): outcomes.recorded(ledger, dataset, name) for dataset in where for name in names}
     return {key: results for key, results in found.items() if results}
 
 
@@ -125,7 +126,7 @@ def reference_verdicts(found: Found) -> list[str]:
         ours, theirs = _best(results), _best(references.get(key))
         if key[1] not in MAIN or ours is None or theirs is None:
             continue
-        gap = reports.paired(theirs, ours)
+        gap = outcomes.paired(theirs, ours)
         side = "ahead" if gap.low > 0 else "behind" if gap.high < 0 else "undecided"
         gain = with_interval(gap.difference, (gap.low, gap.high), sign=True)
         budgets = f"{references[key].selection.trials} against {results.selection.trials} search trials"
@@ -142,7 +143,7 @@ def _gain(ours: Outcome | None, theirs: Outcome | None) -> str:
     """The paired difference with its interval, or nothing where one is missing."""
     if ours is None or theirs is None:
         return ""
-    gap = reports.paired(ours, theirs)
+    gap = outcomes.paired(ours, theirs)
     return with_interval(gap.difference, (gap.low, gap.high), sign=True)
 
 

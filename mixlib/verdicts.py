@@ -6,7 +6,8 @@ import pandas as pd
 
 from mixlib import gains
 from mixlib.evaluation import Comparison
-from mixlib.reports import LABELS, LOSS_LABELS, PUBLISHED, Results, label, title, with_interval
+from mixlib.labels import LABELS, LOSS_LABELS, PUBLISHED, label, title, with_interval
+from mixlib.outcomes import Results
 
 Found = dict[tuple[str, str], Results]
 HERE = "found here, test MRR [95 %]"

@@ -10,8 +10,9 @@ import torch
 from mixlib import codes, experiments, models, reports
 from mixlib.datasets import Interactions
 from mixlib.gains import ratio
+from mixlib.labels import title
 from mixlib.ledger import Ledger
-from mixlib.reports import MAIN, Results, title
+from mixlib.outcomes import MAIN, Results
 from mixlib.splits import Sequences
 from mixlib.studies import STUDIES
 from mixlib.tables import ABSENT, SPENT, Found, binary_of, rows_of, spent

@@ -14,7 +14,8 @@ import pytest
 
 from mixlib import experiments, studies
 from mixlib.ledger import Ledger
-from mixlib.studies import DEMO, STUDIES, Subject, select
+from mixlib.plans import Subject, select
+from mixlib.studies import DEMO, STUDIES
 
 NAME = "synthetic:users=40,items=30,tastes=2,clusters=3,length=15"
 TINY = replace(DEMO, trials=3, seeds=2, epochs={"sequences": 1, "factorization": 1})

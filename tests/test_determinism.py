@@ -9,7 +9,8 @@ import torch
 from conftest import model_for, split_for
 
 from mixlib import evaluation, experiments, models, splits, synthetic
-from mixlib.studies import DEMO, STUDIES, Subject, search_trials
+from mixlib.plans import Subject, search_trials
+from mixlib.studies import DEMO, STUDIES
 
 VARYING = ("seconds", "peak_memory_bytes")
 SHORT = replace(DEMO, trials=1, epochs={"sequences": 2, "factorization": 2})

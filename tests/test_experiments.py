@@ -6,9 +6,10 @@ import pytest
 import torch
 from scipy.stats import loguniform
 
-from mixlib import experiments, models, studies, training, workers
+from mixlib import experiments, models, plans, studies, training, workers
 from mixlib.ledger import Ledger
-from mixlib.studies import DEMO, PAPER, STUDIES, Budget, Subject, search_trials, seed_trials, select
+from mixlib.plans import Subject, search_trials, seed_trials, select
+from mixlib.studies import DEMO, PAPER, STUDIES, Budget
 
 SPACE = {
     "batch_size": [16, 64], "learning_rate": loguniform(5e-3, 5e-2), "l2": loguniform(1e-9, 1e-5), "components": [2, 3],
@@ -184,7 +185,7 @@ def test_an_arm_that_was_added_later_does_not_hold_up_the_others():
 
 def test_a_trial_without_anything_to_draw_is_missing_once():
     trial = search_trials(STUDY, SUBJECT, TINY)["lstm"][0]
-    assert studies._lacking([trial, replace(trial, index=1)], {}) == [trial] and studies._lacking([trial], {trial.key: {}}) == []
+    assert plans._lacking([trial, replace(trial, index=1)], {}) == [trial] and plans._lacking([trial], {trial.key: {}}) == []
 
 
 def test_a_study_may_plan_fewer_trials_than_the_budget_but_never_more():

@@ -8,7 +8,7 @@ import torch
 from conftest import model_for, split_for
 from scipy import stats
 
-from mixlib import evaluation, kernels, models, reports, training
+from mixlib import evaluation, kernels, labels, models, training
 from mixlib.losses import LOSSES, first_violator, worst
 from mixlib.models import score
 
@@ -127,7 +127,7 @@ def test_the_table_of_quality_comes_from_its_seeds_and_fresh_seeds_settle_the_do
     spec.loader.exec_module(quality)
     made = quality.table(quality.measured())
     assert made.to_csv(index=False) == (root / "book" / "tables" / "cost-quality.csv").read_text()
-    assert set(made["model"]) == {reports.LABELS[kind] for kind in models.KINDS}
+    assert set(made["model"]) == {labels.LABELS[kind] for kind in models.KINDS}
     of = {(row["model"], row["seeds"]): re.findall(r"[+-][\d.]+", row["test, difference [95 %]"]) for _, row in made.iterrows()}
     first, fresh = of.pop(("Mixture-LSTM", "1 to 10")), of["Mixture-LSTM", "11 to 20"]
     assert float(first[2]) < 0 < float(fresh[0])  # as the page says

@@ -17,13 +17,13 @@ import yaml
 from bs4 import BeautifulSoup
 from conftest import CUT_OFF
 
-from mixlib import datasets, describe, experiments, publish, reports, studies
+from mixlib import datasets, describe, experiments, labels, notebooks, outcomes, publish, reports, studies
 from mixlib.datasets import Interactions
 from mixlib.ledger import Ledger, key_of
 from mixlib.sources import SOURCES, published
 
 ROOT = Path(__file__).parent.parent
-PROJECT = publish.Project(ROOT)
+PROJECT = notebooks.Project(ROOT)
 EXECUTED = [path.relative_to(ROOT) for path in PROJECT.executed()]
 METADATA = {"kernelspec": {"name": "python3", "display_name": "Python 3"}, "language_info": {"name": "python"}}
 LOCAL = re.compile(r"/(home|root|work|tmp|Users)/|\.local\b")
@@ -45,7 +45,7 @@ def copy(tmp_path):
             shutil.copytree(ROOT / name, tmp_path / name, symlinks=True, ignore=shutil.ignore_patterns("_build", ".ipynb_checkpoints"))
     for name in ("_toc.yml", "_config.yml"):
         shutil.copy(ROOT / name, tmp_path / name)
-    return publish.Project(tmp_path)
+    return notebooks.Project(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_no_page_loads_anything_from_elsewhere(built):
 def test_table_1_of_the_page_is_rebuilt_from_the_ledger(built):
     page = BeautifulSoup((built / "results.html").read_text(), "html.parser")
     shown = [[cell.get_text(strip=True) for cell in row.find_all(["th", "td"])] for row in page.find("table").find_all("tr")]
-    table = reports.table1(reports.all_results(Ledger(ROOT / "results")))
+    table = reports.table1(outcomes.all_results(Ledger(ROOT / "results")))
     plain = [[value.replace("**", "") for value in row] for row in table.astype(str).to_numpy().tolist()]
     assert shown == [list(table.columns), *plain]
 
@@ -113,7 +113,7 @@ def test_tables_are_due_again_when_a_record_or_one_of_them_changes(tmp_path):
     (tmp_path / "_toc.yml").write_text("root: index")
     for folder in ("notebooks", "book/tables"):
         (tmp_path / folder).mkdir(parents=True)
-    project, states = publish.Project(tmp_path), []
+    project, states = notebooks.Project(tmp_path), []
     for change in (
         lambda: None,
         lambda: (tmp_path / "book" / "tables" / "gains.csv").write_text("a table"),
@@ -130,8 +130,8 @@ def test_the_taste_explorer_shows_the_winners_of_the_ledger():
     extracts = {path.stem: json.loads(path.read_text()) for path in (ROOT / "book" / "tables" / "explorer").glob("*.json")}
     assert extracts
     for name, extract in extracts.items():
-        winner = reports.recorded(PROJECT.ledger, name, "sequences").selection.winners["mixture_lstm"]
-        assert extract["record"] == winner["key"] and extract["title"] == reports.title(name)
+        winner = outcomes.recorded(PROJECT.ledger, name, "sequences").selection.winners["mixture_lstm"]
+        assert extract["record"] == winner["key"] and extract["title"] == labels.title(name)
         assert {len(weights) for v in extract["viewers"] for weights in v["weights"]} == {winner["definition"]["model"]["components"]}
 
 
@@ -223,32 +223,32 @@ def test_a_copy_made_by_hand_is_caught(copy):
 def test_unknown_or_ill_typed_parameters_are_an_error(tmp_path, parameters, message):
     source = notebook(tmp_path / "n.ipynb", "1")
     with pytest.raises(ValueError, match=message):
-        publish.execute(source, tmp_path / "out.ipynb", parameters)
+        notebooks.execute(source, tmp_path / "out.ipynb", parameters)
     assert not (tmp_path / "out.ipynb").exists()
 
 
 def test_every_notebook_has_parameters_that_can_be_read():
     for path in PROJECT.sources():
-        assert publish.parameters_of(path), path.name
+        assert notebooks.parameters_of(path), path.name
 
 
 @pytest.mark.filterwarnings("ignore")  # of papermill and the kernel's client
 def test_running_a_notebook_twice_changes_no_byte_and_a_failing_one_keeps_the_old_copy(tmp_path):
     source, output = notebook(tmp_path / "n.ipynb", "print(dataset, seed)"), tmp_path / "runs" / "n.ipynb"
-    publish.execute(source, output, {"seed": 3}, {"source": "x"})
+    notebooks.execute(source, output, {"seed": 3}, {"source": "x"})
     first = output.read_bytes()
     assert "synthetic 3" in first.decode()
-    publish.execute(source, output, {"seed": 3}, {"source": "x"})
+    notebooks.execute(source, output, {"seed": 3}, {"source": "x"})
     assert output.read_bytes() == first
     notebook(source, "1 / 0")
     with pytest.raises(RuntimeError, match=r"n.ipynb .* ZeroDivisionError"):
-        publish.execute(source, output, {"seed": 3})
+        notebooks.execute(source, output, {"seed": 3})
     assert output.read_bytes() == first and [path.name for path in output.parent.iterdir()] == ["n.ipynb"]
 
 
 BOOK = """
 import sys
-from mixlib import cli, publish
+from mixlib import cli, notebooks, publish
 publish.write_tables = publish.render = lambda *words: None  # only the notebooks matter here
 sys.argv = ["mixlib", "book", "--force"]
 cli.main()
@@ -317,11 +317,11 @@ def test_only_what_changed_is_run_again(tmp_path):
     source = notebook(tmp_path / "notebooks" / "01-n.ipynb", 'profile = "demo"', "dataset")
     text = source.read_text().replace("seed = 0", 'seed = 0\\nprofile = \\"demo\\"')
     source.write_text(text)
-    project = publish.Project(tmp_path)
-    assert len(publish.run_notebooks(project, ["synthetic"])) == 1
-    assert publish.run_notebooks(project, ["synthetic"]) == []
+    project = notebooks.Project(tmp_path)
+    assert len(notebooks.run_notebooks(project, ["synthetic"])) == 1
+    assert notebooks.run_notebooks(project, ["synthetic"]) == []
     source.write_text(source.read_text().replace("seed = 0", "seed = 1"))
-    assert len(publish.run_notebooks(project, ["synthetic"])) == 1
+    assert len(notebooks.run_notebooks(project, ["synthetic"])) == 1
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -334,12 +334,12 @@ def test_notebooks_run_side_by_side_and_what_is_finished_stays_when_another_fail
     for name, then in (("01-n", first), ("02-n", second + other.format("book/runs/synthetic/01-n.ipynb") + "\n1 / 0")):
         source = notebook(tmp_path / "notebooks" / f"{name}.ipynb", 'profile = "demo"', f"import pathlib\n{then}")
         source.write_text(source.read_text().replace("seed = 0", 'seed = 0\\nprofile = \\"demo\\"'))
-    project = publish.Project(tmp_path)
+    project = notebooks.Project(tmp_path)
     with pytest.raises(RuntimeError, match=r"02-n\.ipynb .* failed in cell 3: ZeroDivisionError"):
-        publish.run_notebooks(project, ["synthetic"])
+        notebooks.run_notebooks(project, ["synthetic"])
     assert [path.name for path in project.executed()] == ["01-n.ipynb"]
     (project.notebooks / "02-n.ipynb").unlink()
-    assert publish.run_notebooks(project, ["synthetic"]) == []  # the first one is not run again
+    assert notebooks.run_notebooks(project, ["synthetic"]) == []  # the first one is not run again
 
 
 def test_pages_are_rendered_again_only_when_they_or_what_they_are_made_of_changed(tmp_path, monkeypatch):
@@ -385,12 +385,12 @@ def test_own_data_sets_get_a_part_in_the_contents(tmp_path):
     (tmp_path / "book" / "runs" / "mine").mkdir(parents=True)
     (tmp_path / "book" / "runs" / "mine" / "01-datasets.ipynb").touch()
     (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: index\nparts: []\n")
-    assert publish.pages_of(publish.contents(publish.Project(tmp_path), ["mine"])) == ["index", "runs/mine/01-datasets"]
+    assert publish.pages_of(publish.contents(notebooks.Project(tmp_path), ["mine"])) == ["index", "runs/mine/01-datasets"]
 
 
 def test_outside_a_checkout_the_error_says_where_to_go(tmp_path):
     with pytest.raises(FileNotFoundError, match="run this in the folder"):
-        publish.Project(tmp_path)
+        notebooks.Project(tmp_path)
 
 
 def test_an_unknown_data_set_is_said_before_anything_runs():
@@ -399,7 +399,7 @@ def test_an_unknown_data_set_is_said_before_anything_runs():
 
 
 def test_glued_numbers_of_the_pages_are_those_of_the_ledger(built):
-    numbers = reports.numbers(reports.all_results(Ledger(ROOT / "results")))
+    numbers = reports.numbers(outcomes.all_results(Ledger(ROOT / "results")))
     text = BeautifulSoup((built / "results.html").read_text(), "html.parser").get_text()
     for name in ("sequence_gain_movielens_100k", "factorization_gain_movielens_1m"):
         assert str(numbers[name]) in text

@@ -10,7 +10,8 @@ from scipy.stats import loguniform
 
 from mixlib import evaluation, experiments, references, splits
 from mixlib.ledger import Ledger
-from mixlib.studies import PAPER, STUDIES, Budget, Subject, search_trials, seed_trials
+from mixlib.plans import Subject, search_trials, seed_trials
+from mixlib.studies import PAPER, STUDIES, Budget
 
 SETTINGS: dict[str, dict] = {
     "popularity": {}, "markov": {"smoothing": 2.5}, "item_knn": {"neighbours": 7, "shrinkage": 3.0}, "ease": {"l2": 20.0},

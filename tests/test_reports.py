@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mixlib import experiments, reports
+from mixlib import experiments, labels, outcomes, reports
 from mixlib.ledger import Ledger
-from mixlib.studies import PAPER, STUDIES, Subject, search_trials, seed_trials
+from mixlib.plans import Subject, search_trials, seed_trials
+from mixlib.studies import PAPER, STUDIES
 
 
 def record_of(trial, mrr, users=40, noise=0):
@@ -33,7 +34,7 @@ def ledger(tmp_path):
 
 
 def test_table_1_shows_ours_with_intervals_and_bold_only_beyond_them(ledger):
-    table = reports.table1(reports.all_results(ledger)).set_index("model")
+    table = reports.table1(outcomes.all_results(ledger)).set_index("model")
     ours = table[table.source == "this book"]["Movielens 100K"]
     assert ours["Mixture-LSTM"].startswith("**0.12") and not ours["LSTM"].startswith("**")
     assert ours["Factorization"] == "not run yet"
@@ -41,28 +42,28 @@ def test_table_1_shows_ours_with_intervals_and_bold_only_beyond_them(ledger):
 
 
 def test_table_1_prints_the_published_numbers_of_their_one_source(ledger):
-    table = reports.table1(reports.all_results(ledger))
+    table = reports.table1(outcomes.all_results(ledger))
     printed = table[table.source == "2018"]
     assert printed["Amazon"].tolist() == ["0.1502", "0.1889", "0.1001", "0.0698", "0.1696"]
     assert printed["Movielens 100K"].iloc[0] == "0.0478 (archive)"
 
 
 def test_gains_are_paired_and_say_the_budget(ledger):
-    gains = reports.gains(reports.all_results(ledger)).iloc[0]
+    gains = reports.gains(outcomes.all_results(ledger)).iloc[0]
     assert gains["gain in test MRR [95 %]"] == "+0.020 [+0.020, +0.020]"  # the spread over users is shared, so it cancels
     assert (gains["trials"], gains["seeds"]) == ("2 of 20", "2 of 5")
 
 
 def test_every_cell_leads_to_records_that_exist(ledger):
-    for row in reports.sources(reports.all_results(ledger)).itertuples():
+    for row in reports.sources(outcomes.all_results(ledger)).itertuples():
         for file in [row[4], *row.seeds.split()]:
             assert (ledger.root.parent / row.folder.replace("results", ledger.root.name, 1) / file).is_file()
 
 
 def test_a_missing_array_makes_a_gap_that_is_named(ledger):
-    record = reports.all_results(ledger)["movielens-100k", "sequences"].outcomes["lstm"].records[0]
+    record = outcomes.all_results(ledger)["movielens-100k", "sequences"].outcomes["lstm"].records[0]
     ledger.path("movielens-100k", "sequences", record["key"]).with_suffix(".npz").unlink()
-    found = reports.all_results(ledger)["movielens-100k", "sequences"]
+    found = outcomes.all_results(ledger)["movielens-100k", "sequences"]
     assert {len(outcome.records) for outcome in found.outcomes.values()} == {1}  # the other arm gives up the same seed
     assert f"Left out: the record {record['key']}.json is damaged, its arrays" in reports.gaps(found, "movielens-100k")
     assert reports.table1({("movielens-100k", "sequences"): found}).iloc[4]["Movielens 100K"] == "2 of 20, 1 of 5"
@@ -71,43 +72,43 @@ def test_a_missing_array_makes_a_gap_that_is_named(ledger):
 def test_a_damaged_search_trial_makes_a_gap_that_status_names(ledger):
     trial = search_trials(STUDIES["sequences"], Subject("movielens-100k", "f" * 16, 100, 20), PAPER)["lstm"][1]
     ledger.path("movielens-100k", "sequences", trial.key).write_text("")
-    table, said = reports.status(ledger, ["movielens-100k"])
+    table, said = outcomes.status(ledger, ["movielens-100k"])
     assert table.set_index("study").loc["sequences", "search"] == "1 of 20"
     assert said == [f"movielens-100k, sequences: the record {trial.key}.json is damaged, Expecting value: line 1 column 1 (char 0)."]
 
 
 def test_records_of_another_version_of_the_data_are_named_and_never_mixed_in(ledger, tiny):
-    before = reports.table1(reports.all_results(ledger))
+    before = reports.table1(outcomes.all_results(ledger))
     other = Subject("movielens-100k", "e" * 16, 100, 20)
     trials = search_trials(STUDIES["sequences"], other, PAPER)["lstm"][:3]
     for trial in trials:
         ledger.write(*record_of(trial, 0.9))
     ledger.write(*record_of(search_trials(STUDIES["factorization"], other, PAPER)["factorization"][0], 0.9))
-    pd.testing.assert_frame_equal(reports.table1(reports.all_results(ledger)), before)
-    table, said = reports.status(ledger, ["movielens-100k"])
+    pd.testing.assert_frame_equal(reports.table1(outcomes.all_results(ledger)), before)
+    table, said = outcomes.status(ledger, ["movielens-100k"])
     assert table.set_index("study").loc["factorization", "search"] == "0 of 20"
     assert said == [
         f"movielens-100k, sequences: 3 records are of another version of the data, fingerprint {'e' * 16}, windows of 20 to 100.",
         f"movielens-100k, factorization: 1 records are of another version of the data, fingerprint {'e' * 16}.",
     ]
     now = replace(tiny, name="movielens-100k")  # the data as they are now: none of the records is about them
-    found = reports.study("sequences", now, "paper", ledger)
+    found = outcomes.study("sequences", now, "paper", ledger)
     assert not found.outcomes and "4 records" not in (said := reports.gaps(found, "x")) and "8 records" in said and "3 records" in said
 
 
 def test_records_of_other_code_stay_and_are_counted(ledger):
-    assert reports.status(ledger, ["movielens-100k"])[0].set_index("study").loc["sequences", "other code"] == 8
+    assert outcomes.status(ledger, ["movielens-100k"])[0].set_index("study").loc["sequences", "other code"] == 8
 
 
 def test_arms_on_different_users_are_not_compared(ledger):
-    results = reports.all_results(ledger)["movielens-100k", "sequences"]
+    results = outcomes.all_results(ledger)["movielens-100k", "sequences"]
     object.__setattr__(results.outcomes["lstm"], "users", np.arange(1, 41))
     with pytest.raises(ValueError, match="different users"):
         results.against("mixture_lstm", "lstm")
 
 
 def test_status_counts_what_is_done_of_what_is_planned(ledger):
-    table = reports.status(ledger, ["movielens-100k"])[0].set_index("study")
+    table = outcomes.status(ledger, ["movielens-100k"])[0].set_index("study")
     assert table.loc["sequences", ["search", "seeds"]].tolist() == ["2 of 20", "2 of 5"]
     assert table.loc["factorization", "search"] == "0 of 20" and table.loc["sequence-losses", "search"] == "0 of 10"
     assert table.loc[["sequences", "factorization"], "arms"].tolist() == ["2 of 2", "0 of 3"]
@@ -115,12 +116,12 @@ def test_status_counts_what_is_done_of_what_is_planned(ledger):
 
 
 def test_numbers_for_the_text_exist_before_anything_ran(tmp_path):
-    numbers = reports.numbers(reports.all_results(Ledger(tmp_path)))
+    numbers = reports.numbers(outcomes.all_results(Ledger(tmp_path)))
     assert numbers["data_sets_done"] == 0 and numbers["sequence_gain_movielens_1m"] == "(not run yet)"
 
 
 def test_an_empty_study_says_which_command_runs_it(tiny, tmp_path):
-    results = reports.study("factorization", tiny, "paper", tmp_path)
+    results = outcomes.study("factorization", tiny, "paper", tmp_path)
     assert not results.outcomes and "mixlib run --dataset tiny --study factorization" in reports.gaps(results, "tiny")
     assert reports.verdicts(results) == ["No records yet: nothing can be said."]
     assert reports.arms(results).empty
@@ -128,16 +129,16 @@ def test_an_empty_study_says_which_command_runs_it(tiny, tmp_path):
 
 def test_the_demo_computes_in_place_and_writes_nothing(tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    results = reports.study("sequences", tiny, "demo", trials=1, seeds=1, epochs={"sequences": 1, "factorization": 1})
+    results = outcomes.study("sequences", tiny, "demo", trials=1, seeds=1, epochs={"sequences": 1, "factorization": 1})
     assert set(results.outcomes) == {"lstm", "mixture_lstm"} and not list(tmp_path.iterdir())
     assert len(reports.arms(results, "lstm")) == len(reports.winners(results)) == len(reports.other_metrics(results)) == 2
 
 
 def test_unknown_profile_and_study_are_errors(tiny):
     with pytest.raises(ValueError, match="did you mean 'demo'"):
-        reports.study("sequences", tiny, "deno")
+        outcomes.study("sequences", tiny, "deno")
     with pytest.raises(ValueError, match="no study"):
-        reports.study("sequence", tiny, "demo")
+        outcomes.study("sequence", tiny, "demo")
 
 
 def test_trained_weights_are_kept_beside_the_record_and_give_the_same_model(tiny, tmp_path):
@@ -154,9 +155,9 @@ def test_trained_weights_are_kept_beside_the_record_and_give_the_same_model(tiny
 
 def test_published_numbers_are_complete_and_plausible():
     for source in ("paper", "archive"):
-        for values in reports.PUBLISHED[source]["mrr"].values():
-            assert set(values) <= set(reports.LABELS) and all(0 < value < 1 for value in values.values())
-    assert all(set(values) == set(reports.LABELS) for values in reports.PUBLISHED["paper"]["mrr"].values())
+        for values in labels.PUBLISHED[source]["mrr"].values():
+            assert set(values) <= set(labels.LABELS) and all(0 < value < 1 for value in values.values())
+    assert all(set(values) == set(labels.LABELS) for values in labels.PUBLISHED["paper"]["mrr"].values())
 
 
 def test_stacked_tables_have_no_gaps():
@@ -178,7 +179,7 @@ def test_real_records_of_the_repository_belong_to_the_plan(request):
 
 
 def test_an_arm_that_has_not_begun_is_said(ledger):
-    study = reports.all_results(ledger)["movielens-100k", "sequences"]
+    study = outcomes.all_results(ledger)["movielens-100k", "sequences"]
     short = {arm: f for arm, f in study.selection.finalists.items() if arm == "lstm"}
     object.__setattr__(study.selection, "finalists", short)
     assert study.budget.endswith("2 of 5 seeds for each winner. Not begun: Mixture-LSTM.")

@@ -31,7 +31,9 @@ ABOVE = {  # what a room may know of the others; every room may know `names`
     "training": {"models", "losses", "splits", "evaluation", "kernels"},  # early stopping needs the evaluation
     "ledger": set(),
     "workers": set(),
-    "studies": {"datasets", "synthetic", "splits", "models", "losses", "kernels", "evaluation", "references", "training", "ledger"},
+    "studies": {"datasets", "references", "training"},
+    "plans": {"datasets", "references", "training", "ledger", "studies"},
+    "labels": {"studies"},
 }
 ABOVE["experiments"] = {*ABOVE}
 ORDER = [
@@ -39,12 +41,14 @@ ORDER = [
     "cluster",
     "describe",
     "explorer",
+    "outcomes",
     "reports",
     "gains",
     "tables",
     "winners",
     "verdicts",
     "figures",
+    "notebooks",
     "publish",
     "cli",
     "__main__",
@@ -142,10 +146,10 @@ for name in {without}:
     sys.modules[name] = None  # an import of it fails
 import os
 os.environ["MIXLIB_DATA"] = "."
-from mixlib import datasets, experiments, studies
+from mixlib import datasets, experiments, plans, studies
 from mixlib.ledger import Ledger
 data = datasets.load("synthetic:users=40,items=30,clusters=3,tastes=2,length=12")
-print(len(studies.search_trials(studies.STUDIES["sequences"], studies.Subject.of(data), studies.PAPER)))
+print(len(plans.search_trials(studies.STUDIES["sequences"], plans.Subject.of(data), studies.PAPER)))
 """
     found = subprocess.run([sys.executable, "-W", "error", "-c", text], capture_output=True, text=True)
     assert (found.stdout, found.stderr) == ("2\n", "")

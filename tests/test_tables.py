@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import loguniform
 
-from mixlib import experiments, figures, gains, reports, synthetic, tables, winners
+from mixlib import experiments, figures, gains, labels, outcomes, synthetic, tables, winners
 from mixlib.ledger import Ledger
 from mixlib.studies import PAPER, STUDIES, Budget
 
@@ -24,7 +24,7 @@ def data():
 @pytest.fixture(scope="module")
 def planned(monkeypatch_module):
     """As if the paper had planned the tiny budget."""
-    monkeypatch_module.setitem(reports.PROFILES, "paper", TINY)
+    monkeypatch_module.setitem(outcomes.PROFILES, "paper", TINY)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_references_stand_beside_the_models_with_what_the_best_one_gains(found):
         best = max(results.outcomes.values(), key=lambda o: o.search["validation"]["mrr"])
         said = rows.set_index("method")
         assert (said["best model minus this [95 %]"] == "the best model").sum() == 1
-        assert said.loc[reports.label(best.arm), "best model minus this [95 %]"] == "the best model"
+        assert said.loc[labels.label(best.arm), "best model minus this [95 %]"] == "the best model"
         other = found["synthetic", f"{str(protocol).removesuffix('s')}-references"].outcomes["popularity"]
         assert said.loc["Popularity", "best model minus this [95 %]"].startswith(f"{best.mrr - other.mrr:+.3f} [")
     assert set(table["trials, seeds"]) == {"2 of 2, 2 of 2"}
@@ -82,8 +82,8 @@ def test_the_best_reference_is_set_against_the_best_model(found):
             max(found["synthetic", name].outcomes.values(), key=lambda outcome: outcome.search["validation"]["mrr"])
             for name in (f"{family.removesuffix('s')}-references", family)
         ]
-        gap = reports.paired(*pair)
-        assert f"{gap.difference:+.3f} [" in sentence and sentence.count(reports.label(pair[0].arm)) == 1
+        gap = outcomes.paired(*pair)
+        assert f"{gap.difference:+.3f} [" in sentence and sentence.count(labels.label(pair[0].arm)) == 1
         assert ("is ahead" in sentence) == (gap.low > 0) and ("is behind" in sentence) == (gap.high < 0)
         assert "(2 against 2 search trials)" in sentence
     assert tables.reference_verdicts({}) == ["No records yet: nothing can be said."]
@@ -99,9 +99,9 @@ def test_a_method_that_failed_is_said(data, planned, tmp_path, monkeypatch):
 def test_table_4_is_made_of_the_records(found, ledger):
     (ledger.root / "speeds.json").write_text('{"synthetic": {"lstm": {"real": 1000.0, "binary": 2500.0}}}')
     table = winners.binary(found, ledger, NAMES).set_index("model")
-    for results in (found["synthetic", name] for name in reports.MAIN):
+    for results in (found["synthetic", name] for name in outcomes.MAIN):
         for arm, outcome in results.outcomes.items():
-            row = table.loc[reports.label(arm)]
+            row = table.loc[labels.label(arm)]
             codes = np.mean([record["binary"]["mrr"] for record in outcome.records])
             assert row["binary MRR"] == f"{codes:.3f}" and row["MRR ratio [95 %]"].startswith(f"{codes / outcome.mrr:.3f} [")
             assert row["memory ratio, item"] == f"{(1 + 8) / (4 * 4 + 4):.3f}"  # d = 4: one byte, scale, bias
@@ -129,7 +129,7 @@ def test_speeds_are_measured_for_every_winner(found, data):
 def test_table_3_has_a_row_for_each_loss_and_model(ledger, data):
     name = "factorization-losses"
     made, arrays = experiments.compute(name, data, replace(TINY, trials=1, seeds=1))
-    results = reports._results(made, lambda record: arrays[record["key"]])
+    results = outcomes._results(made, lambda record: arrays[record["key"]])
     table = tables.losses({("synthetic", name): results})
     assert (
         len(table) == len(STUDIES[name].arms)
@@ -162,9 +162,9 @@ def test_other_splits_are_joined_and_compared_over_all_their_users(found, ledger
 def test_a_study_for_one_data_set_is_not_planned_for_others(found):
     table = tables.progress({}, ["movielens-100k", "movielens-1m"]).set_index("study")
     assert table.loc["sequence-splits"].tolist() == ["none", "not planned"]
-    rows, _ = reports.status(Ledger("nowhere"), ["movielens-100k", "movielens-1m"])
+    rows, _ = outcomes.status(Ledger("nowhere"), ["movielens-100k", "movielens-1m"])
     assert rows[rows["study"] == "sequence-splits"]["dataset"].tolist() == ["movielens-100k"]
-    assert rows[rows["study"] == "sequence-splits"]["missing"].tolist() == [2 * reports.PROFILES["paper"].seeds]
+    assert rows[rows["study"] == "sequence-splits"]["missing"].tolist() == [2 * outcomes.PROFILES["paper"].seeds]
 
 
 # --- gains
@@ -248,7 +248,7 @@ def test_the_factorial_lists_cells_that_were_not_run(planned, tmp_path):
     made = synthetic.from_name(names[1])
     experiments.run("sequences", made, Ledger(tmp_path), replace(TINY, trials=1, seeds=1))
     table = gains.factorial(Ledger(tmp_path), names).set_index(["tastes", "mixture"])
-    gap = reports.recorded(Ledger(tmp_path), names[1], "sequences").against("mixture_lstm", "lstm")
+    gap = outcomes.recorded(Ledger(tmp_path), names[1], "sequences").against("mixture_lstm", "lstm")
     assert table.loc[(3, "mixture_lstm"), ["trials", "gain", "low"]].tolist() == [1, gap.difference, gap.low]
     assert table["trials"].sum() == 1 and table["gain"].notna().sum() == 1 and len(table) == 6
     assert len(gains.factorial(Ledger(tmp_path))) == 3 * 32
@@ -258,7 +258,7 @@ def test_cells_of_the_factorial_are_not_columns_of_table_1(planned, data, tmp_pa
     ledger = Ledger(tmp_path)
     experiments.run("factorization", synthetic.from_name("synthetic:users=90,items=40,clusters=4,length=20.0"), ledger,
                     replace(TINY, trials=1, seeds=1))  # fmt: skip
-    assert ledger.datasets() and not reports.all_results(ledger) and not tables.collected(ledger)
+    assert ledger.datasets() and not outcomes.all_results(ledger) and not tables.collected(ledger)
 
 
 # --- the search

@@ -11,7 +11,7 @@ from bs4 import BeautifulSoup
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixlib import datasets, figures, publish, synthetic
+from mixlib import datasets, figures, notebooks, synthetic
 from mixlib.names import LONGEST, as_text
 
 HOSTILE = [
@@ -74,7 +74,7 @@ def test_a_notebook_shows_hostile_titles_as_text(hostile, tmp_path, request, nam
     from nbconvert import HTMLExporter
 
     ran = tmp_path / f"{name}.ipynb"
-    publish.execute(request.config.rootpath / "notebooks" / f"{name}.ipynb", ran, {"dataset": "hostile", "profile": "demo"})
+    notebooks.execute(request.config.rootpath / "notebooks" / f"{name}.ipynb", ran, {"dataset": "hostile", "profile": "demo"})
     notebook = nbformat.read(ran, as_version=4)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     tables = [BeautifulSoup(output["data"]["text/html"], "html.parser") for output in outputs if "text/html" in output.get("data", {})]

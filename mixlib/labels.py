@@ -1,0 +1,45 @@
+"""Names as a reader says them, numbers with their intervals, and what others published."""
+
+import tomllib
+from pathlib import Path
+
+from mixlib.studies import STUDIES
+
+LABELS = {
+    "lstm": "LSTM",
+    "mixture_lstm": "Mixture-LSTM",
+    "factorization": "Factorization",
+    "projection_mixture": "Projection mixture",
+    "embedding_mixture": "Embedding mixture",
+}
+REFERENCE_LABELS = {"popularity": "Popularity", "markov": "Item-to-item Markov", "item_knn": "ItemKNN", "ease": "EASE",
+                    "als": "Implicit ALS"}  # fmt: skip
+TITLES = {"movielens-10m": "Movielens 10M", "amazon": "Amazon", "goodbooks-10k": "Goodbooks-10K",
+          "movielens-100k": "Movielens 100K", "movielens-1m": "Movielens 1M", "amazon-beauty": "Amazon beauty", "amazon-cds": "Amazon CDs",
+          "amazon-apps": "Amazon apps", "goodbooks-v1": "Goodbooks, first release"}  # fmt: skip
+UNORDERED = ("goodbooks-v1",)  # no times, and no order in the file: nothing for a sequence model
+LOSS_LABELS = {"bpr": "BPR as printed", "log_bpr": "log-BPR", "adaptive_hinge": "adaptive hinge", "hardest": "hardest of 5"}
+METRIC_LABELS = {"mrr_over_users": "MRR over users", "first_hit_mrr": "first-hit MRR", "recall_at_10": "Recall@10", "ndcg_at_10": "NDCG@10"}
+PUBLISHED = tomllib.loads((Path(__file__).parent / "published.toml").read_text(encoding="utf-8"))
+
+
+def applies(dataset: str, study: str) -> bool:
+    """Whether a study makes sense for a data set: sequences need an order in time."""
+    return STUDIES[study].family == "factorization" or dataset not in UNORDERED
+
+
+def label(arm: str) -> str:
+    """An arm's name as a reader says it: `mixture_lstm/4` is `Mixture-LSTM, 4`."""
+    kind, _, rest = arm.partition("/")
+    return (LABELS | REFERENCE_LABELS)[kind] + (f", {LOSS_LABELS.get(rest, rest)}" if rest else "")
+
+
+def title(dataset: str) -> str:
+    """A data set's name as a reader says it."""
+    return TITLES.get(dataset, dataset.replace("-", " ").capitalize())
+
+
+def with_interval(mean: float, bounds: tuple[float, float], sign: bool = False) -> str:
+    """`0.071 [0.058, 0.085]`: a mean with its 95 % interval, with signs if it is a difference."""
+    form = "+.3f" if sign else ".3f"
+    return f"{mean:{form}} [{bounds[0]:{form}}, {bounds[1]:{form}}]"

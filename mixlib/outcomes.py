@@ -1,0 +1,175 @@
+"""What the records of a study say: outcomes of its arms with intervals, paired differences, what is done of what is planned."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mixlib import experiments
+from mixlib.datasets import Interactions
+from mixlib.evaluation import Comparison, compare, interval
+from mixlib.labels import TITLES, applies, label
+from mixlib.ledger import Ledger, code_version
+from mixlib.names import choose
+from mixlib.plans import Selection, Subject, records_of, select
+from mixlib.studies import PROFILES, STUDIES, Study, study_for
+
+MAIN = ("sequences", "factorization")  # the studies of Table 1
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What an arm reached on test, averaged over seeds: values (n,) per user or window, whose they are (n,), and the records used.
+
+    Where every seed has a split of its own, the values of all seeds follow each other instead: a user may be in several test parts.
+    """
+
+    arm: str
+    values: np.ndarray
+    users: np.ndarray
+    by_seed: np.ndarray
+    records: list[dict]
+    search: dict
+
+    @property
+    def mrr(self) -> float:
+        """The paper's MRR: mean over windows, or over users."""
+        return float(self.values.mean())
+
+    @cached_property
+    def bounds(self) -> tuple[float, float]:
+        """95 % bootstrap interval of the MRR, resampling users."""
+        return interval(self.values, self.users)
+
+    def metric(self, name: str) -> float:
+        """Mean over seeds of another test metric of the records."""
+        return float(np.mean([record["test"][name] for record in self.records]))
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """A study's selection and the outcome of every arm; no outcomes while seeds are missing. left_out: what was not used, and why."""
+
+    selection: Selection
+    outcomes: dict[str, Outcome]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def budget(self) -> str:
+        """One sentence: what was done of what was planned."""
+        planned, seeds = self.selection.planned, min((len(o.records) for o in self.outcomes.values()), default=0)
+        done = f"{self.selection.trials} of {planned.trials} search trials for each arm, {seeds} of {planned.seeds} seeds for each winner."
+        return done + (f" Not begun: {'; '.join(map(label, ahead))}." if (ahead := self.selection.ahead) else "")
+
+    def against(self, arm: str, baseline: str) -> Comparison:
+        """Paired comparison of two arms over the same users."""
+        return paired(self.outcomes[arm], self.outcomes[baseline])
+
+
+@lru_cache(maxsize=4096)  # several tables and figures show the same difference
+def paired(ours: Outcome, theirs: Outcome) -> Comparison:
+    """Paired comparison of two outcomes. Raises ValueError when they are not of the same users or windows."""
+    if not np.array_equal(ours.users, theirs.users):
+        raise ValueError(f"{ours.arm} and {theirs.arm} were tested on different users, so that they cannot be compared in pairs.")
+    return compare(ours.values, theirs.values, ours.users)
+
+
+def study(
+    name: str, interactions: Interactions, profile: str = "paper", ledger: str | Path | Ledger = "results", arms: Iterable[str] = (),
+    **budget,
+) -> Results:  # fmt: skip
+    """Results of a study on a data set: computed in place (`demo`), or what the ledger holds (`paper`).
+
+    arms: only these, all if none is named. budget: fields of the profile's Budget to replace, such as trials=1.
+    Raises ValueError on unknown names.
+    """
+    plan = study_for(name, interactions).only(arms)
+    planned = replace(PROFILES[choose("profile", profile, PROFILES)].of(plan), **budget)
+    if profile == "demo":
+        selection, arrays = experiments.compute(name, interactions, planned, arms)
+        return _results(selection, lambda record: arrays[record["key"]])
+    ledger = ledger if isinstance(ledger, Ledger) else Ledger(ledger)
+    subject, records = Subject.of(interactions), records_of(plan, ledger, interactions.name)
+    ours = subject if plan.family == "sequences" else replace(subject, max_length=0, min_length=0)
+    found = _results(select(plan, records, subject, planned), ledger.arrays)
+    return replace(found, left_out=_left_out(ledger, interactions.name, name, ours))
+
+
+def recorded(ledger: Ledger, dataset: str, name: str) -> Results | None:
+    """Results of a study from its records alone, without the data; None if there are none.
+
+    Where records of several versions of the data lie together, the version with the most of them counts, the same one for all studies.
+    """
+    every = [Subject.of_record(record) for study in STUDIES for record in ledger.read(dataset, study).values()]
+    version = max(sorted({s.fingerprint for s in every}), key=[s.fingerprint for s in every].count, default=None)
+    records = ledger.read(dataset, name)
+    counted = Counter(subject for subject in map(Subject.of_record, records.values()) if subject.fingerprint == version)
+    if not counted:
+        return None
+    ours, study = max(sorted(counted, key=str), key=counted.__getitem__), STUDIES[name]
+    found = _results(select(study, records_of(study, ledger, dataset), ours, PROFILES["paper"].of(study)), ledger.arrays)
+    return replace(found, left_out=_left_out(ledger, dataset, name, ours))
+
+
+def _left_out(ledger: Ledger, dataset: str, name: str, ours: Subject) -> tuple[str, ...]:
+    """One clause for each damaged record of a study, and for each version of the data other than ours that it has records of."""
+    others = Counter(str(Subject.of_record(record)) for record in ledger.read(dataset, name).values() if Subject.of_record(record) != ours)
+    return (
+        *(f"the record {path.name} is damaged, {why}" for path, why in ledger.damaged(dataset, name).items()),
+        *(f"{number} records are of another version of the data, {version}" for version, number in sorted(others.items())),
+    )
+
+
+def _results(selection: Selection, arrays: Callable[[dict], dict[str, np.ndarray]]) -> Results:
+    outcomes = {}
+    for arm, finalists in selection.finalists.items() if selection.seeds else ():
+        if arm not in selection.winners:  # all its trials failed
+            continue
+        seeds = [arrays(record) for record in finalists]
+        values = [seed["reciprocal_ranks"] for seed in seeds]
+        users, by_seed = [seed["users"] for seed in seeds], np.array([some.mean() for some in values])
+        apart = selection.study.winners_of is not None  # every seed has a test part of its own
+        reached, whose = (np.concatenate(values), np.concatenate(users)) if apart else (np.mean(values, axis=0), users[0])
+        outcomes[arm] = Outcome(arm, reached, whose, by_seed, finalists, selection.winners[arm])
+    return Results(selection, outcomes)
+
+
+def all_results(ledger: Ledger) -> dict[tuple[str, str], Results]:
+    """Results of the two main studies on every data set that has records of them, by (data set, study); not the cells of the factorial."""
+    names = [dataset for dataset in ledger.datasets() if not dataset.startswith("synthetic_")]
+    found = {(dataset, name): recorded(ledger, dataset, name) for dataset in names for name in MAIN}
+    return {key: results for key, results in found.items() if results}
+
+
+def status(ledger: Ledger, datasets: list[str] | None = None) -> tuple[pd.DataFrame, list[str]]:
+    """Planned against done for every study of the given data sets (default: those with records and those that the book names).
+
+    The column `other code` counts records that another version of mixlib's computing rooms wrote. Beside the table, sentences that
+    name what is left out of it.
+    """
+    rows, said = [], []
+    for dataset in datasets or sorted({*ledger.datasets(), *TITLES}):
+        for name, study in STUDIES.items():
+            found, records, plan = recorded(ledger, dataset, name), ledger.read(dataset, name), PROFILES["paper"].of(study)
+            if found is None and (study.only_for not in (None, dataset) or not applies(dataset, name)):
+                continue
+            left_out = found.left_out if found else _left_out(ledger, dataset, name, Subject(dataset, "", 0, 0))
+            said += [f"{dataset}, {name}: {what}." for what in left_out]
+            if found is None and dataset.startswith("synthetic_"):
+                continue
+            done, seeds = (found.selection.trials, found.selection.seeds) if found else (0, 0)
+            begun = len(study.arms) - len(found.selection.ahead) if found else 0
+            rows.append({"dataset": dataset, "study": name, "arms": f"{begun} of {len(study.arms)}", "search": f"{done} of {plan.trials}",
+                         "seeds": f"{seeds} of {plan.seeds}", "missing": _count_missing(found, study),
+                         "other code": sum(record["code"] != code_version() for record in records.values())})  # fmt: skip
+    return pd.DataFrame(rows), said
+
+
+def _count_missing(found: Results | None, study: Study) -> int:
+    plan = PROFILES["paper"].of(study)
+    each = plan.seeds + (0 if study.winners_of else plan.trials)
+    return len(study.arms) * each if found is None else len(found.selection.missing)

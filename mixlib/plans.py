@@ -1,0 +1,204 @@
+"""Which trials make up a study on a data set: planned before anything runs, the same on every machine; and what records say of it."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from hashlib import sha256
+from itertools import zip_longest
+
+from sklearn.model_selection import ParameterSampler
+
+from mixlib import references, training
+from mixlib.datasets import Interactions
+from mixlib.ledger import Ledger, key_of
+from mixlib.studies import PATIENCE, Budget, Study
+
+PROTOCOL = 1  # goes into every key: raise it when the meaning of a definition changes
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a trial needs to know of a data set before it is loaded."""
+
+    dataset: str
+    fingerprint: str
+    max_length: int
+    min_length: int
+
+    @classmethod
+    def of(cls, interactions: Interactions) -> "Subject":
+        """The subject that a data set is."""
+        return cls(interactions.name, interactions.fingerprint, interactions.max_length, interactions.min_length)
+
+    @classmethod
+    def of_record(cls, record: dict) -> "Subject":
+        """The subject that a record is about; lengths 0 where it has no windows."""
+        d = record["definition"]
+        return cls(d["dataset"], d["fingerprint"], d["split"].get("max_length", 0), d["split"].get("min_length", 0))
+
+    def __str__(self) -> str:
+        windows = f", windows of {self.min_length} to {self.max_length}" if self.max_length else ""
+        return f"fingerprint {self.fingerprint}{windows}"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training: where it belongs (study, arm, stage, index), and what defines it and its key (everything else)."""
+
+    study: str
+    arm: str
+    stage: str
+    index: int
+    definition: dict
+
+    @cached_property
+    def key(self) -> str:
+        """The hash of the definition: the name of its record."""
+        return key_of(self.definition)
+
+
+def search_trials(study: Study, subject: Subject, budget: Budget) -> dict[str, list[Trial]]:
+    """The search of every arm: trial i draws from a generator seeded by the study's name and i, the same for all arms.
+
+    A study that takes over the search of another has that study's trials.
+    """
+    space, name = budget.space[study.family], study.winners_of or study.name
+    plan: dict[str, list[Trial]] = {label: [] for label in study.arms}
+    for i in range(budget.trials):
+        seed = int.from_bytes(sha256(f"{name}/{i}".encode()).digest()[:4], "big")
+        drawn = next(iter(ParameterSampler(space, 1, random_state=seed)))
+        for label, arm in study.arms.items():
+            if arm.kind in references.KINDS:
+                model = _reference(arm.kind, budget.dim[study.family], seed) | arm.model
+                plan[label].append(Trial(name, label, "search", i, define(study.family, subject, model, {"seed": 0}, **arm.split)))
+                continue
+            model = {"kind": arm.kind, "dim": budget.dim[study.family]}
+            if "mixture" in arm.kind:
+                model["components"] = int(drawn["components"])
+            if arm.kind == "projection_mixture":
+                model["gain"] = float(drawn["gain"])
+            settings = training.Settings(
+                loss=arm.loss, batch_size=int(drawn["batch_size"]), learning_rate=float(drawn["learning_rate"]), l2=float(drawn["l2"]),
+                epochs=budget.epochs[study.family], **PATIENCE[study.family], **arm.training,
+            )  # fmt: skip
+            plan[label].append(Trial(name, label, "search", i, define(study.family, subject, model | arm.model, settings, **arm.split)))
+    return plan
+
+
+def _reference(kind: str, dim: int, seed: int) -> dict:
+    """A reference with settings from its own ranges; where it has vectors, they are as wide as those of the models."""
+    space = references.KINDS[kind].space
+    drawn = next(iter(ParameterSampler(space, 1, random_state=seed))) if space else {}
+    settings = {name: int(value) if isinstance(space[name], list) else float(value) for name, value in drawn.items()}
+    return {"kind": kind} | ({"dim": dim} if references.KINDS[kind].random else {}) | settings
+
+
+def define(family: str, subject: Subject, model: dict, settings: training.Settings | dict, **split) -> dict:
+    """The definition of a trial: data, split (seed and fractions may be given), model, training, seed."""
+    split = {"fractions": [0.8, 0.1, 0.1], "seed": 0} | split
+    if family == "sequences":
+        split |= {"max_length": subject.max_length, "min_length": subject.min_length}
+    return {"protocol": PROTOCOL, "dataset": subject.dataset, "fingerprint": subject.fingerprint, "family": family, "split": split,
+            "model": model, "training": settings if isinstance(settings, dict) else asdict(settings)}  # fmt: skip
+
+
+def seed_trials(study: Study, winner: Trial, seeds: int) -> list[Trial]:
+    """The winner's settings with the seeds 1, 2, ...; the search itself used seed 0. What uses no chance is trained once for all seeds."""
+    reference = references.KINDS.get(winner.definition["model"]["kind"])
+    again = []
+    for seed in range(1, seeds + 1):
+        settings = winner.definition["training"] | {"seed": seed if reference is None or reference.random else 1}
+        split = winner.definition["split"] | ({"seed": seed} if study.winners_of else {})
+        definition = winner.definition | {"training": settings, "split": split}
+        again.append(replace(winner, study=study.name, stage="seeds", index=seed, definition=definition))
+    return again
+
+
+def records_of(study: Study, ledger: Ledger, dataset: str) -> dict[str, dict]:
+    """The records by key that a selection of the study rests on: its own, and those of the search that it takes over."""
+    searched = ledger.read(dataset, study.winners_of) if study.winners_of else {}
+    return searched | ledger.read(dataset, study.name)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the records of a study say: n search trials of every arm that has begun, their winners, and the winners' retrained records."""
+
+    study: Study
+    planned: Budget
+    trials: int
+    winners: dict[str, dict]
+    finalists: dict[str, list[dict]]
+    missing: list[Trial]
+
+    @property
+    def ahead(self) -> list[str]:
+        """The arms of which nothing is recorded yet."""
+        return [arm for arm in self.study.arms if arm not in self.finalists]
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds of every winner are recorded."""
+        return min((len(self.finalists[arm]) for arm in self.winners), default=0)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every arm that has begun has a winner with at least one retrained record."""
+        return bool(self.finalists) and all(self.finalists.values())
+
+    def share(self, i: int, n: int) -> list[Trial]:
+        """The missing trials of the share i of n, counted from 1: which share a trial falls to does not depend on what is there already.
+
+        Every n trials in a row, index by index and arm by arm, go one to each share; the next n begin a share further, so that a share
+        meets all arms.
+        """
+        labels = list(self.study.arms)
+        rows = ((trial, trial.index - (trial.stage == "seeds")) for trial in self.missing)  # seeds are counted from 1
+        places = ((trial, row * len(labels) + labels.index(trial.arm)) for trial, row in rows)
+        return [trial for trial, place in places if (place + place // n) % n == i - 1]
+
+
+def select(study: Study, records: dict[str, dict], subject: Subject, budget: Budget) -> Selection:
+    """Choose every arm's winner by validation MRR, each arm among the same first n trials, and say what is missing of the plan.
+
+    n is the one for which the most seeds of all winners are there, and among those the largest. Every arm gets the same seeds.
+    Arms without any record, such as those that a study was given later, do not hold up the others.
+    """
+    plan = search_trials(study, subject, budget)
+    missing = _lacking((trial for trials in zip(*plan.values(), strict=True) for trial in trials), records)
+    plan = {arm: trials for arm, trials in plan.items() if any(trial.key in records for trial in trials)}
+    if not plan:
+        return Selection(study, budget, 0, {}, {}, missing)
+    done = min(next((i for i, t in enumerate(trials) if t.key not in records), budget.trials) for trials in plan.values())
+    found = [_selection(study, records, budget, plan, n, missing) for n in range(1, done + 1)]
+    if not found:
+        return Selection(study, budget, 0, {}, {}, missing)
+    chosen = max(found, key=lambda selection: (selection.seeds, selection.trials))
+    return replace(chosen, missing=found[-1].missing)
+
+
+def _selection(study: Study, records: dict, budget: Budget, plan: dict[str, list[Trial]], n: int, missing: list[Trial]) -> Selection:
+    best = {arm: _best(trials[:n], records) for arm, trials in plan.items()}
+    again = {arm: seed_trials(study, trial, budget.seeds) if trial else [] for arm, trial in best.items()}
+    there = {
+        arm: {t.index: records[t.key] for t in trials if t.key in records and records[t.key]["status"] == "done"}
+        for arm, trials in again.items()
+    }
+    seeds = sorted(set.intersection(*(set(there[arm]) for arm, trial in best.items() if trial)) if any(best.values()) else [])
+    lacking = [] if missing else _lacking((t for trials in zip_longest(*again.values()) for t in trials if t), records)
+    winners = {arm: records[trial.key] for arm, trial in best.items() if trial}
+    return Selection(study, budget, n, winners, {arm: [made[i] for i in seeds if made] for arm, made in there.items()}, missing + lacking)
+
+
+def _lacking(trials: Iterable[Trial], records: dict[str, dict]) -> list[Trial]:
+    """The trials without a record, each definition once: where nothing is drawn, all trials of an arm are the same."""
+    found: dict[str, Trial] = {}
+    for trial in trials:
+        if trial.key not in records:
+            found.setdefault(trial.key, trial)
+    return list(found.values())
+
+
+def _best(trials: list[Trial], records: dict[str, dict]) -> Trial | None:
+    done = [trial for trial in trials if records[trial.key]["status"] == "done"]
+    return max(done, key=lambda trial: records[trial.key]["validation"]["mrr"], default=None)
