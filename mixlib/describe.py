@@ -74,13 +74,19 @@ def _cells(found: dict) -> list[str]:
 
 
 def tied_share(interactions: Interactions) -> float:
-    """Share of a user's consecutive interactions that carry the same timestamp; NaN without timestamps."""
+    """Share of a user's consecutive interactions that carry the same timestamp; NaN where times are missing or mere positions."""
     if interactions.timestamps is None:
         return float("nan")
     order = np.lexsort((interactions.timestamps, interactions.users))
     users, times = interactions.users[order], interactions.timestamps[order]
     same = users[1:] == users[:-1]
-    return float((times[1:] == times[:-1])[same].mean())
+    steps = np.diff(times)[same]
+    return float("nan") if (steps == 1).all() else float((steps == 0).mean())
+
+
+def shown(value: float, form: str = ",.4g") -> str:
+    """A number as a reader sees it: `unknown` for NaN, whole numbers whole."""
+    return "unknown" if np.isnan(value) else f"{value:,}" if isinstance(value, int) else f"{value:{form}}"
 
 
 def near_twins(interactions: Interactions, jaccard: float = 0.5, users: int = 5) -> dict[str, float]:

@@ -164,12 +164,15 @@ def search(axes: "Axes", curves: dict[str, np.ndarray]) -> None:
 
     The line is the median over orders of the trials, the band holds 90 % of them.
     """
+    from matplotlib.ticker import MaxNLocator
+
     for arm, found in curves.items():
         kind = arm.partition("/")[0]
         low, middle, high = np.quantile(found, [0.05, 0.5, 0.95], axis=0)
         trials = np.arange(1, found.shape[1] + 1)
         axes.fill_between(trials, low, high, color=COLOURS[kind], alpha=0.15, lw=0)
         axes.plot(trials, middle, MARKERS[kind] + "-", color=COLOURS[kind], ms=4, label=label(arm))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("search trials")
     axes.set_ylabel("test MRR of the best")
     axes.set_ylim(bottom=0)

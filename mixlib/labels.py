@@ -40,6 +40,7 @@ def title(dataset: str) -> str:
 
 
 def with_interval(mean: float, bounds: tuple[float, float], sign: bool = False) -> str:
-    """`0.071 [0.058, 0.085]`: a mean with its 95 % interval, with signs if it is a difference."""
-    form = "+.3f" if sign else ".3f"
+    """`0.071 [0.058, 0.085]`: a mean with its 95 % interval; if it is a difference, with signs, and four decimals where three hide one."""
+    digits = 4 if sign and any(0 < abs(value) < 0.0005 for value in bounds) else 3
+    form = f"{'+' if sign else ''}.{digits}f"
     return f"{mean:{form}} [{bounds[0]:{form}}, {bounds[1]:{form}}]"

@@ -59,6 +59,12 @@ class Results:
     left_out: tuple[str, ...] = ()
 
     @property
+    def whole(self) -> bool:
+        """Whether all search trials and seeds that were planned are done, for every arm."""
+        chosen = self.selection
+        return not chosen.ahead and chosen.trials >= chosen.planned.trials and chosen.seeds >= chosen.planned.seeds
+
+    @property
     def budget(self) -> str:
         """One sentence: what was done of what was planned."""
         planned, seeds = self.selection.planned, min((len(o.records) for o in self.outcomes.values()), default=0)
@@ -142,7 +148,13 @@ def all_results(ledger: Ledger) -> dict[tuple[str, str], Results]:
     """Results of the two main studies on every data set that has records of them, by (data set, study); not the cells of the factorial."""
     names = [dataset for dataset in ledger.datasets() if not dataset.startswith("synthetic_")]
     found = {(dataset, name): recorded(ledger, dataset, name) for dataset in names for name in MAIN}
-    return {key: results for key, results in found.items() if results}
+    return by_budget({key: results for key, results in found.items() if results})
+
+
+def by_budget(found: dict[tuple[str, str], Results]) -> dict[tuple[str, str], Results]:
+    """The same results by (data set, study), the data sets with the most search trials in the main studies first."""
+    done = {dataset: -sum(found[dataset, name].selection.trials for name in MAIN if (dataset, name) in found) for dataset, _ in found}
+    return dict(sorted(found.items(), key=lambda item: (done[item[0][0]], item[0][0])))
 
 
 def status(ledger: Ledger, datasets: list[str] | None = None) -> tuple[pd.DataFrame, list[str]]:

@@ -39,7 +39,8 @@ def write_tables(project: Project) -> None:
             "splits": winners.splits(every), "binary": winners.binary(every, project.ledger, names),
             "tastes": winners.tastes(every, names), "progress": tables.progress(every, names),
             "verdict": verdicts.claims(every, ratios), "datasets": describe.data_sets(counts(project)),
-            "search": tables.search_curves(curves), "skew": by_skew.round(5), "factorial": by_tastes.round(5)}  # fmt: skip
+            "search": tables.search_curves(curves), "skew": by_skew.round(5), "factorial": by_tastes.round(5),
+            "cells": tables.cells(by_tastes)}  # fmt: skip
     for name, table in more.items():
         with renamed(project.book / "tables" / f"{name}.csv") as partial:
             table.to_csv(partial, index=False)

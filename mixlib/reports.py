@@ -131,8 +131,12 @@ def numbers(results: dict[tuple[str, str], Results]) -> dict[str, str | int]:
                 gap = result.against(max(mixtures, key=lambda arm: result.outcomes[arm].search["validation"]["mrr"]), baseline)
             said = with_interval(gap.difference, (gap.low, gap.high), sign=True) if gap else "(not run yet)"
             found[f"{short}_{dataset.replace('-', '_')}"] = said
-    done = {dataset for dataset, _ in results if all((dataset, name) in results and results[dataset, name].outcomes for name in MAIN)}
-    return found | {"data_sets_done": len(done)}
+    whole, begun = ([title(d) for d in dict.fromkeys(d for d, _ in results) if _whole(results, d) == wanted] for wanted in (True, False))
+    return found | {"whole_data_sets": " and ".join(whole) or "no data set", "begun_data_sets": ", ".join(begun) or "no other"}
+
+
+def _whole(results: dict[tuple[str, str], Results], dataset: str) -> bool:
+    return all((dataset, name) in results and results[dataset, name].whole for name in MAIN if applies(dataset, name))
 
 
 def table1(results: dict[tuple[str, str], Results]) -> pd.DataFrame:

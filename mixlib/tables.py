@@ -24,7 +24,12 @@ def collected(ledger: Ledger, names: Iterable[str] = STUDIES, datasets: Iterable
     """Results of the given studies on the given data sets (default: all that have records, but for the cells of the factorial)."""
     where = [d for d in ledger.datasets() if not d.startswith("synthetic_")] if datasets is None else datasets
     found = {(dataset, name): outcomes.recorded(ledger, dataset, name) for dataset in where for name in names}
-    return {key: results for key, results in found.items() if results}
+    return outcomes.by_budget({key: results for key, results in found.items() if results})
+
+
+def begun(found: Found, datasets: Iterable[str], name: str) -> list[str]:
+    """Those of the data sets that have records of a study."""
+    return [dataset for dataset in datasets if (dataset, name) in found]
 
 
 def rows_of(found: Found, datasets: Iterable[str], names: Iterable[str]) -> Iterable[tuple[dict, Outcome | None, Results | None]]:
@@ -147,14 +152,25 @@ def _gain(ours: Outcome | None, theirs: Outcome | None) -> str:
     return with_interval(gap.difference, (gap.low, gap.high), sign=True)
 
 
+def cells(factorial: pd.DataFrame) -> pd.DataFrame:
+    """The cells of `gains.factorial` that were run, for reading."""
+    rows = [
+        {"tastes": int(cell["tastes"]), "stays": cell["stickiness"], "skew": cell["skew"], "twins": cell["twins"],
+         "mixture": label(cell["mixture"]), "gain [95 %]": with_interval(cell["gain"], (cell["low"], cell["high"]), sign=True),
+         "relative": f"{cell['relative']:+.0%}", SPENT: f"{cell['trials']}, {cell['seeds']}"}
+        for cell in factorial[factorial["gain"].notna()].to_dict("records")
+    ]  # fmt: skip
+    return pd.DataFrame(rows) if rows else reports.stacked([])
+
+
 def components(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
     """Table 2: test MRR by number of tastes, ours with intervals and the paper's; each number of tastes had its own equal search."""
     rows = []
     for name, kind, printed in (("sequence-components", "mixture_lstm", "mixture_lstm"),
                                 ("factorization-components", "embedding_mixture", "factorization")):  # fmt: skip
-        for dataset in (dataset for dataset in datasets if applies(dataset, name)):
-            results = found.get((dataset, name))
-            cells = {f"m = {arm.partition('/')[2]}": _mrr(results.outcomes.get(arm) if results else None, results, arm)
+        for dataset in begun(found, datasets, name):
+            results = found[dataset, name]
+            cells = {f"m = {arm.partition('/')[2]}": _mrr(results.outcomes.get(arm), results, arm)
                      for arm in STUDIES[name].arms}  # fmt: skip
             rows.append({"model": label(kind), "data set": title(dataset)} | cells | {SPENT: spent(results)})
         for dataset, values in PUBLISHED["components"][printed].items():
@@ -167,24 +183,28 @@ def capacity(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
     """Capacity control: single vectors with as many parameters as a mixture of four tastes, and what the mixture still gains over them."""
     rows = []
     for name, control in CONTROLS.items():
-        for row, outcome, results in rows_of(found, datasets, [name]):
+        for row, outcome, results in rows_of(found, begun(found, datasets, name), [name]):
             mixture = results.outcomes.get(control) if results else None
             row |= {"test MRR [95 %]": _mrr(outcome, results), "parameters": f"{outcome.search['parameters']:,}" if outcome else ""}
             row["mixture minus this [95 %]"] = "" if outcome is mixture else _gain(mixture, outcome)
             rows.append(row | {SPENT: spent(results)})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows) if rows else reports.stacked([])
 
 
 def dims(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
     """A smaller d, or binary codes? Test MRR of both for every width, with the bytes of an item."""
     rows = []
-    for row, outcome, results in rows_of(found, datasets, ["sequence-dims", "factorization-dims"]):
-        row["test MRR [95 %]"] = _mrr(outcome, results)
-        both = binary_of(outcome)
-        row["bytes of an item"] = both["bytes"]["item"]["real"] if both else ""
-        row |= {"binary MRR": f"{both['mrr']:.3f}" if both else "", "bytes of its code": both["bytes"]["item"]["binary"] if both else ""}
-        rows.append(row | {SPENT: spent(results)})
-    return pd.DataFrame(rows)
+    for name in ("sequence-dims", "factorization-dims"):
+        for row, outcome, results in rows_of(found, begun(found, datasets, name), [name]):
+            row["test MRR [95 %]"] = _mrr(outcome, results)
+            both = binary_of(outcome)
+            row["bytes of an item"] = both["bytes"]["item"]["real"] if both else ""
+            row |= {
+                "binary MRR": f"{both['mrr']:.3f}" if both else "",
+                "bytes of its code": both["bytes"]["item"]["binary"] if both else "",
+            }
+            rows.append(row | {SPENT: spent(results)})
+    return pd.DataFrame(rows) if rows else reports.stacked([])
 
 
 def binary_of(outcome: Outcome | None) -> dict | None:

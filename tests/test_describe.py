@@ -34,3 +34,19 @@ def test_near_twins_share_more_than_the_given_part_of_their_users(share, twins):
     users = np.r_[np.arange(10), np.arange(5, 10)]  # item 1: users 0..9, item 2: users 5..9: Jaccard 0.5
     found = describe.near_twins(Interactions(users, np.repeat([1, 2], [10, 5])), jaccard=share)
     assert (found["items with a near-twin"] == 1) is twins
+
+
+@pytest.mark.parametrize(
+    "times, share, said",
+    [
+        ([5, 5, 9, 1, 1, 1], 0.75, "75%"),
+        ([0, 1, 2, 0, 1, 2], np.nan, "unknown"),
+        (None, np.nan, "unknown"),
+        ([0, 1, 3, 0, 1, 2], 0.0, "0%"),
+    ],
+)
+def test_ties_are_unknown_where_times_are_mere_positions(times, share, said):
+    data = Interactions(np.repeat([0, 1], 3), np.array([1, 2, 3, 1, 2, 3]), None if times is None else np.array(times))
+    found = describe.tied_share(data)
+    assert np.array_equal(found, share, equal_nan=True) and describe.shown(found, ".0%") == said
+    assert describe.shown(1234) == "1,234" and describe.shown(0.5) == "0.5"

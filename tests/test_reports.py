@@ -117,7 +117,7 @@ def test_status_counts_what_is_done_of_what_is_planned(ledger):
 
 def test_numbers_for_the_text_exist_before_anything_ran(tmp_path):
     numbers = reports.numbers(outcomes.all_results(Ledger(tmp_path)))
-    assert numbers["data_sets_done"] == 0 and numbers["sequence_gain_movielens_1m"] == "(not run yet)"
+    assert numbers["whole_data_sets"] == "no data set" and numbers["sequence_gain_movielens_1m"] == "(not run yet)"
 
 
 def test_an_empty_study_says_which_command_runs_it(tiny, tmp_path):

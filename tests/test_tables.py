@@ -50,7 +50,18 @@ def found(ledger):
 NAMES = ["synthetic"]
 
 
-@pytest.mark.parametrize("make", [tables.reference_points, tables.components, tables.capacity, tables.dims, winners.tastes])
+@pytest.mark.parametrize("make", [tables.capacity, tables.dims])
+def test_a_study_that_nobody_began_has_one_row_that_says_so(make, found):
+    assert make(found, NAMES).to_numpy().tolist() == make({}, NAMES).to_numpy().tolist() == [["nothing is recorded yet"]]
+
+
+def test_arms_that_were_not_run_are_said(planned, data, tmp_path):
+    experiments.run("factorization-capacity", data, Ledger(tmp_path), replace(TINY, trials=1, seeds=1), arms=["factorization/dim 32"])
+    table = tables.capacity(tables.collected(Ledger(tmp_path)), NAMES).set_index("model")["test MRR [95 %]"]
+    assert len(table) == len(STUDIES["factorization-capacity"].arms) and (table == "not run yet").sum() == len(table) - 1
+
+
+@pytest.mark.parametrize("make", [tables.reference_points, winners.tastes])
 def test_what_was_not_run_is_said_and_no_cell_is_nan(make, found):
     for results in (found, {}):
         table = make(results, NAMES)
@@ -247,7 +258,11 @@ def test_the_factorial_lists_cells_that_were_not_run(planned, tmp_path):
     names = ["synthetic:users=90,items=40,clusters=4,length=20.0,tastes=1", "synthetic:users=90,items=40,clusters=4,length=20.0,tastes=3"]
     made = synthetic.from_name(names[1])
     experiments.run("sequences", made, Ledger(tmp_path), replace(TINY, trials=1, seeds=1))
-    table = gains.factorial(Ledger(tmp_path), names).set_index(["tastes", "mixture"])
+    table = gains.factorial(Ledger(tmp_path), names)
+    shown = tables.cells(table)
+    assert shown[["tastes", "mixture", "trials, seeds"]].to_numpy().tolist() == [[3, "Mixture-LSTM", "1, 1"]]
+    assert len(tables.cells(gains.factorial(Ledger(tmp_path), names[:1]))) == 1  # a row that says so
+    table = table.set_index(["tastes", "mixture"])
     gap = outcomes.recorded(Ledger(tmp_path), names[1], "sequences").against("mixture_lstm", "lstm")
     assert table.loc[(3, "mixture_lstm"), ["trials", "gain", "low"]].tolist() == [1, gap.difference, gap.low]
     assert table["trials"].sum() == 1 and table["gain"].notna().sum() == 1 and len(table) == 6

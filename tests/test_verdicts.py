@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -14,13 +16,37 @@ BETTER, WORSE, UNDECIDED = Comparison(0.1, 0.05, 0.2, 0.01), Comparison(-0.1, -0
         ([], "not run yet"),
         ([BETTER, BETTER], "reproduced here"),
         ([WORSE], "the opposite holds here"),
-        ([UNDECIDED], "not reproduced here"),
-        ([UNDECIDED, WORSE], "not reproduced here, worse in 1 of 2"),
-        ([BETTER, WORSE, UNDECIDED], "only in part: better in 1 of 3, worse in 1, undecided in 1"),
+        ([UNDECIDED, UNDECIDED], "undecided here, every interval holds 0"),
+        ([UNDECIDED, WORSE], "not reproduced here, better in 0 of 2, worse in 1, undecided in 1"),
+        ([BETTER, UNDECIDED], "in part, better in 1 of 2, worse in 0, undecided in 1"),
+        ([BETTER, WORSE, UNDECIDED], "in part, better in 1 of 3, worse in 1, undecided in 1"),
     ],
 )
 def test_a_verdict_follows_from_the_intervals(gaps, said):
     assert verdicts.verdict(gaps) == said
+
+
+def test_one_loss_contradicts_a_claim_of_every_case():
+    assert verdicts.verdict([BETTER, WORSE], always=True) == "contradicted, better in 1 of 2, worse in 1, undecided in 0"
+    assert verdicts.verdict([BETTER, UNDECIDED], always=True) == verdicts.verdict([BETTER, UNDECIDED])
+
+
+def test_unfinished_studies_do_not_pass_for_finished_ones():
+    whole, begun = verdicts.Evidence(UNDECIDED), verdicts.Evidence(BETTER, "1 of 20 trials")
+    assert verdicts.weighed([whole]) == "undecided here, every interval holds 0"
+    assert verdicts.weighed([begun]) == "Provisional: reproduced here."
+    assert verdicts.weighed([whole, begun]) == (
+        f"At full budget: {verdicts.verdict([UNDECIDED])}. With unfinished studies: {verdicts.verdict([UNDECIDED, BETTER])}."
+    )
+    assert str(begun).endswith("(1 of 20 trials)") and "trials" not in str(whole)
+
+
+def test_evidence_is_whole_when_all_trials_and_seeds_of_all_models_are_done(request):
+    results = tables.collected(Ledger(request.config.rootpath / "results"), ["sequences"])["movielens-100k", "sequences"]
+    assert verdicts.Evidence.of(results, "mixture_lstm", "lstm").budget == ""
+    for less in ({"trials": 19}, {"finalists": {arm: found[:4] for arm, found in results.selection.finalists.items()}}):
+        part = replace(results, selection=replace(results.selection, **less))
+        assert " of 20 trials, " in verdicts.Evidence.of(part, "mixture_lstm", "lstm").budget
 
 
 def test_a_claim_without_records_is_not_run_yet(tmp_path):
@@ -43,7 +69,7 @@ def test_the_numbers_of_a_claim_are_those_of_the_paired_comparison(request):
         ([(4, float("nan"), float("nan"))], "undecided: fewer than 5 data sets"),
         ([(4, float("nan"), float("nan")), (6, -0.9, 0.01)], "reproduced here"),
         ([(5, -0.9, 0.04), (6, -0.2, 0.5)], "only in part"),
-        ([(6, -0.2, 0.5)], "not reproduced here"),
+        ([(6, -0.2, 0.5)], "undecided here"),
         ([(6, 0.9, 0.01)], "the opposite holds here"),
     ],
 )
