@@ -263,6 +263,9 @@ def _plan(split: Split, part: str) -> _Plan:
     targets = _Items.of_pairs(numbers, held.items, len(users))
     number = np.full(held.n_users, -1)
     number[users] = np.arange(len(users))
-    owners, items = number[np.r_[split.train.users, other.users]], np.r_[split.train.items, other.items]
-    known = _Items.of_pairs(owners[owners >= 0], items[owners >= 0], len(users))
-    return _Plan(users, np.argsort(-targets.counts, kind="stable"), targets, known)
+    pairs = []
+    for known in (split.train, other):  # one after the other: train may be large
+        owners = number[known.users]
+        pairs.append((owners[owners >= 0], known.items[owners >= 0]))
+    owners, items = (np.concatenate(both) for both in zip(*pairs, strict=True))
+    return _Plan(users, np.argsort(-targets.counts, kind="stable"), targets, _Items.of_pairs(owners, items, len(users)))

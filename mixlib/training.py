@@ -112,6 +112,7 @@ def fit(model: TasteModel, data: Split, settings: Settings) -> History:
                 if not all(parameter.isfinite().all() for parameter in model.parameters()):
                     history.losses[-1] = float("nan")
                     _check(history.losses, settings)
+                optimizer.zero_grad()  # gradients are as large as the tables: no need of them beside what ranking takes
                 history.validation[epoch] = validation_mrr(model, data)
                 if not kept or history.validation[epoch] > history.best:
                     history.best_epoch = epoch
