@@ -48,7 +48,11 @@ def write_tables(project: Project) -> None:
     figures.save(figures.table1(results, tables.references_of(every)), drawn / "table1")
     figures.save(figures.searches(curves), drawn / "search")
     figures.save(figures.gains(by_skew, by_tastes), drawn / "gains")
-    for name, sentences in (("skew", gains.skew_verdicts(by_skew)), ("references", tables.reference_verdicts(every))):
+    for name, sentences in (
+        ("skew", gains.skew_verdicts(by_skew)),
+        ("references", tables.reference_verdicts(every)),
+        ("binary", winners.binary_verdicts(every, project.ledger)),
+    ):
         with renamed(project.book / "tables" / f"{name}.md") as partial:
             partial.write_text("".join(f"* {said[0].upper()}{said[1:]}\n" for said in sentences))
     extracts = {

@@ -12,7 +12,7 @@ from mixlib.datasets import Interactions
 from mixlib.gains import ratio
 from mixlib.labels import title
 from mixlib.ledger import Ledger
-from mixlib.outcomes import MAIN, Results
+from mixlib.outcomes import MAIN, Outcome, Results
 from mixlib.splits import Sequences
 from mixlib.studies import STUDIES
 from mixlib.tables import ABSENT, SPENT, Found, binary_of, rows_of, spent
@@ -44,8 +44,7 @@ def binary(found: Found, ledger: Ledger, datasets: Iterable[str]) -> pd.DataFram
         both = binary_of(outcome)
         row["test MRR"] = f"{outcome.mrr:.3f}" if outcome else ABSENT
         if outcome and both:
-            values = np.mean([ledger.arrays(record)["binary_reciprocal_ranks"] for record in outcome.records], axis=0)
-            mean, bounds = ratio(values, outcome.values, outcome.users)
+            mean, bounds = kept(outcome, ledger)
             size = both["bytes"]
             row |= {"binary MRR": f"{both['mrr']:.3f}", "MRR ratio [95 %]": f"{mean:.3f} [{bounds[0]:.3f}, {bounds[1]:.3f}]"}
             row |= {f"memory ratio, {what}": f"{size[what]['binary'] / size[what]['real']:.3f}" for what in ("item", "user")}
@@ -56,6 +55,34 @@ def binary(found: Found, ledger: Ledger, datasets: Iterable[str]) -> pd.DataFram
             row["binary MRR"] = "not recorded: made before binary codes were"
         rows.append(row | {SPENT: spent(results)})
     return pd.DataFrame(rows).fillna("")
+
+
+def kept(outcome: Outcome, ledger: Ledger) -> tuple[float, tuple[float, float]]:
+    """The share of its MRR that a winner keeps as binary codes, with its 95 % interval over users, both resampled together."""
+    values = np.mean([ledger.arrays(record)["binary_reciprocal_ranks"] for record in outcome.records], axis=0)
+    return ratio(values, outcome.values, outcome.users)
+
+
+def binary_verdicts(found: Found, ledger: Ledger) -> list[str]:
+    """In how many comparisons a mixture keeps more of its MRR as binary codes than the single vector of its family, and gains speed."""
+    measured = speeds(ledger)
+    more: list[bool] = []
+    faster: dict[bool, list[float]] = {True: [], False: []}  # by whether it is a mixture
+    for (dataset, name), results in found.items():
+        if name not in MAIN or not results.outcomes or not all(map(binary_of, results.outcomes.values())):
+            continue
+        baseline, *mixtures = results.outcomes
+        more += [kept(results.outcomes[arm], ledger)[0] > kept(results.outcomes[baseline], ledger)[0] for arm in mixtures]
+        for arm in results.outcomes:
+            if speed := measured.get((dataset, arm)):
+                faster[arm != baseline].append(speed["binary"] / speed["real"])
+    if not more:
+        return ["No records yet: nothing can be said."]
+    said = [f"In {sum(more)} of {len(more)} comparisons a mixture keeps a larger share of its MRR than the single vector of its family."]
+    if faster[True] and faster[False]:
+        single, mixed = (float(np.median(faster[which])) for which in (False, True))
+        said.append(f"The median of the speed ratios is {single:.1f} for single vectors and {mixed:.1f} for mixtures.")
+    return said
 
 
 def speeds(ledger: Ledger) -> dict[tuple[str, str], dict]:

@@ -119,6 +119,21 @@ def test_table_4_is_made_of_the_records(found, ledger):
     assert table.loc["LSTM", "speed ratio"] == "2.50" and table.loc["Factorization", "speed ratio"] == ""
 
 
+def test_binary_codes_of_mixtures_are_set_against_those_of_single_vectors(found, ledger):
+    (ledger.root / "speeds.json").write_text(
+        '{"synthetic": {"lstm": {"real": 1000.0, "binary": 500.0}, "mixture_lstm": {"real": 100.0, "binary": 300.0}}}'
+    )
+    shares = {
+        (name, arm): winners.kept(outcome, ledger)[0]
+        for name in outcomes.MAIN
+        for arm, outcome in found["synthetic", name].outcomes.items()
+    }
+    more = [shares[name, arm] > shares[name, next(iter(STUDIES[name].arms))] for name, arm in shares if "mixture" in arm]
+    counted, speeds = winners.binary_verdicts(found, ledger)
+    assert counted.startswith(f"In {sum(more)} of 3 comparisons") and "0.5 for single vectors and 3.0 for mixtures" in speeds
+    assert winners.binary_verdicts({}, ledger) == ["No records yet: nothing can be said."]
+
+
 def test_records_older_than_binary_codes_stay_usable(found, ledger):
     results = found["synthetic", "sequences"]
     old = {
