@@ -117,13 +117,20 @@ def test_winners_go_to_other_splits_without_a_search_of_their_own():
         assert trial.study == "sequence-splits" and trial.stage == "seeds"
 
 
-def test_other_splits_wait_for_the_search_and_then_train_only_its_winners(tiny, tmp_path):
+def test_other_splits_train_only_the_winners_of_a_search_that_is_there(tiny, tmp_path):
     assert run("factorization", tiny, tmp_path).complete
     before = essence(tmp_path, "factorization", tiny)
     assert run("factorization-splits", tiny, tmp_path).missing == []
     assert essence(tmp_path, "factorization", tiny) == before
     records = Ledger(tmp_path).read(tiny.name, "factorization-splits").values()
     assert sorted((r["arm"], r["definition"]["split"]["seed"]) for r in records) == sorted(product(STUDIES["factorization"].arms, (1, 2)))
+
+
+def test_other_splits_run_the_search_that_they_rest_on_where_it_belongs(tiny, tmp_path):
+    assert run("sequence-splits", tiny, tmp_path).missing == []
+    searched, again = (Ledger(tmp_path).read(tiny.name, name).values() for name in ("sequences", "sequence-splits"))
+    assert {r["stage"] for r in searched} == {"search"} and len(searched) == TINY.trials * len(STUDY.arms)
+    assert {r["stage"] for r in again} == {"seeds"} and len(again) == TINY.seeds * len(STUDY.arms)
 
 
 def test_an_unknown_study_is_an_error_that_suggests_one(tiny):

@@ -185,7 +185,7 @@ def test_other_splits_are_joined_and_compared_over_all_their_users(found, ledger
     assert len(winners.splits({})) == 1  # a row that says so
 
 
-def test_a_study_for_one_data_set_is_not_planned_for_others(found):
+def test_a_study_for_one_data_set_is_not_planned_for_others():
     table = tables.progress({}, ["movielens-100k", "movielens-1m"]).set_index("study")
     assert table.loc["sequence-splits"].tolist() == ["none", "not planned"]
     rows, _ = outcomes.status(Ledger("nowhere"), ["movielens-100k", "movielens-1m"])
