@@ -81,7 +81,8 @@ def run(
     i, n = int(share[1]), int(share[2])
     selection = experiments.run(study, interactions, ledger, budget, minutes, jobs, device, _say, (i, n), elsewhere, arm or ())
     left, own = len(selection.missing), len(selection.share(i, n))
-    said = "complete." if selection.complete else "every trial of an arm failed, so there is no winner."
+    failed = [name for name, made in selection.finalists.items() if not made]
+    said = f"complete, but nothing came of {', '.join(failed)}: its trials failed." if failed else "complete."
     if own:
         said = f"{own if n > 1 else left} trials {f'of share {shard} ' if n > 1 else ''}are still missing; the same command goes on."
     elif left:

@@ -62,7 +62,7 @@ def outcomes(
         if published and arm in published:
             axes.plot(published[arm], y, MARKERS[kind], mfc="white", mec="#777777", ms=7)
     axes.set_yticks(range(len(names)), [label(arm) for arm in names])
-    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_ylim(len(names) - 0.5, -0.5 - 0.45 * len(references or {}))  # names of references lie above the marks
     for number, (name, mrr) in enumerate((references or {}).items()):
         axes.axvline(mrr, ls=":", color="#777777", lw=1.2, zorder=0)
         axes.annotate(name, (mrr, 1), xycoords=("data", "axes fraction"), xytext=(3, -9 * number), textcoords="offset points",
@@ -139,11 +139,11 @@ def searches(curves: dict[tuple[str, str], dict[str, np.ndarray]]) -> "Figure":
 
 
 def lines(axes: "Axes", x: Sequence[float], curves: dict[str, np.ndarray], xlabel: str, ylabel: str, labelled: bool = True) -> None:
-    """Curves over x in the same colours and dashes for the same names in every panel, labelled where they begin unless told not to."""
+    """Curves over x in the same colours and dashes for the same names in every panel, with a legend unless told not to."""
     for (name, y), colour, dash in zip(curves.items(), ("#333333", "#0072B2", "#D55E00"), ("-", "--", "-."), strict=False):
-        axes.plot(x, y, dash, color=colour)
-        if labelled:
-            axes.annotate(name, (x[len(x) // 5], y[len(x) // 5]), xytext=(6, 2), textcoords="offset points", color=colour)
+        axes.plot(x, y, dash, color=colour, label=name)
+    if labelled:
+        axes.legend()
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
 

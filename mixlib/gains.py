@@ -17,6 +17,7 @@ from mixlib.splits import Sequences
 from mixlib.studies import STUDIES
 
 ENOUGH = 5  # data sets: the best of all orders of four points has p = 0.08, so that four can never decide
+CONTRASTS = {"tastes": (1, 4), "stickiness": (0.5, 0.9), "skew": (0.4, 1.2), "twins": (0.0, 0.5)}  # levels of the factorial
 
 
 def holm(p_values: Iterable[float]) -> np.ndarray:
@@ -108,6 +109,26 @@ def factorial(ledger: Ledger, names: Iterable[str] = synthetic.FACTORIAL) -> pd.
     return pd.DataFrame(rows).reindex(columns=columns)
 
 
+def effects(factorial: pd.DataFrame) -> pd.DataFrame:
+    """What each property of generated users adds to the gain of a mixture: one row for each mixture and property of `factorial`.
+
+    effect: mean difference in gain between the two levels of CONTRASTS over all pairs of cells that were run and differ in nothing else;
+    low, high: its 95 % interval, from the intervals of the cells as of independent ones. NaN where no pair was run.
+    """
+    rows = []
+    for mixture, cells in factorial.dropna(subset="gain").groupby("mixture"):
+        for factor, levels in CONTRASTS.items():
+            same = [other for other in CONTRASTS if other != factor]
+            below, above = (cells[cells[factor] == level] for level in levels)
+            pairs = below.merge(above, on=same, suffixes=("_below", "_above"))
+            errors = [(pairs[f"high_{side}"] - pairs[f"low_{side}"]) / 2 for side in ("below", "above")]
+            effect = (pairs["gain_above"] - pairs["gain_below"]).mean()
+            half = np.sqrt((errors[0] ** 2 + errors[1] ** 2).sum()) / len(pairs) if len(pairs) else np.nan
+            rows.append({"mixture": mixture, "property": factor, "from": levels[0], "to": levels[1], "pairs": len(pairs),
+                         "effect": effect, "low": effect - half, "high": effect + half})  # fmt: skip
+    return pd.DataFrame(rows, columns=["mixture", "property", "from", "to", "pairs", "effect", "low", "high"])
+
+
 def ratio(ours: np.ndarray, theirs: np.ndarray, users: np.ndarray) -> tuple[float, tuple[float, float]]:
     """Ratio of the means of ours and theirs (n,), paired, and its 95 % bootstrap interval, resampling users (n,)."""
     who = np.unique(users, return_inverse=True)[1]
@@ -183,3 +204,17 @@ def best_so_far(validation: np.ndarray, test: np.ndarray, orders: int = 1000, se
     ranked = validation.argsort(kind="stable").argsort(kind="stable")[order]  # place on validation, the best highest
     best = np.maximum.accumulate(ranked, axis=1)
     return test[validation.argsort(kind="stable")][best]
+
+
+def other_searches(baseline: tuple[np.ndarray, np.ndarray], mixture: tuple[np.ndarray, np.ndarray], draws: int = 2000) -> np.ndarray:
+    """Gain in test MRR (draws,) of one arm's winner over the other's, had their searches drawn other trials.
+
+    Both as `searches` gives them: n trials are drawn from the n with replacement, apart for each arm, and the best on validation wins.
+    """
+    random = np.random.default_rng(0)
+
+    def winners(validation: np.ndarray, test: np.ndarray) -> np.ndarray:
+        drawn = random.integers(len(test), size=(draws, len(test)))
+        return test[np.take_along_axis(drawn, validation[drawn].argmax(axis=1)[:, None], axis=1)[:, 0]]
+
+    return winners(*mixture) - winners(*baseline)

@@ -40,7 +40,8 @@ def write_tables(project: Project) -> None:
             "tastes": winners.tastes(every, names), "progress": tables.progress(every, names),
             "verdict": verdicts.claims(every, ratios), "datasets": describe.data_sets(counts(project)),
             "search": tables.search_curves(curves), "skew": by_skew.round(5), "factorial": by_tastes.round(5),
-            "cells": tables.cells(by_tastes)}  # fmt: skip
+            "cells": tables.cells(by_tastes), "effects": tables.effects(by_tastes),
+            "luck": winners.luck(every, project.ledger)}  # fmt: skip
     for name, table in more.items():
         with renamed(project.book / "tables" / f"{name}.csv") as partial:
             table.to_csv(partial, index=False)

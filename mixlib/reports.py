@@ -119,6 +119,11 @@ def stacked(tables: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True).astype(object).fillna("") if tables else pd.DataFrame({"": ["nothing is recorded yet"]})
 
 
+def listed(rows: list[dict]) -> pd.DataFrame:
+    """Rows as a table; one row that says so where nothing is recorded yet."""
+    return stacked([pd.DataFrame(rows)] if rows else [])
+
+
 def numbers(results: dict[tuple[str, str], Results]) -> dict[str, str | int]:
     """The numbers that stand in the book's text, by the names under which they are glued."""
     found: dict[str, str | int] = {}

@@ -17,6 +17,7 @@ from mixlib.studies import STUDIES
 
 Found = dict[tuple[str, str], Results]
 ABSENT, SPENT = "not run yet", "trials, seeds"
+PROPERTIES = {"tastes": "true tastes", "stickiness": "chance to stay in a taste", "skew": "skew of popularity", "twins": "chance of a twin"}
 CONTROLS = {"sequence-capacity": "mixture_lstm/dim 64", "factorization-capacity": "embedding_mixture/dim 32"}
 
 
@@ -160,7 +161,17 @@ def cells(factorial: pd.DataFrame) -> pd.DataFrame:
          "relative": f"{cell['relative']:+.0%}", SPENT: f"{cell['trials']}, {cell['seeds']}"}
         for cell in factorial[factorial["gain"].notna()].to_dict("records")
     ]  # fmt: skip
-    return pd.DataFrame(rows) if rows else reports.stacked([])
+    return reports.listed(rows)
+
+
+def effects(factorial: pd.DataFrame) -> pd.DataFrame:
+    """`gains.effects` of the factorial, for reading: the properties of which a pair of cells was run."""
+    rows = [
+        {"mixture": label(row["mixture"]), "property": PROPERTIES[row["property"]], "change": f"{row['from']:g} to {row['to']:g}",
+         "pairs of cells": row["pairs"], "change in the gain [95 %]": with_interval(row["effect"], (row["low"], row["high"]), sign=True)}
+        for row in gains.effects(factorial).to_dict("records") if row["pairs"]
+    ]  # fmt: skip
+    return reports.listed(rows)
 
 
 def components(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
@@ -188,7 +199,7 @@ def capacity(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
             row |= {"test MRR [95 %]": _mrr(outcome, results), "parameters": f"{outcome.search['parameters']:,}" if outcome else ""}
             row["mixture minus this [95 %]"] = "" if outcome is mixture else _gain(mixture, outcome)
             rows.append(row | {SPENT: spent(results)})
-    return pd.DataFrame(rows) if rows else reports.stacked([])
+    return reports.listed(rows)
 
 
 def dims(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
@@ -204,7 +215,7 @@ def dims(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
                 "bytes of its code": both["bytes"]["item"]["binary"] if both else "",
             }
             rows.append(row | {SPENT: spent(results)})
-    return pd.DataFrame(rows) if rows else reports.stacked([])
+    return reports.listed(rows)
 
 
 def binary_of(outcome: Outcome | None) -> dict | None:

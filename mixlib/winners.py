@@ -1,4 +1,4 @@
-"""The tables about winners: again on other splits, their binary codes, how they use their tastes."""
+"""The tables about winners: again on other splits, from other searches, their binary codes, how they use their tastes."""
 
 import json
 from collections.abc import Iterable
@@ -9,13 +9,15 @@ import torch
 
 from mixlib import codes, experiments, models, reports
 from mixlib.datasets import Interactions
-from mixlib.gains import ratio
-from mixlib.labels import title
+from mixlib.gains import other_searches, ratio, searches
+from mixlib.labels import label, title, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, Outcome, Results
 from mixlib.splits import Sequences
 from mixlib.studies import STUDIES
 from mixlib.tables import ABSENT, SPENT, Found, binary_of, rows_of, spent
+
+FEW = 5  # search trials: from fewer, too few other searches can be drawn
 
 
 def splits(found: Found) -> pd.DataFrame:
@@ -33,6 +35,25 @@ def splits(found: Found) -> pd.DataFrame:
     return reports.stacked(made)
 
 
+def luck(found: Found, ledger: Ledger) -> pd.DataFrame:
+    """How much of a gain is luck of the search: the gain between winners, trained once, over searches that drew other trials.
+
+    A row for each mixture of a main study with at least FEW search trials; the range holds 95 % of `gains.other_searches`.
+    """
+    rows = []
+    for (dataset, name), results in found.items():
+        if name not in MAIN or not results.outcomes or results.selection.trials < FEW:
+            continue
+        (baseline, trials), *mixtures = searches(results, ledger).items()
+        for arm, others in mixtures:
+            drawn = other_searches(trials, others)
+            low, high = np.quantile(drawn, [0.025, 0.975])
+            rows.append({"data set": title(dataset), "mixture": label(arm), "against": label(baseline),
+                         "gain over searches [middle 95 %]": with_interval(float(np.median(drawn)), (low, high), sign=True),
+                         "searches in which it gains": f"{np.mean(drawn > 0):.0%}", "trials": results.selection.trials})  # fmt: skip
+    return reports.listed(rows)
+
+
 def binary(found: Found, ledger: Ledger, datasets: Iterable[str]) -> pd.DataFrame:
     """Table 4, the draft's open columns: binary codes of every winner against the winner itself.
 
@@ -48,7 +69,7 @@ def binary(found: Found, ledger: Ledger, datasets: Iterable[str]) -> pd.DataFram
             size = both["bytes"]
             row |= {"binary MRR": f"{both['mrr']:.3f}", "MRR ratio [95 %]": f"{mean:.3f} [{bounds[0]:.3f}, {bounds[1]:.3f}]"}
             row |= {f"memory ratio, {what}": f"{size[what]['binary'] / size[what]['real']:.3f}" for what in ("item", "user")}
-            speed = measured.get((results.selection.winners[outcome.arm]["dataset"], outcome.arm)) if results else None
+            speed = _speed(measured, results.selection.winners[outcome.arm]) if results else None
             row |= {f"predictions per ms, {how}": f"{speed[how]:,.0f}" for how in ("real", "binary")} if speed else {}
             row |= {"speed ratio": f"{speed['binary'] / speed['real']:.2f}"} if speed else {}
         elif outcome:
@@ -68,13 +89,13 @@ def binary_verdicts(found: Found, ledger: Ledger) -> list[str]:
     measured = speeds(ledger)
     more: list[bool] = []
     faster: dict[bool, list[float]] = {True: [], False: []}  # by whether it is a mixture
-    for (dataset, name), results in found.items():
+    for (_, name), results in found.items():
         if name not in MAIN or not results.outcomes or not all(map(binary_of, results.outcomes.values())):
             continue
         baseline, *mixtures = results.outcomes
         more += [kept(results.outcomes[arm], ledger)[0] > kept(results.outcomes[baseline], ledger)[0] for arm in mixtures]
         for arm in results.outcomes:
-            if speed := measured.get((dataset, arm)):
+            if speed := _speed(measured, results.selection.winners[arm]):
                 faster[arm != baseline].append(speed["binary"] / speed["real"])
     if not more:
         return ["No records yet: nothing can be said."]
@@ -92,8 +113,20 @@ def speeds(ledger: Ledger) -> dict[tuple[str, str], dict]:
     return {(dataset, arm): speed for dataset, arms in measured.items() for arm, speed in arms.items()}
 
 
+def _size(winner: dict) -> dict[str, int]:
+    """What the speed of a model depends on, beside its kind and the data: width and number of tastes."""
+    model = winner["definition"]["model"]
+    return {"dim": model["dim"], "components": model.get("components", 1)}
+
+
+def _speed(measured: dict[tuple[str, str], dict], winner: dict) -> dict | None:
+    """The speed of a winner of a search; None where none was measured, or that of a winner of another size."""
+    speed = measured.get((winner["dataset"], winner["arm"]), {})
+    return speed if _size(winner).items() <= speed.items() else None
+
+
 def measure_speeds(results: Results, interactions: Interactions, users: int = 50) -> dict[tuple[str, str], dict[str, float]]:
-    """Predictions per millisecond of every winner of a main study, by (data set, arm), real and binary, on this machine's CPU.
+    """Predictions per millisecond of every winner of a main study, by (data set, arm), real and binary, on this machine's CPU; its size.
 
     Speed depends on the sizes of a model and not on its weights, so the models are built and not trained.
     """
@@ -102,7 +135,7 @@ def measure_speeds(results: Results, interactions: Interactions, users: int = 50
         model = models.build(n_items=interactions.n_items, n_users=interactions.n_users, **record["definition"]["model"])
         split = experiments.split_of(record["definition"], interactions)
         some = split.test.items[:users, :-1] if isinstance(split.test, Sequences) else np.unique(split.test.users)[:users]
-        found[record["dataset"], arm] = codes.predictions_per_ms(model, torch.as_tensor(some))
+        found[record["dataset"], arm] = codes.predictions_per_ms(model, torch.as_tensor(some)) | _size(record)
     return found
 
 
