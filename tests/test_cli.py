@@ -10,7 +10,7 @@ import formats
 import numpy as np
 import pytest
 
-from mixlib import cli, synthetic
+from mixlib import cli, references, synthetic
 from mixlib.ledger import Ledger
 
 MAIN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from mixlib.cli import main; main()"
@@ -115,6 +115,17 @@ def test_fetch_takes_a_file_and_says_what_it_holds(mixlib, data_root, tmp_path, 
     said = out.splitlines()
     assert code == 0 and said[1] == str(data_root / "amazon") and said[0].startswith("Amazon: ") and said[0].endswith(" items")
     assert len(err) == 1 and err[0].startswith("mixlib: amazon holds ") and "published are 3,944,862 interactions" in err[0]
+
+
+def test_an_arm_that_cannot_hold_the_data_is_named_and_the_others_are_complete(mixlib, data_root, monkeypatch):
+    write(data_root / "small", seed=3)
+    monkeypatch.setattr(references, "LARGEST", 10)
+    words = ("run", "--dataset", "small", "--study", "factorization-references", "--trials", "1", "--seeds", "1", "--device", "cpu")
+    code, out, _ = mixlib(*words)
+    assert code == 0 and "small, factorization-references: complete, but nothing came of ease: its trials failed." in out
+    assert "popularity, seeds 1: validation MRR" in out
+    code, out, _ = mixlib(*words, "--arm", "popularity")
+    assert code == 0 and out.splitlines()[-1] == "small, factorization-references: complete."
 
 
 def test_run_says_what_is_odd_about_the_data_and_records_the_hash_of_its_file(mixlib, data_root, tmp_path):
