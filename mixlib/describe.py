@@ -51,7 +51,8 @@ def counted(interactions: Interactions) -> dict:
     """What is kept of a data set for the table of all data sets: aggregates, no row of it."""
     return {"title": interactions.title or interactions.name, "interactions": len(interactions), "users": interactions.n_users,
             "items": interactions.n_items, "density": interactions.density, "ratio": interactions.popularity_ratio,
-            "fingerprint": interactions.fingerprint, "notes": list(interactions.notes)}  # fmt: skip
+            "fingerprint": interactions.fingerprint, "notes": list(interactions.notes),
+            "near_twins": {what: None if np.isnan(share) else share for what, share in near_twins(interactions).items()}}  # fmt: skip
 
 
 def data_sets(kept: dict[str, dict]) -> pd.DataFrame:

@@ -33,15 +33,15 @@ def write_tables(project: Project) -> None:
     names = list(dict.fromkeys(dataset for dataset, _ in results))
     ratios = {name: kept["ratio"] for name, kept in counts(project).items()}
     by_skew, by_tastes = gains.gain_by_skew(results, ratios), gains.factorial(project.ledger)
-    curves = tables.searches(every, project.ledger)
+    curves = winners.searches(every, project.ledger)
     more = {"references": tables.reference_points(every, names), "components": tables.components(every, names),
             "losses": tables.losses(every), "capacity": tables.capacity(every, names), "dims": tables.dims(every, names),
             "splits": winners.splits(every), "binary": winners.binary(every, project.ledger, names),
             "tastes": winners.tastes(every, names), "progress": tables.progress(every, names),
             "verdict": verdicts.claims(every, ratios), "datasets": describe.data_sets(counts(project)),
-            "search": tables.search_curves(curves), "skew": by_skew.round(5), "factorial": by_tastes.round(5),
+            "search": winners.search_curves(curves), "skew": by_skew.round(5), "factorial": by_tastes.round(5),
             "cells": tables.cells(by_tastes), "effects": tables.effects(by_tastes),
-            "luck": winners.luck(every, project.ledger)}  # fmt: skip
+            "luck": winners.luck(every, project.ledger), "twins": tables.twins(every, counts(project))}  # fmt: skip
     for name, table in more.items():
         with renamed(project.book / "tables" / f"{name}.csv") as partial:
             table.to_csv(partial, index=False)

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from mixlib import gains, outcomes, reports
-from mixlib.gains import best_so_far
 from mixlib.labels import PUBLISHED, applies, label, title, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, Outcome, Results
@@ -78,26 +77,6 @@ def progress(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
             row[title(dataset)] = spent(results) + arms if planned else "not planned"
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def searches(found: Found, ledger: Ledger) -> dict[tuple[str, str], dict[str, np.ndarray]]:
-    """The curves of `gains.best_so_far` by arm, of every main study with more than one search trial, by (data set, study)."""
-    return {
-        (dataset, name): {arm: best_so_far(*trials) for arm, trials in gains.searches(results, ledger).items()}
-        for (dataset, name), results in found.items()
-        if name in MAIN and results.outcomes and results.selection.trials > 1
-    }
-
-
-def search_curves(curves: dict[tuple[str, str], dict[str, np.ndarray]]) -> pd.DataFrame:
-    """The data of the figure of searches: over random orders of the trials, the median and the middle 90 % of the best one's test MRR."""
-    rows = []
-    for (dataset, name), arms in curves.items():
-        for arm, found in arms.items():
-            for trials, (low, middle, high) in enumerate(np.quantile(found, [0.05, 0.5, 0.95], axis=0).T, 1):
-                rows.append({"data set": title(dataset), "protocol": name, "model": label(arm), "trials": trials,
-                             "median": round(middle, 5), "5 %": round(low, 5), "95 %": round(high, 5)})  # fmt: skip
-    return pd.DataFrame(rows, columns=["data set", "protocol", "model", "trials", "median", "5 %", "95 %"])
 
 
 def reference_points(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
@@ -171,6 +150,25 @@ def effects(factorial: pd.DataFrame) -> pd.DataFrame:
          "pairs of cells": row["pairs"], "change in the gain [95 %]": with_interval(row["effect"], (row["low"], row["high"]), sign=True)}
         for row in gains.effects(factorial).to_dict("records") if row["pairs"]
     ]  # fmt: skip
+    return reports.listed(rows)
+
+
+def twins(found: Found, kept: dict[str, dict]) -> pd.DataFrame:
+    """How much of each data set looks like copies, and what the sequence models reach there.
+
+    kept: `describe.counted` by name; data sets that were counted before near-twins were are left out.
+    """
+    rows = []
+    for name, counts in kept.items():
+        if "near_twins" not in counts:
+            continue
+        row = {"data set": title(name)}
+        row |= {what: "no order" if share is None else f"{share:.2%}" for what, share in counts["near_twins"].items()}
+        ours = found[name, "sequences"].outcomes if (name, "sequences") in found else {}
+        lstm, mixture = ours.get("lstm"), ours.get("mixture_lstm")
+        unknown = ABSENT if applies(name, "sequences") else "no order"
+        row["LSTM, test MRR [95 %]"] = with_interval(lstm.mrr, lstm.bounds) if lstm else unknown
+        rows.append(row | {"Mixture-LSTM minus LSTM [95 %]": _gain(mixture, lstm) or unknown})
     return reports.listed(rows)
 
 

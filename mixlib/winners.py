@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mixlib import codes, experiments, models, reports
+from mixlib import codes, experiments, gains, models, reports
 from mixlib.datasets import Interactions
-from mixlib.gains import other_searches, ratio, searches
+from mixlib.gains import best_so_far, other_searches, ratio
 from mixlib.labels import label, title, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, Outcome, Results
@@ -35,6 +35,26 @@ def splits(found: Found) -> pd.DataFrame:
     return reports.stacked(made)
 
 
+def searches(found: Found, ledger: Ledger) -> dict[tuple[str, str], dict[str, np.ndarray]]:
+    """The curves of `gains.best_so_far` by arm, of every main study with more than one search trial, by (data set, study)."""
+    return {
+        (dataset, name): {arm: best_so_far(*trials) for arm, trials in gains.searches(results, ledger).items()}
+        for (dataset, name), results in found.items()
+        if name in MAIN and results.outcomes and results.selection.trials > 1
+    }
+
+
+def search_curves(curves: dict[tuple[str, str], dict[str, np.ndarray]]) -> pd.DataFrame:
+    """The data of the figure of searches: over random orders of the trials, the median and the middle 90 % of the best one's test MRR."""
+    rows = []
+    for (dataset, name), arms in curves.items():
+        for arm, found in arms.items():
+            for trials, (low, middle, high) in enumerate(np.quantile(found, [0.05, 0.5, 0.95], axis=0).T, 1):
+                rows.append({"data set": title(dataset), "protocol": name, "model": label(arm), "trials": trials,
+                             "median": round(middle, 5), "5 %": round(low, 5), "95 %": round(high, 5)})  # fmt: skip
+    return pd.DataFrame(rows, columns=["data set", "protocol", "model", "trials", "median", "5 %", "95 %"])
+
+
 def luck(found: Found, ledger: Ledger) -> pd.DataFrame:
     """How much of a gain is luck of the search: the gain between winners, trained once, over searches that drew other trials.
 
@@ -44,7 +64,7 @@ def luck(found: Found, ledger: Ledger) -> pd.DataFrame:
     for (dataset, name), results in found.items():
         if name not in MAIN or not results.outcomes or results.selection.trials < FEW:
             continue
-        (baseline, trials), *mixtures = searches(results, ledger).items()
+        (baseline, trials), *mixtures = gains.searches(results, ledger).items()
         for arm, others in mixtures:
             drawn = other_searches(trials, others)
             low, high = np.quantile(drawn, [0.025, 0.975])

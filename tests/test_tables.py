@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy.stats import loguniform
 
-from mixlib import experiments, figures, gains, labels, outcomes, synthetic, tables, winners
+from mixlib import describe, experiments, figures, gains, labels, outcomes, synthetic, tables, winners
 from mixlib.ledger import Ledger
 from mixlib.studies import PAPER, STUDIES, Budget
 
@@ -84,6 +84,19 @@ def test_references_stand_beside_the_models_with_what_the_best_one_gains(found):
         other = found["synthetic", f"{str(protocol).removesuffix('s')}-references"].outcomes["popularity"]
         assert said.loc["Popularity", "best model minus this [95 %]"].startswith(f"{best.mrr - other.mrr:+.3f} [")
     assert set(table["trials, seeds"]) == {"2 of 2, 2 of 2"}
+
+
+def test_twins_stand_beside_what_the_sequence_models_reach(found, data):
+    kept = {"synthetic": describe.counted(data), "goodbooks-v1": describe.counted(replace(data, ordered=False))}
+    ours, books = tables.twins(found, kept | {"amazon": {"title": "counted by an older version"}}).to_dict("records")
+    assert ours["items with a near-twin"] == f"{describe.near_twins(data)['items with a near-twin']:.2%}"
+    gap = found["synthetic", "sequences"].against("mixture_lstm", "lstm")
+    assert ours["Mixture-LSTM minus LSTM [95 %]"] == f"{gap.difference:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
+    assert (
+        books["consecutive pairs that are near-twins"] == books["LSTM, test MRR [95 %]"] == "no order" != books["the same in random order"]
+    )
+    assert tables.twins({}, kept).iloc[0, -2:].tolist() == ["not run yet"] * 2
+    assert tables.twins({}, {}).to_numpy().tolist() == [["nothing is recorded yet"]]
 
 
 def test_the_best_reference_is_set_against_the_best_model(found):
@@ -417,12 +430,12 @@ def test_the_figure_of_table_1_has_a_line_for_popularity_and_one_for_the_best_re
 
 
 def test_the_figure_of_searches_has_a_panel_for_every_study(found, ledger):
-    curves = tables.searches(found, ledger)
+    curves = winners.searches(found, ledger)
     assert set(curves) == {("synthetic", "sequences"), ("synthetic", "factorization")}
     assert [len(axes.lines) for axes in figures.searches(curves).axes] == [2, 3]
-    data = tables.search_curves(curves)
+    data = winners.search_curves(curves)
     line = data[(data["protocol"] == "sequences") & (data["model"] == "LSTM")]
     assert line["median"].tolist() == pytest.approx(np.median(curves["synthetic", "sequences"]["lstm"], axis=0), abs=1e-5)
-    assert tables.search_curves({}).empty
+    assert winners.search_curves({}).empty
     figures.searches({}).canvas.draw()  # before anything was run
     figures.gains(gains.gain_by_skew(found, {}), gains.factorial(ledger, [])).canvas.draw()
