@@ -13,20 +13,12 @@ from mixlib.labels import with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, Results
 from mixlib.plans import Subject, search_trials
+from mixlib.reports import holm
 from mixlib.splits import Sequences
 from mixlib.studies import STUDIES
 
 ENOUGH = 5  # data sets: the best of all orders of four points has p = 0.08, so that four can never decide
 CONTRASTS = {"tastes": (1, 4), "stickiness": (0.5, 0.9), "skew": (0.4, 1.2), "twins": (0.0, 0.5)}  # levels of the factorial
-
-
-def holm(p_values: Iterable[float]) -> np.ndarray:
-    """p-values (n,) adjusted for a family of n tests, in the given order. Source: Holm (1979)."""
-    given = np.asarray(list(p_values), float)
-    order = given.argsort()
-    adjusted = np.empty_like(given)
-    adjusted[order] = np.maximum.accumulate(given[order] * (len(given) - np.arange(len(given)))).clip(max=1)
-    return adjusted
 
 
 def family(found: dict[tuple[str, str], Results]) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import numpy as np
 import pandas as pd
 
 from mixlib.evaluation import Comparison
@@ -10,8 +11,17 @@ from mixlib.outcomes import MAIN, Results
 from mixlib.studies import STUDIES
 
 
-def _p_value(gap: Comparison) -> str:
-    return f"{gap.p_value:.3f}" if gap.p_value >= 0.001 else "< 0.001"
+def holm(p_values: Iterable[float]) -> np.ndarray:
+    """p-values (n,) adjusted for a family of n tests, in the given order. Source: Holm (1979)."""
+    given = np.asarray(list(p_values), float)
+    order = given.argsort()
+    adjusted = np.empty_like(given)
+    adjusted[order] = np.maximum.accumulate(given[order] * (len(given) - np.arange(len(given)))).clip(max=1)
+    return adjusted
+
+
+def _p_value(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
 def arms(results: Results, baseline: str | None = None) -> pd.DataFrame:
@@ -24,7 +34,7 @@ def arms(results: Results, baseline: str | None = None) -> pd.DataFrame:
         if baseline:
             gap = None if arm == baseline else results.against(arm, baseline)
             row["difference [95 %]"] = with_interval(gap.difference, (gap.low, gap.high), sign=True) if gap else ""
-            row["Wilcoxon p"] = _p_value(gap) if gap else ""
+            row["Wilcoxon p"] = _p_value(gap.p_value) if gap else ""
         rows.append(row | {"best epoch": outcome.search["best_epoch"], "parameters": f"{outcome.search['parameters']:,}"})
     return pd.DataFrame(rows)
 
@@ -185,17 +195,23 @@ def _published(dataset: str, arm: str) -> str:
 
 
 def gains(results: dict[tuple[str, str], Results]) -> pd.DataFrame:
-    """What each mixture gains over the single vector of its family: paired differences of test MRR, with the budget behind them."""
-    rows = []
+    """What each mixture gains over the single vector of its family: paired differences of test MRR, with the budget behind them.
+
+    Holm p: Wilcoxon's p-values corrected for all rows of the table together.
+    """
+    rows, p_values = [], []
     for (dataset, name), found in results.items():
         baseline, *mixtures = STUDIES[name].arms
         for arm in mixtures if found.outcomes else ():
             gap = found.against(arm, baseline)
+            p_values.append(gap.p_value)
             rows.append({"data set": title(dataset), "mixture": label(arm), "against": label(baseline),
                          "gain in test MRR [95 %]": with_interval(gap.difference, (gap.low, gap.high), sign=True),
-                         "relative": f"{gap.difference / found.outcomes[baseline].mrr:+.0%}", "Wilcoxon p": _p_value(gap),
-                         "trials": f"{found.selection.trials} of {found.selection.planned.trials}",
+                         "relative": f"{gap.difference / found.outcomes[baseline].mrr:+.0%}", "Wilcoxon p": _p_value(gap.p_value),
+                         "Holm p": "", "trials": f"{found.selection.trials} of {found.selection.planned.trials}",
                          "seeds": f"{len(found.outcomes[arm].records)} of {found.selection.planned.seeds}"})  # fmt: skip
+    for row, p in zip(rows, holm(p_values), strict=True):
+        row["Holm p"] = _p_value(p)
     return pd.DataFrame(rows)
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy.stats import loguniform
 
-from mixlib import describe, experiments, figures, gains, labels, outcomes, synthetic, tables, winners
+from mixlib import describe, experiments, figures, gains, labels, outcomes, reports, synthetic, tables, winners
 from mixlib.ledger import Ledger
 from mixlib.studies import PAPER, STUDIES, Budget
 
@@ -240,6 +240,12 @@ def test_the_family_holds_every_comparison_once(found):
         gap.difference, gap.low, gap.high, gap.p_value,
     ]  # fmt: skip
     assert (table["holm"] >= table["p"]).all() and gains.family({}).empty
+
+
+def test_the_table_of_gains_corrects_for_all_its_rows(found):
+    main = {key: results for key, results in found.items() if key[1] in outcomes.MAIN}
+    shown, family = reports.gains(main), gains.family(main)
+    assert shown["Holm p"].tolist() == [reports._p_value(p) for p in family["holm"]] and len(shown) == 3
 
 
 def test_gain_against_skew_says_how_few_points_there_are(found):
