@@ -14,7 +14,7 @@ from mixlib.plans import Trial
 try:
     from distributed import Client, KilledWorker, WorkerPlugin, get_worker, wait
 except ImportError as error:
-    raise ImportError('a cluster needs dask.distributed: pip install "mixlib[cluster]".') from error
+    raise ImportError('a cluster needs dask.distributed: pip install --editable ".[cluster]" in a clone.') from error
 
 PATIENCE = 60  # seconds to wait for a scheduler and a first worker
 

@@ -53,12 +53,12 @@ def write_tables(project: Project) -> None:
         ("skew", gains.skew_verdicts(by_skew)),
         ("references", tables.reference_verdicts(every)),
         ("binary", winners.binary_verdicts(every, project.ledger)),
+        ("splits", winners.split_verdicts(every)),
     ):
         with renamed(project.book / "tables" / f"{name}.md") as partial:
             partial.write_text("".join(f"* {said[0].upper()}{said[1:]}\n" for said in sentences))
-    extracts = {
-        path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((project.book / "tables").glob("explorer/*.json"))
-    }
+    kept = [path for path in sorted((project.book / "tables").glob("explorer/*.json")) if (project.ledger.root / path.stem).is_dir()]
+    extracts = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in kept}
     with renamed(project.book / "tables" / "explorer.html") as partial:
         partial.write_text(explorer.html(extracts), encoding="utf-8")
 
@@ -90,9 +90,14 @@ def _unless_done(stamp: Path, force: bool, state: Callable[[], str], make: Calla
 
 
 def counts(project: Project) -> dict[str, dict]:
-    """Aggregates of the data sets that were here once, by name."""
+    """Aggregates of the data sets that were here once, by name; not of those whose records and notebooks were taken out again."""
     path = project.root / "results" / "counts.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {name: one for name, one in kept.items() if _results(project, name).is_dir() or (project.book / "runs" / name).is_dir()}
+
+
+def _results(project: Project, dataset: str) -> Path:
+    return project.ledger.folder(dataset, "any").parent
 
 
 def note_counts(project: Project, interactions: Interactions) -> None:

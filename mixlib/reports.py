@@ -197,19 +197,21 @@ def _published(dataset: str, arm: str) -> str:
 def gains(results: dict[tuple[str, str], Results]) -> pd.DataFrame:
     """What each mixture gains over the single vector of its family: paired differences of test MRR, with the budget behind them.
 
-    Holm p: Wilcoxon's p-values corrected for all rows of the table together.
+    sd over seeds: of the gain, one for each seed, where there are several. Holm p: Wilcoxon's p-values corrected for all rows together.
     """
     rows, p_values = [], []
     for (dataset, name), found in results.items():
         baseline, *mixtures = STUDIES[name].arms
         for arm in mixtures if found.outcomes else ():
-            gap = found.against(arm, baseline)
+            gap, ours, theirs = found.against(arm, baseline), found.outcomes[arm], found.outcomes[baseline]
+            spread = (ours.by_seed - theirs.by_seed).std(ddof=1) if len(ours.by_seed) > 1 else None
             p_values.append(gap.p_value)
             rows.append({"data set": title(dataset), "mixture": label(arm), "against": label(baseline),
                          "gain in test MRR [95 %]": with_interval(gap.difference, (gap.low, gap.high), sign=True),
-                         "relative": f"{gap.difference / found.outcomes[baseline].mrr:+.0%}", "Wilcoxon p": _p_value(gap.p_value),
+                         "relative": f"{gap.difference / theirs.mrr:+.0%}", "sd over seeds": "" if spread is None else f"{spread:.3f}",
+                         "Wilcoxon p": _p_value(gap.p_value),
                          "Holm p": "", "trials": f"{found.selection.trials} of {found.selection.planned.trials}",
-                         "seeds": f"{len(found.outcomes[arm].records)} of {found.selection.planned.seeds}"})  # fmt: skip
+                         "seeds": f"{len(ours.records)} of {found.selection.planned.seeds}"})  # fmt: skip
     for row, p in zip(rows, holm(p_values), strict=True):
         row["Holm p"] = _p_value(p)
     return pd.DataFrame(rows)

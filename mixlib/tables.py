@@ -100,7 +100,8 @@ def reference_points(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
                         "test MRR [95 %]": _mrr(outcome, results, arm),
                     }
                     row["best model minus this [95 %]"] = "the best model" if outcome and outcome is best else _gain(best, outcome)
-                    rows.append(row | {SPENT: spent(results)})
+                    tried = results is not None and arm in results.selection.finalists
+                    rows.append(row | {SPENT: spent(results if tried else None)})
     return pd.DataFrame(rows)
 
 

@@ -35,6 +35,13 @@ def splits(found: Found) -> pd.DataFrame:
     return reports.stacked(made)
 
 
+def split_verdicts(found: Found) -> list[str]:
+    """What each mixture gains on other splits, a sentence for each."""
+    said = [sentence for (dataset, name), results in found.items() if STUDIES[name].winners_of and results.outcomes
+            for sentence in reports.verdicts(results, f"on other splits of {title(dataset)}")]  # fmt: skip
+    return said or ["No records yet: nothing can be said."]
+
+
 def searches(found: Found, ledger: Ledger) -> dict[tuple[str, str], dict[str, np.ndarray]]:
     """The curves of `gains.best_so_far` by arm, of every main study with more than one search trial, by (data set, study)."""
     return {
@@ -107,19 +114,24 @@ def kept(outcome: Outcome, ledger: Ledger) -> tuple[float, tuple[float, float]]:
 def binary_verdicts(found: Found, ledger: Ledger) -> list[str]:
     """In how many comparisons a mixture keeps more of its MRR as binary codes than the single vector of its family, and gains speed."""
     measured = speeds(ledger)
-    more: list[bool] = []
+    more: dict[str, list[bool]] = {}  # by kind of mixture
     faster: dict[bool, list[float]] = {True: [], False: []}  # by whether it is a mixture
     for (_, name), results in found.items():
         if name not in MAIN or not results.outcomes or not all(map(binary_of, results.outcomes.values())):
             continue
         baseline, *mixtures = results.outcomes
-        more += [kept(results.outcomes[arm], ledger)[0] > kept(results.outcomes[baseline], ledger)[0] for arm in mixtures]
+        for arm in mixtures:
+            larger = kept(results.outcomes[arm], ledger)[0] > kept(results.outcomes[baseline], ledger)[0]
+            more.setdefault(label(arm), []).append(larger)
         for arm in results.outcomes:
             if speed := _speed(measured, results.selection.winners[arm]):
                 faster[arm != baseline].append(speed["binary"] / speed["real"])
     if not more:
         return ["No records yet: nothing can be said."]
-    said = [f"In {sum(more)} of {len(more)} comparisons a mixture keeps a larger share of its MRR than the single vector of its family."]
+    every = [larger for some in more.values() for larger in some]
+    kinds = ", ".join(f"{kind} {sum(some)} of {len(some)}" for kind, some in more.items())
+    said = [f"In {sum(every)} of {len(every)} comparisons a mixture keeps a larger share of its MRR than the single vector of its family "
+            f"({kinds}; point estimates)."]  # fmt: skip
     if faster[True] and faster[False]:
         single, mixed = (float(np.median(faster[which])) for which in (False, True))
         said.append(f"The median of the speed ratios is {single:.1f} for single vectors and {mixed:.1f} for mixtures.")

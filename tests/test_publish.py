@@ -94,13 +94,15 @@ def test_table_1_of_the_page_is_rebuilt_from_the_ledger(built):
 
 def test_tables_in_the_repository_come_from_its_records(copy):
     publish.write_tables(copy)
-    for path in [*(copy.book / "tables").glob("*.csv"), copy.book / "tables" / "skew.md", copy.book / "tables" / "explorer.html"]:
+    for path in [path for kind in ("csv", "md", "html") for path in (copy.book / "tables").glob(f"*.{kind}")]:
         assert path.read_bytes() == (ROOT / "book" / "tables" / path.name).read_bytes(), f"{path.name} is out of date: run make book"
 
 
 def test_the_table_of_data_sets_shows_published_counts_beside_those_found(copy):
     made = Interactions(np.array([0, 0, 1, 1]), np.array([1, 2, 1, 3]), name="mine", title="Mine")
     publish.note_counts(copy, made)
+    assert "mine" not in publish.counts(copy)  # neither records nor notebooks: as if they had been taken out again
+    (copy.book / "runs" / "mine").mkdir()
     table = describe.data_sets(publish.counts(copy)).set_index(["data set", "source"])
     assert table.loc["Mine", "this book"].tolist() == ["4", "2", "3", "0.6667", "1.9"]
     for name, source in SOURCES.items():

@@ -146,7 +146,7 @@ def test_binary_codes_of_mixtures_are_set_against_those_of_single_vectors(found,
     }
     more = [shares[name, arm] > shares[name, next(iter(STUDIES[name].arms))] for name, arm in shares if "mixture" in arm]
     counted, speeds = winners.binary_verdicts(found, ledger)
-    assert counted.startswith(f"In {sum(more)} of 3 comparisons") and "0.5 for single vectors and 3.0 for mixtures" in speeds
+    assert counted.startswith(f"In {sum(more)} of 3 comparisons") and f"Mixture-LSTM {int(more[0])} of 1, " in counted and "0.5 for single vectors and 3.0 for mixtures" in speeds
     assert winners.binary_verdicts({}, ledger) == ["No records yet: nothing can be said."]
 
 
@@ -199,6 +199,8 @@ def test_other_splits_are_joined_and_compared_over_all_their_users(found, ledger
     means = [arrays["reciprocal_ranks"].mean() for arrays in seeds["lstm"]]
     assert table.loc["LSTM", "sd over splits"] == f"{np.std(means, ddof=1):.3f}" and set(table["trials, seeds"]) == {"2 of 2, 2 of 2"}
     assert len(winners.splits({})) == 1  # a row that says so
+    said = f"Mixture-LSTM on other splits of Synthetic against LSTM: {gap.difference:+.3f} ["
+    assert [sentence.startswith(said) for sentence in winners.split_verdicts(found)] == [True]
 
 
 def test_a_study_for_one_data_set_is_not_planned_for_others():

@@ -75,3 +75,13 @@ def test_the_numbers_of_a_claim_are_those_of_the_paired_comparison(request):
 )
 def test_the_verdict_on_popularity_follows_from_the_rank_correlations(rows, said):
     assert verdicts.correlation_verdict(pd.DataFrame(rows, columns=["datasets", "rho", "p"])) == said
+
+
+def test_other_splits_count_as_evidence_and_unequal_budgets_make_the_last_row_provisional(request):
+    found = tables.collected(Ledger(request.config.rootpath / "results"), ["sequences", "sequence-splits", "factorization"])
+    gap = found["movielens-100k", "sequence-splits"].against("mixture_lstm", "lstm")
+    table = verdicts.claims(found, {dataset: 1.0 for dataset, _ in found})
+    assert f"Movielens 100K, other splits {gap.difference:+.3f} [" in table[verdicts.HERE].iloc[0]
+    assert table["verdict"].iloc[-1].startswith("Provisional: ") != all(results.whole for results in found.values())
+    whole = {key: results for key, results in found.items() if key[0] == "movielens-100k"}
+    assert verdicts.claims(whole, {"movielens-100k": 1.0})["verdict"].iloc[-1] == "undecided: fewer than 5 data sets"
