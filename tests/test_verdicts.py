@@ -80,7 +80,7 @@ def test_the_verdict_on_popularity_follows_from_the_rank_correlations(rows, said
 def test_other_splits_count_as_evidence_and_unequal_budgets_make_the_last_row_provisional(request):
     found = tables.collected(Ledger(request.config.rootpath / "results"), ["sequences", "sequence-splits", "factorization"])
     gap = found["movielens-100k", "sequence-splits"].against("mixture_lstm", "lstm")
-    table = verdicts.claims(found, {dataset: 1.0 for dataset, _ in found})
+    table = verdicts.claims(found, {dataset: float(i) for i, (dataset, _) in enumerate(found)})
     assert f"Movielens 100K, other splits {gap.difference:+.3f} [" in table[verdicts.HERE].iloc[0]
     assert table["verdict"].iloc[-1].startswith("Provisional: ") != all(results.whole for results in found.values())
     whole = {key: results for key, results in found.items() if key[0] == "movielens-100k"}
