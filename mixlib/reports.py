@@ -21,7 +21,7 @@ def holm(p_values: Iterable[float]) -> np.ndarray:
 
 
 def _p_value(p: float) -> str:
-    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+    return f"{p:.3f}" if p >= 0.001 else "<\u00a00.001"  # one word, so that no line breaks in it
 
 
 def arms(results: Results, baseline: str | None = None) -> pd.DataFrame:

@@ -146,7 +146,11 @@ def test_binary_codes_of_mixtures_are_set_against_those_of_single_vectors(found,
     }
     more = [shares[name, arm] > shares[name, next(iter(STUDIES[name].arms))] for name, arm in shares if "mixture" in arm]
     counted, speeds = winners.binary_verdicts(found, ledger)
-    assert counted.startswith(f"In {sum(more)} of 3 comparisons") and f"Mixture-LSTM {int(more[0])} of 1, " in counted and "0.5 for single vectors and 3.0 for mixtures" in speeds
+    assert (
+        counted.startswith(f"In {sum(more)} of 3 comparisons")
+        and f"Mixture-LSTM {int(more[0])} of 1, " in counted
+        and "0.5 for single vectors and 3.0 for mixtures" in speeds
+    )
     assert winners.binary_verdicts({}, ledger) == ["No records yet: nothing can be said."]
 
 
