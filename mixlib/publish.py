@@ -53,6 +53,7 @@ def write_tables(project: Project) -> None:
         ("skew", gains.skew_verdicts(by_skew)),
         ("references", tables.reference_verdicts(every)),
         ("binary", winners.binary_verdicts(every, project.ledger)),
+        ("dims", winners.width_verdicts(every, project.ledger)),
         ("splits", winners.split_verdicts(every)),
     ):
         with renamed(project.book / "tables" / f"{name}.md") as partial:

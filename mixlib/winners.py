@@ -9,6 +9,7 @@ import torch
 
 from mixlib import codes, experiments, gains, models, reports
 from mixlib.datasets import Interactions
+from mixlib.evaluation import compare
 from mixlib.gains import best_so_far, other_searches, ratio
 from mixlib.labels import label, title, with_interval
 from mixlib.ledger import Ledger
@@ -107,8 +108,7 @@ def binary(found: Found, ledger: Ledger, datasets: Iterable[str]) -> pd.DataFram
 
 def kept(outcome: Outcome, ledger: Ledger) -> tuple[float, tuple[float, float]]:
     """The share of its MRR that a winner keeps as binary codes, with its 95 % interval over users, both resampled together."""
-    values = np.mean([ledger.arrays(record)["binary_reciprocal_ranks"] for record in outcome.records], axis=0)
-    return ratio(values, outcome.values, outcome.users)
+    return ratio(_binary_values(outcome, ledger), outcome.values, outcome.users)
 
 
 def binary_verdicts(found: Found, ledger: Ledger) -> list[str]:
@@ -136,6 +136,32 @@ def binary_verdicts(found: Found, ledger: Ledger) -> list[str]:
         single, mixed = (float(np.median(faster[which])) for which in (False, True))
         said.append(f"The median of the speed ratios is {single:.1f} for single vectors and {mixed:.1f} for mixtures.")
     return said
+
+
+def width_verdicts(found: Found, ledger: Ledger) -> list[str]:
+    """Fewer numbers, or numbers of one bit? For each model of the studies of widths, the binary codes of the widest one against the widest
+    real vectors that take no more bytes of an item, over the same users.
+    """
+    said = []
+    for (dataset, name), results in found.items():
+        sized: dict[str, list[tuple[int, dict, Outcome]]] = {}
+        for arm, outcome in results.outcomes.items() if name.endswith("-dims") else ():
+            if both := binary_of(outcome):
+                sized.setdefault(arm.partition("/")[0], []).append((both["bytes"]["item"]["real"], both, outcome))
+        for made in sized.values():
+            _, coded, widest = max(made, key=lambda one: one[0])
+            bound = coded["bytes"]["item"]["binary"]
+            fitting = [one for one in made if one[0] <= bound]
+            if fitting:
+                size, _, real = max(fitting, key=lambda one: one[0])
+                gap = compare(real.values, _binary_values(widest, ledger), real.users)
+                said.append(f"{title(dataset)}: {label(real.arm)}, real ({size} bytes an item) minus {label(widest.arm)}, binary ({bound} "
+                            f"bytes): {with_interval(gap.difference, (gap.low, gap.high), sign=True)} in test MRR.")  # fmt: skip
+    return said or ["No records yet: nothing can be said."]
+
+
+def _binary_values(outcome: Outcome, ledger: Ledger) -> np.ndarray:
+    return np.mean([ledger.arrays(record)["binary_reciprocal_ranks"] for record in outcome.records], axis=0)
 
 
 def speeds(ledger: Ledger) -> dict[tuple[str, str], dict]:

@@ -154,6 +154,20 @@ def test_binary_codes_of_mixtures_are_set_against_those_of_single_vectors(found,
     assert winners.binary_verdicts({}, ledger) == ["No records yet: nothing can be said."]
 
 
+def test_codes_of_the_widest_are_set_against_real_vectors_of_no_more_bytes(data, planned, tmp_path):
+    ledger, name = Ledger(tmp_path), "factorization-dims"
+    experiments.run(name, data, ledger, replace(TINY, trials=1, seeds=1), arms=["factorization/dim 2", "factorization/dim 32"])
+    found = tables.collected(ledger)
+    narrow, wide = (found["synthetic", name].outcomes[f"factorization/dim {d}"] for d in (2, 32))
+    assert wide.records[0]["binary"]["bytes"]["item"]["binary"] == 12 == narrow.records[0]["binary"]["bytes"]["item"]["real"]
+    (said,) = winners.width_verdicts(found, ledger)
+    gap = narrow.mrr - wide.records[0]["binary"]["mrr"]
+    assert said.startswith("Synthetic: Factorization, dim 2, real (12 bytes an item) minus Factorization, dim 32, binary (12 bytes): ")
+    assert f"{gap:+.3f} [" in said
+    only = {key: replace(results, outcomes={"factorization/dim 32": wide}) for key, results in found.items()}
+    assert winners.width_verdicts(only, ledger) == winners.width_verdicts({}, ledger) == ["No records yet: nothing can be said."]
+
+
 def test_records_older_than_binary_codes_stay_usable(found, ledger):
     results = found["synthetic", "sequences"]
     old = {
