@@ -105,19 +105,24 @@ def effects(factorial: pd.DataFrame) -> pd.DataFrame:
     """What each property of generated users adds to the gain of a mixture: one row for each mixture and property of `factorial`.
 
     effect: mean difference in gain between the two levels of CONTRASTS over all pairs of cells that were run and differ in nothing else;
-    low, high: its 95 % interval, from the intervals of the cells as of independent ones. NaN where no pair was run.
+    low, high: its 95 % interval, from the intervals of the cells as of independent ones. NaN where no pair was run. Users of one taste
+    cannot leave it, so that cells of one taste which differ in stickiness hold the same data: they count as one, and not as a pair.
     """
     rows = []
     for mixture, cells in factorial.dropna(subset="gain").groupby("mixture"):
+        cells = cells.assign(half=(cells["high"] - cells["low"]) / 2, stays=cells["stickiness"].where(cells["tastes"] > 1, 0))
+        cells = cells.assign(data=cells.groupby(["tastes", "stays", "skew", "twins"]).ngroup())
+        half = cells.drop_duplicates("data").set_index("data")["half"]
         for factor, levels in CONTRASTS.items():
             same = [other for other in CONTRASTS if other != factor]
             below, above = (cells[cells[factor] == level] for level in levels)
             pairs = below.merge(above, on=same, suffixes=("_below", "_above"))
-            errors = [(pairs[f"high_{side}"] - pairs[f"low_{side}"]) / 2 for side in ("below", "above")]
+            pairs = pairs[pairs["data_below"] != pairs["data_above"]].drop_duplicates(["data_below", "data_above"])
+            weight = pairs["data_above"].value_counts().sub(pairs["data_below"].value_counts(), fill_value=0) / max(len(pairs), 1)
             effect = (pairs["gain_above"] - pairs["gain_below"]).mean()
-            half = np.sqrt((errors[0] ** 2 + errors[1] ** 2).sum()) / len(pairs) if len(pairs) else np.nan
+            error = np.sqrt(((weight * half.reindex(weight.index)) ** 2).sum()) if len(pairs) else np.nan
             rows.append({"mixture": mixture, "property": factor, "from": levels[0], "to": levels[1], "pairs": len(pairs),
-                         "effect": effect, "low": effect - half, "high": effect + half})  # fmt: skip
+                         "effect": effect, "low": effect - error, "high": effect + error})  # fmt: skip
     return pd.DataFrame(rows, columns=["mixture", "property", "from", "to", "pairs", "effect", "low", "high"])
 
 

@@ -330,15 +330,20 @@ def grid(gain, half=0.01):
     """A factorial of every level in CONTRASTS whose gain is a function of the cell, with intervals of one width."""
     levels = pd.MultiIndex.from_product(gains.CONTRASTS.values(), names=list(gains.CONTRASTS)).to_frame(index=False)
     gained = levels.apply(gain, axis=1)
+    gained = gained.groupby(levels["stickiness"].where(levels["tastes"] > 1, 0).astype(str) + levels["skew"].astype(str)
+                            + levels["twins"].astype(str) + levels["tastes"].astype(str)).transform("first")  # the same data  # fmt: skip
     return levels.assign(mixture="mixture_lstm", gain=gained, low=gained - half, high=gained + half)
 
 
 def test_effects_of_a_factorial_are_those_that_were_put_in():
     found = gains.effects(grid(lambda cell: 0.02 * (cell["tastes"] == 4) - 0.1 * cell["twins"] + 0.03)).set_index("property")
-    assert found["effect"].to_numpy() == pytest.approx([0.02, 0, 0, -0.05]) and set(found["pairs"]) == {8}
-    assert (found["high"] - found["effect"]).to_numpy() == pytest.approx([0.01 * np.sqrt(16) / 8] * 4)  # 16 cells, 8 differences
+    assert found["effect"].to_numpy() == pytest.approx([0.02, 0, 0, -0.05])
+    # 4 cells of one taste, each in two pairs, and 8 of four; the chance to stay is compared among the latter; the others have 6 pairs
+    assert found["pairs"].tolist() == [8, 4, 6, 6]
+    widths = [np.sqrt(4 * 2**2 + 8) / 8, np.sqrt(8) / 4, np.sqrt(12) / 6, np.sqrt(12) / 6]
+    assert (found["high"] - found["effect"]).to_numpy() == pytest.approx([0.01 * width for width in widths])
     assert tables.effects(grid(lambda cell: 0.0)).iloc[3].tolist() == [
-        "Mixture-LSTM", "chance of a twin", "0 to 0.5", 8, "+0.000 [-0.005, +0.005]",
+        "Mixture-LSTM", "chance of a twin", "0 to 0.5", 6, "+0.000 [-0.006, +0.006]",
     ]  # fmt: skip
 
 
@@ -352,14 +357,17 @@ def test_effects_need_cells_that_differ_in_nothing_else():
     assert gains.effects(table.assign(gain=np.nan)).empty
 
 
+def test_users_of_one_taste_are_the_same_whatever_their_chance_to_stay():
+    made = [synthetic.from_name(f"synthetic:users=30,items=40,clusters=4,tastes=1,stickiness={s}") for s in (0.5, 0.9)]
+    assert np.array_equal(made[0].items, made[1].items)
+
+
 def test_interval_of_an_effect_holds_the_truth_as_often_as_it_says():
     random = np.random.default_rng(0)
-    covered = []
-    for _ in range(200):
-        found = gains.effects(grid(lambda cell: random.normal(0.02 * (cell["tastes"] == 4), 0.01), half=1.96 * 0.01))
-        covered += (found["low"] <= [0.02, 0, 0, 0]).to_numpy().tolist(), (found["high"] >= [0.02, 0, 0, 0]).to_numpy().tolist()
-    inside = np.logical_and(covered[0::2], covered[1::2])
-    assert inside.mean() == pytest.approx(0.95, abs=0.03)
+    truth = [0.02, 0, 0, 0]
+    found = [gains.effects(grid(lambda cell: random.normal(0.02 * (cell["tastes"] == 4), 0.01), half=1.96 * 0.01)) for _ in range(200)]
+    inside = [((one["low"] <= truth) & (one["high"] >= truth)).tolist() for one in found]
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.03)
 
 
 def test_contrasts_are_levels_of_the_factorial():
