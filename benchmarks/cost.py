@@ -178,7 +178,7 @@ def published_way(model: models.TasteModel, split: splits.Split, batch: int) -> 
 
     def step() -> None:
         if isinstance(model, models.SequenceModel):
-            represented, targets = model.represent_positions(items)
+            represented, targets, _ = model.represent_positions(items)
         else:
             represented, targets = model.represent(users), items
         tastes, attention = represented

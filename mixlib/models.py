@@ -43,11 +43,29 @@ class Table(nn.Embedding):
 
 
 def rows(table: Tensor, ids: Tensor) -> Tensor:
-    """Rows (..., d) of a table (n, d) by ids (...): as torch's embedding, with a gradient that sums several times faster.
+    """Rows (..., d) of a table (n, d) by ids (...): as torch's embedding, but `backward` adds to a parameter's `grad` where it lies.
 
-    A padding row gets no gradient only because no padding enters a loss.
+    Otherwise every use of a table in a loss would make, fill and add a gradient as large as the table. So `torch.autograd.grad` does not
+    see a parameter through here. A padding row gets no gradient only because no padding enters a loss.
     """
-    return table.index_select(0, ids.reshape(-1)).view(*ids.shape, -1)
+    flat = ids.reshape(-1)
+    found = _Rows.apply(table, flat) if table.is_leaf else table.index_select(0, flat)
+    return found.view(*ids.shape, table.shape[1])
+
+
+class _Rows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, table: Tensor, ids: Tensor) -> Tensor:
+        ctx.table, ctx.ids = table, ids
+        return table.index_select(0, ids)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[None, None]:
+        if ctx.table.grad is None:
+            ctx.table.grad = torch.zeros_like(ctx.table)
+        ctx.table.grad.index_add_(0, ctx.ids, gradient)
+        return None, None
 
 
 class Heads(nn.Module):
@@ -155,12 +173,28 @@ class SequenceModel(TasteModel):
         last = self.states(windows[:, : max(1, int(lengths.max()))])[torch.arange(len(windows)), lengths]
         return self.encoder(last)  # (b, d) -> (b, m, d)
 
-    def represent_positions(self, windows: Tensor) -> tuple[Represented, Tensor]:
-        """For each of the p real items of windows (b, t): tastes and attention (p, m, d) before it, and the item itself (p,)."""
+    def represent_positions(self, windows: Tensor) -> tuple[Represented, Tensor, Tensor]:
+        """For each of the p real items of windows (b, t): tastes and attention (p, m, d) before it, the item (p,), and its window (p,).
+
+        Short windows come first.
+        """
         windows = left_align(windows)
-        real = windows.reshape(-1).nonzero().squeeze(1)  # (p,)
-        states = self.states(windows[:, :-1]).flatten(0, 1)  # (b t, d)
-        return self.encoder(states.index_select(0, real)), windows.reshape(-1)[real]
+        found = []
+        for some in alike((windows != 0).sum(dim=1)):
+            items = windows[some, : int((windows[some] != 0).sum(dim=1).max())]  # (s, l)
+            real = items.reshape(-1).nonzero().squeeze(1)
+            states = self.states(items[:, :-1]).flatten(0, 1)  # (s l, d)
+            found.append((states.index_select(0, real), items.reshape(-1)[real], some[real // items.shape[1]]))
+        states, targets, owners = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return self.encoder(states), targets, owners
+
+
+def alike(lengths: Tensor) -> list[Tensor]:
+    """Indices into lengths (b,), those within a factor of two together, as a CPU's time goes with steps times windows; all, on a GPU."""
+    if lengths.device.type != "cpu":
+        return [torch.arange(len(lengths), device=lengths.device)]
+    doublings = lengths.float().log2().ceil()
+    return [(doublings == doubling).nonzero().squeeze(1) for doubling in doublings.unique()]
 
 
 def left_align(windows: Tensor) -> Tensor:

@@ -102,7 +102,7 @@ def fit(model: TasteModel, data: Split, settings: Settings) -> History:
             batches = order.split(settings.batch_size)
             for rows in batches:
                 loss = loss_of(model, users[rows], items[rows], draw, LOSSES[settings.loss])
-                optimizer.zero_grad()
+                optimizer.zero_grad(set_to_none=False)
                 loss.backward()
                 optimizer.step()
                 total += loss.detach()
@@ -160,8 +160,8 @@ def _compiled_loss(model: TasteModel, users: Tensor, items: Tensor, draw: Draw, 
 def _represented(model: TasteModel, users: Tensor, items: Tensor, draw: Draw) -> tuple[Represented, Tensor]:
     """Tastes and attention (p, m, d) of every positive of a batch, and its candidates (1 + k, p): the positive, then the negatives."""
     if isinstance(model, SequenceModel):
-        users = users.repeat_interleave((items != 0).sum(dim=1))  # (p,)
-        represented, items = model.represent_positions(items)  # (p, m, d) twice, (p,)
+        represented, items, windows = model.represent_positions(items)  # (p, m, d) twice, (p,), (p,)
+        users = users[windows]
     else:
         represented = model.represent(users)
     return represented, torch.cat([items.unsqueeze(0), draw(users)])

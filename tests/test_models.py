@@ -167,9 +167,10 @@ class TestWindows:
     def test_every_position_is_represented_by_the_items_before_it_alone(self, kind):
         model = build(kind, n_items=9, dim=4, components=2)
         windows = torch.tensor([[0, 3, 5, 9], [0, 0, 0, 2], [7, 1, 8, 8], [0, 0, 0, 0]])
-        (tastes, _), items = model.represent_positions(windows)
-        assert items.tolist() == [3, 5, 9, 2, 7, 1, 8, 8]
-        before = [[0, 0, 0], [0, 0, 3], [0, 3, 5], [0, 0, 0], [0, 0, 0], [0, 0, 7], [0, 7, 1], [7, 1, 8]]
+        (tastes, _), items, owners = model.represent_positions(windows)
+        assert items.tolist() == [2, 3, 5, 9, 7, 1, 8, 8]  # the shortest window first
+        assert owners.tolist() == [1, 0, 0, 0, 2, 2, 2, 2]
+        before = [[0, 0, 0], [0, 0, 0], [0, 0, 3], [0, 3, 5], [0, 0, 0], [0, 0, 7], [0, 7, 1], [7, 1, 8]]
         assert torch.allclose(tastes, model.represent(torch.tensor(before))[0], atol=1e-6)
 
     def test_the_order_of_items_matters(self, kind):
@@ -181,3 +182,26 @@ class TestWindows:
 def test_left_align_moves_only_padding():
     windows = torch.tensor([[0, 0, 3, 5], [1, 2, 7, 1], [0, 0, 0, 0], [0, 4, 4, 9]])
     assert models.left_align(windows).tolist() == [[3, 5, 0, 0], [1, 2, 7, 1], [0, 0, 0, 0], [4, 4, 9, 0]]
+
+
+def test_windows_run_with_those_of_up_to_twice_their_length():
+    groups = models.alike(torch.tensor([5, 100, 1, 8, 9, 64, 0, 2]))
+    assert [group.tolist() for group in groups] == [[6], [2], [7], [0, 3], [4], [5], [1]]
+
+
+def test_rows_add_their_gradient_to_the_one_of_the_table():
+    table = torch.nn.Parameter(torch.randn(5, 3))
+    plain = table.detach().clone().requires_grad_()
+    ids, others = torch.tensor([[1, 4], [4, 4]]), torch.tensor([0, 4])
+    weights = torch.randn(2, 2, 3)
+    for _ in range(2):  # gradients add up until they are cleared, within a step and over steps
+        ((models.rows(table, ids) * weights).sum() + models.rows(table, others).square().sum()).backward()
+        ((plain[ids] * weights).sum() + plain[others].square().sum()).backward()
+    assert torch.allclose(table.grad, plain.grad)
+    assert not table.grad[2:4].any()
+
+
+def test_rows_of_a_table_that_is_computed_pass_their_gradient_on():
+    base = torch.nn.Parameter(torch.randn(4, 2))
+    models.rows(base * 3, torch.tensor([1, 1, 2])).sum().backward()
+    assert torch.allclose(base.grad, torch.tensor([[0.0, 0], [6, 6], [3, 3], [0, 0]]))
