@@ -90,19 +90,26 @@ def shown(value: float, form: str = ",.4g") -> str:
     return "unknown" if np.isnan(value) else f"{value:,}" if isinstance(value, int) else f"{value:{form}}"
 
 
-def near_twins(interactions: Interactions, jaccard: float = 0.5, users: int = 5) -> dict[str, float]:
-    """How much of a data set looks like copies: pairs of items that mostly share their users, and how often they come in a row.
+def twin_pairs(interactions: Interactions, jaccard: float = 0.5, users: int = 5) -> np.ndarray:
+    """Pairs of items that mostly share their users, each one way and the other, as `one * (n_items + 1) + other`.
 
     Two items are near-twins when each has at least `users` users, and more than the share `jaccard` of the users of either have both.
-    The last value is what the second would be, had everybody's interactions come in random order.
     """
     chosen = sparse.csr_matrix((np.ones(len(interactions), np.int32), (interactions.users, interactions.items)))
     chosen.data[:] = 1  # repeated pairs were added up
     together = (chosen.T @ chosen).tocoo()
     number = np.asarray(chosen.sum(axis=0)).ravel()
-    one, other, both = together.row, together.col, together.data
+    one, other, both = together.row.astype(np.int64), together.col, together.data
     near = (one != other) & (both > jaccard * (number[one] + number[other] - both)) & (np.minimum(number[one], number[other]) >= users)
-    pairs = one[near] * (interactions.n_items + 1) + other[near]
+    return one[near] * (interactions.n_items + 1) + other[near]
+
+
+def near_twins(interactions: Interactions, jaccard: float = 0.5, users: int = 5) -> dict[str, float]:
+    """How much of a data set looks like copies: items in `twin_pairs`, and how often those come in a row.
+
+    The last value is what the second would be, had everybody's interactions come in random order.
+    """
+    pairs = twin_pairs(interactions, jaccard, users)
     time = np.arange(len(interactions)) if interactions.timestamps is None else interactions.timestamps
 
     def in_a_row(order: np.ndarray) -> float:
@@ -112,7 +119,7 @@ def near_twins(interactions: Interactions, jaccard: float = 0.5, users: int = 5)
 
     shuffled = np.lexsort((np.random.default_rng(0).permutation(len(interactions)), interactions.users))
     return {
-        "items with a near-twin": len(np.unique(one[near])) / interactions.n_items,
+        "items with a near-twin": len(np.unique(pairs // (interactions.n_items + 1))) / interactions.n_items,
         "consecutive pairs that are near-twins": in_a_row(np.lexsort((time, interactions.users))) if interactions.ordered else float("nan"),
         "the same in random order": in_a_row(shuffled),
     }

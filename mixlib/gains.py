@@ -25,10 +25,7 @@ def family(found: dict[tuple[str, str], Results]) -> pd.DataFrame:
     """What every mixture gains over its baseline on every data set, in numbers, with p-values of Wilcoxon's test and Holm's correction."""
     rows = []
     for (dataset, name), results in found.items():
-        if name not in MAIN or not results.outcomes:
-            continue
-        baseline, *mixtures = STUDIES[name].arms
-        for arm in mixtures:
+        for arm, baseline in results.mixtures if name in MAIN else ():
             gap = results.against(arm, baseline)
             rows.append({"dataset": dataset, "protocol": name, "mixture": arm, "gain": gap.difference, "low": gap.low, "high": gap.high,
                          "relative": gap.difference / results.outcomes[baseline].mrr, "p": gap.p_value})  # fmt: skip
@@ -75,7 +72,7 @@ def skew_verdicts(table: pd.DataFrame) -> list[str]:
             said.append(f"{name}: {n} data set{'s' * (n > 1)}, too few for a rank correlation.")
         else:
             said.append(f"{name}: Spearman's rho {row['rho']:+.2f} over {n} data sets (p {row['p']:.2f}).")
-    return said or ["No records yet: nothing can be said."]
+    return said or [reports.NOTHING]
 
 
 def factorial(ledger: Ledger, names: Iterable[str] = synthetic.FACTORIAL) -> pd.DataFrame:
@@ -88,14 +85,13 @@ def factorial(ledger: Ledger, names: Iterable[str] = synthetic.FACTORIAL) -> pd.
         cell = {key: float(value) for key, _, value in (part.partition("=") for part in name.partition(":")[2].split(","))}
         for study in MAIN:
             results = outcomes.recorded(ledger, name, study)
-            baseline, *mixtures = STUDIES[study].arms
-            for arm in mixtures:
+            for arm in list(STUDIES[study].arms)[1:]:
                 row = cell | {"protocol": study, "mixture": arm, "trials": results.selection.trials if results else 0}
                 row["seeds"] = results.selection.seeds if results else 0
-                if results and results.outcomes:
-                    gap = results.against(arm, baseline)
+                if results and arm in (pairs := dict(results.mixtures)):
+                    gap = results.against(arm, pairs[arm])
                     row |= {"gain": gap.difference, "low": gap.low, "high": gap.high}
-                    row["relative"] = gap.difference / results.outcomes[baseline].mrr
+                    row["relative"] = gap.difference / results.outcomes[pairs[arm]].mrr
                 rows.append(row)
     columns = ["tastes", "stickiness", "skew", "twins", "protocol", "mixture", "trials", "seeds", "gain", "low", "high", "relative"]
     return pd.DataFrame(rows).reindex(columns=columns)
@@ -140,8 +136,11 @@ def who_gains(results: Results, arm: str, interactions: Interactions, ledger: Le
 
     history: interactions that the model knew (of the window, or of the user in train); popularity: how often the target occurs in train
     (mean over a user's targets); effective_tastes: mean over seeds, NaN without a ledger and in records that are older than that field.
+    No rows where one of the two failed in all trials.
     """
     baseline = next(iter(STUDIES[results.selection.study.name].arms))
+    if not {arm, baseline} <= set(results.outcomes):
+        return pd.DataFrame(columns=["user", "gain", "history", "popularity", "effective_tastes"])
     ours, theirs = results.outcomes[arm], results.outcomes[baseline]
     split = experiments.split_of(ours.search["definition"], interactions)
     popularity = np.bincount(split.train.items.ravel(), minlength=interactions.n_items + 1)

@@ -44,3 +44,8 @@ def with_interval(mean: float, bounds: tuple[float, float], sign: bool = False) 
     digits = 4 if sign and any(0 < abs(value) < 0.0005 for value in bounds) else 3
     form = f"{'+' if sign else ''}.{digits}f"
     return f"{mean:{form}} [{bounds[0]:{form}}, {bounds[1]:{form}}]"
+
+
+def bounds(mean: float, bounds: tuple[float, float]) -> str:
+    """`[-0.035, +0.017]`: the interval of a difference alone, as `with_interval` writes it."""
+    return with_interval(mean, bounds, sign=True).partition(" ")[2]

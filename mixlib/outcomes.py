@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from mixlib import experiments
 from mixlib.datasets import Interactions
@@ -71,9 +72,19 @@ class Results:
         done = f"{self.selection.trials} of {planned.trials} search trials for each arm, {seeds} of {planned.seeds} seeds for each winner."
         return done + (f" Not begun: {'; '.join(map(label, ahead))}." if (ahead := self.selection.ahead) else "")
 
+    @property
+    def mixtures(self) -> list[tuple[str, str]]:
+        """The mixtures of a main study, each with the single vector of its family: those pairs of which neither failed in all trials."""
+        baseline, *mixtures = self.selection.study.arms
+        return [(arm, baseline) for arm in mixtures if {arm, baseline} <= set(self.outcomes)]
+
     def against(self, arm: str, baseline: str) -> Comparison:
         """Paired comparison of two arms over the same users."""
         return paired(self.outcomes[arm], self.outcomes[baseline])
+
+    def over_seeds(self, arm: str, baseline: str) -> tuple[float, float] | None:
+        """The interval of that difference for other seeds, too; None where there is one seed."""
+        return over_seeds(self.outcomes[arm], self.outcomes[baseline], apart=self.selection.study.winners_of is not None)
 
 
 @lru_cache(maxsize=4096)  # several tables and figures show the same difference
@@ -82,6 +93,29 @@ def paired(ours: Outcome, theirs: Outcome) -> Comparison:
     if not np.array_equal(ours.users, theirs.users):
         raise ValueError(f"{ours.arm} and {theirs.arm} were tested on different users, so that they cannot be compared in pairs.")
     return compare(ours.values, theirs.values, ours.users)
+
+
+def over_seeds(ours: Outcome, theirs: Outcome, apart: bool = False) -> tuple[float, float] | None:
+    """95 % interval of the same difference for other users and other seeds; None where either has a single seed.
+
+    Variances of three sources are added, over users and over the seeds of each side, and Student's t has the degrees of freedom of
+    Welch and Satterthwaite: few seeds make it wide. apart: every seed has a split of its own, the same one on both sides; then it is
+    Student's interval of the differences by split, which hold all three.
+    """
+    sides = (ours.by_seed, theirs.by_seed)
+    if min(map(len, sides)) < 2:
+        return None
+    if apart:
+        by_split = ours.by_seed - theirs.by_seed
+        found = stats.ttest_1samp(by_split, 0).confidence_interval()
+        return float(found.low), float(found.high)
+    gap = paired(ours, theirs)
+    users = ((gap.high - gap.low) / (2 * stats.norm.ppf(0.975))) ** 2
+    seeds = [float(side.var(ddof=1)) / len(side) for side in sides]
+    freedom = sum(one**2 / (len(side) - 1) for one, side in zip(seeds, sides, strict=True))
+    total = users + sum(seeds)
+    half = float(stats.t.ppf(0.975, total**2 / freedom if freedom else np.inf) * np.sqrt(total))
+    return gap.difference - half, gap.difference + half
 
 
 def study(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from mixlib import datasets, describe, experiments, explorer, figures, gains, labels, outcomes, reports, tables, verdicts, winners
+from mixlib import datasets, describe, experiments, explorer, figures, gains, labels, outcomes, reports, tables, twins, verdicts, winners
 from mixlib.datasets import Interactions
 from mixlib.ledger import code_version, key_of, renamed
 from mixlib.notebooks import Project, file_hash, run_notebooks
@@ -33,7 +33,7 @@ def write_tables(project: Project) -> None:
     names = list(dict.fromkeys(dataset for dataset, _ in results))
     ratios = {name: kept["ratio"] for name, kept in counts(project).items()}
     by_skew, by_tastes = gains.gain_by_skew(results, ratios), gains.factorial(project.ledger)
-    curves = winners.searches(every, project.ledger)
+    curves, by_twin = winners.searches(every, project.ledger), twins.generated(project.ledger)
     more = {"references": tables.reference_points(every, names), "components": tables.components(every, names),
             "losses": tables.losses(every), "capacity": tables.capacity(every, names), "dims": tables.dims(every, names),
             "splits": winners.splits(every), "binary": winners.binary(every, project.ledger, names),
@@ -41,7 +41,8 @@ def write_tables(project: Project) -> None:
             "verdict": verdicts.claims(every, ratios), "datasets": describe.data_sets(counts(project)),
             "search": winners.search_curves(curves), "skew": by_skew.round(5), "factorial": by_tastes.round(5),
             "cells": tables.cells(by_tastes), "effects": tables.effects(by_tastes),
-            "luck": winners.luck(every, project.ledger), "twins": tables.twins(every, counts(project))}  # fmt: skip
+            "luck": winners.luck(every, project.ledger), "twins": twins.shares(every, counts(project)),
+            "twin-gains": twins.table(by_twin)}  # fmt: skip
     for name, table in more.items():
         with renamed(project.book / "tables" / f"{name}.csv") as partial:
             table.to_csv(partial, index=False)
@@ -55,10 +56,11 @@ def write_tables(project: Project) -> None:
         ("binary", winners.binary_verdicts(every, project.ledger)),
         ("dims", winners.width_verdicts(every, project.ledger)),
         ("splits", winners.split_verdicts(every)),
+        ("twin-gains", twins.verdicts(by_twin)),
     ):
         with renamed(project.book / "tables" / f"{name}.md") as partial:
             partial.write_text("".join(f"* {said[0].upper()}{said[1:]}\n" for said in sentences))
-    kept = [path for path in sorted((project.book / "tables").glob("explorer/*.json")) if (project.ledger.root / path.stem).is_dir()]
+    kept = [path for path in sorted((project.book / "tables").glob("explorer/*.json")) if _here(project, path.stem)]
     extracts = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in kept}
     with renamed(project.book / "tables" / "explorer.html") as partial:
         partial.write_text(explorer.html(extracts), encoding="utf-8")
@@ -94,11 +96,12 @@ def counts(project: Project) -> dict[str, dict]:
     """Aggregates of the data sets that were here once, by name; not of those whose records and notebooks were taken out again."""
     path = project.root / "results" / "counts.json"
     kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return {name: one for name, one in kept.items() if _results(project, name).is_dir() or (project.book / "runs" / name).is_dir()}
+    return {name: one for name, one in kept.items() if _here(project, project.ledger.folder(name, "any").parent.name)}
 
 
-def _results(project: Project, dataset: str) -> Path:
-    return project.ledger.folder(dataset, "any").parent
+def _here(project: Project, folder: str) -> bool:
+    """Whether a data set still has records or notebooks, by the name of its folder."""
+    return (project.ledger.root / folder).is_dir() or (project.book / "runs" / folder).is_dir()
 
 
 def note_counts(project: Project, interactions: Interactions) -> None:

@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 
 from mixlib.evaluation import Comparison
-from mixlib.labels import LABELS, LOSS_LABELS, METRIC_LABELS, PUBLISHED, applies, label, title, with_interval
+from mixlib.labels import LABELS, LOSS_LABELS, METRIC_LABELS, PUBLISHED, applies, bounds, label, title, with_interval
 from mixlib.outcomes import MAIN, Results
 from mixlib.studies import STUDIES
+
+NOTHING = "No records yet: nothing can be said."
 
 
 def holm(p_values: Iterable[float]) -> np.ndarray:
@@ -32,7 +34,7 @@ def arms(results: Results, baseline: str | None = None) -> pd.DataFrame:
         row["sd over seeds"] = f"{outcome.by_seed.std(ddof=1):.3f}" if len(outcome.by_seed) > 1 else ""
         row["validation MRR"] = f"{outcome.search['validation']['mrr']:.3f}"
         if baseline:
-            gap = None if arm == baseline else results.against(arm, baseline)
+            gap = results.against(arm, baseline) if arm != baseline and baseline in results.outcomes else None
             row["difference [95 %]"] = with_interval(gap.difference, (gap.low, gap.high), sign=True) if gap else ""
             row["Wilcoxon p"] = _p_value(gap.p_value) if gap else ""
         rows.append(row | {"best epoch": outcome.search["best_epoch"], "parameters": f"{outcome.search['parameters']:,}"})
@@ -76,7 +78,7 @@ def losses(results: Results) -> pd.DataFrame:
     for arm, outcome in results.outcomes.items():
         kind, _, loss = arm.partition("/")
         reference = f"{kind}/adaptive_hinge"
-        gap = None if arm == reference else results.against(reference, arm)
+        gap = results.against(reference, arm) if arm != reference and reference in results.outcomes else None
         gain = with_interval(gap.difference, (gap.low, gap.high), sign=True) if gap else ""
         spread = f"{outcome.by_seed.std(ddof=1):.3f}" if len(outcome.by_seed) > 1 else ""
         rows.append({"model": LABELS[kind], "loss": LOSS_LABELS.get(loss, loss), "sd over seeds": spread,
@@ -86,17 +88,19 @@ def losses(results: Results) -> pd.DataFrame:
 
 def loss_verdicts(results: Results) -> list[str]:
     """For each model and each form of BPR, whether the adaptive hinge loss beats it."""
-    pairs = [(kind, form) for kind in dict.fromkeys(arm.partition("/")[0] for arm in results.outcomes) for form in ("bpr", "log_bpr")]
-    return [_sentence(f"{LABELS[kind]}: the adaptive hinge loss", results.against(f"{kind}/adaptive_hinge", f"{kind}/{form}"),
-                      LOSS_LABELS[form]) for kind, form in pairs]  # fmt: skip
+    kinds, said = dict.fromkeys(arm.partition("/")[0] for arm in results.outcomes), []
+    for kind, form in ((kind, form) for kind in kinds for form in ("bpr", "log_bpr")):
+        ours, theirs = f"{kind}/adaptive_hinge", f"{kind}/{form}"
+        if {ours, theirs} <= set(results.outcomes):
+            said.append(_sentence(f"{LABELS[kind]}: the adaptive hinge loss", results.against(ours, theirs), LOSS_LABELS[form]))
+    return said or [NOTHING]
 
 
 def verdicts(results: Results, where: str = "") -> list[str]:
     """What each mixture gains over the single vector of its family, one sentence each; says so when there are no records."""
-    if not results.outcomes:
-        return ["No records yet: nothing can be said."]
-    baseline, *mixtures = results.outcomes
-    return [_sentence(f"{label(arm)}{f' {where}' if where else ''}", results.against(arm, baseline), label(baseline)) for arm in mixtures]
+    said = [_sentence(f"{label(arm)}{f' {where}' if where else ''}", results.against(arm, baseline), label(baseline))
+            for arm, baseline in results.mixtures]  # fmt: skip
+    return said or [NOTHING]
 
 
 def _sentence(who: str, gap: Comparison, other: str) -> str:
@@ -141,9 +145,8 @@ def numbers(results: dict[tuple[str, str], Results]) -> dict[str, str | int]:
         for name, short in (("sequences", "sequence_gain"), ("factorization", "factorization_gain")):
             result = results.get((dataset, name))
             gap = None
-            if result and result.outcomes:
-                baseline, *mixtures = result.outcomes
-                gap = result.against(max(mixtures, key=lambda arm: result.outcomes[arm].search["validation"]["mrr"]), baseline)
+            if result and result.mixtures:
+                gap = result.against(*max(result.mixtures, key=lambda pair: result.outcomes[pair[0]].search["validation"]["mrr"]))
             said = with_interval(gap.difference, (gap.low, gap.high), sign=True) if gap else "(not run yet)"
             found[f"{short}_{dataset.replace('-', '_')}"] = said
     whole, begun = ([title(d) for d in dict.fromkeys(d for d, _ in results) if _whole(results, d) == wanted] for wanted in (True, False))
@@ -177,9 +180,15 @@ def _spent(results: Results | None) -> str:
     return f"{results.selection.trials} of {planned.trials}, {seeds} of {planned.seeds}"
 
 
+def absent(results: Results | None, arm: str) -> str:
+    """Why there is no outcome of an arm."""
+    failed = results and arm in results.selection.finalists and arm not in results.selection.winners
+    return "failed in all trials" if failed else "not run yet"
+
+
 def _cell(results: Results | None, arm: str) -> str:
-    if results is None or not results.outcomes:
-        return "not run yet"
+    if results is None or arm not in results.outcomes:
+        return absent(results, arm)
     outcome = results.outcomes[arm]
     said = with_interval(outcome.mrr, outcome.bounds)
     others = [results.against(arm, other) for other in results.outcomes if other != arm]
@@ -197,18 +206,18 @@ def _published(dataset: str, arm: str) -> str:
 def gains(results: dict[tuple[str, str], Results]) -> pd.DataFrame:
     """What each mixture gains over the single vector of its family: paired differences of test MRR, with the budget behind them.
 
-    sd over seeds: of the gain, one for each seed, where there are several. Holm p: Wilcoxon's p-values corrected for all rows together.
+    over seeds, too: `Results.over_seeds`, where there are several. Holm p: Wilcoxon's p-values corrected for all rows together.
     """
     rows, p_values = [], []
-    for (dataset, name), found in results.items():
-        baseline, *mixtures = STUDIES[name].arms
-        for arm in mixtures if found.outcomes else ():
+    for (dataset, _), found in results.items():
+        for arm, baseline in found.mixtures:
             gap, ours, theirs = found.against(arm, baseline), found.outcomes[arm], found.outcomes[baseline]
-            spread = (ours.by_seed - theirs.by_seed).std(ddof=1) if len(ours.by_seed) > 1 else None
+            wide = found.over_seeds(arm, baseline)
             p_values.append(gap.p_value)
             rows.append({"data set": title(dataset), "mixture": label(arm), "against": label(baseline),
                          "gain in test MRR [95 %]": with_interval(gap.difference, (gap.low, gap.high), sign=True),
-                         "relative": f"{gap.difference / theirs.mrr:+.0%}", "sd over seeds": "" if spread is None else f"{spread:.3f}",
+                         "over seeds, too": bounds(gap.difference, wide) if wide else "",
+                         "relative": f"{gap.difference / theirs.mrr:+.0%}",
                          "Wilcoxon p": _p_value(gap.p_value),
                          "Holm p": "", "trials": f"{found.selection.trials} of {found.selection.planned.trials}",
                          "seeds": f"{len(ours.records)} of {found.selection.planned.seeds}"})  # fmt: skip

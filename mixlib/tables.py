@@ -43,10 +43,7 @@ def rows_of(found: Found, datasets: Iterable[str], names: Iterable[str]) -> Iter
 
 def _mrr(outcome: Outcome | None, results: Results | None, arm: str = "") -> str:
     """An outcome with its interval; else that it was not run, or why it failed."""
-    if outcome:
-        return with_interval(outcome.mrr, outcome.bounds)
-    failed = results and results.outcomes and arm in results.selection.finalists and arm not in results.selection.winners
-    return "failed in all trials" if failed else ABSENT
+    return with_interval(outcome.mrr, outcome.bounds) if outcome else reports.absent(results, arm)
 
 
 def spent(results: Results | None) -> str:
@@ -117,7 +114,7 @@ def reference_verdicts(found: Found) -> list[str]:
         gain = with_interval(gap.difference, (gap.low, gap.high), sign=True)
         budgets = f"{references[key].selection.trials} against {results.selection.trials} search trials"
         said.append(f"{title(key[0])}, {key[1]}: {label(theirs.arm)} is {side}, {gain} against {label(ours.arm)} ({budgets}).")
-    return said or ["No records yet: nothing can be said."]
+    return said or [reports.NOTHING]
 
 
 def _best(results: Results | None) -> Outcome | None:
@@ -151,25 +148,6 @@ def effects(factorial: pd.DataFrame) -> pd.DataFrame:
          "pairs of cells": row["pairs"], "change in the gain [95 %]": with_interval(row["effect"], (row["low"], row["high"]), sign=True)}
         for row in gains.effects(factorial).to_dict("records") if row["pairs"]
     ]  # fmt: skip
-    return reports.listed(rows)
-
-
-def twins(found: Found, kept: dict[str, dict]) -> pd.DataFrame:
-    """How much of each data set looks like copies, and what the sequence models reach there.
-
-    kept: `describe.counted` by name; data sets that were counted before near-twins were are left out.
-    """
-    rows = []
-    for name, counts in kept.items():
-        if "near_twins" not in counts:
-            continue
-        row = {"data set": title(name)}
-        row |= {what: "no order" if share is None else f"{share:.2%}" for what, share in counts["near_twins"].items()}
-        ours = found[name, "sequences"].outcomes if (name, "sequences") in found else {}
-        lstm, mixture = ours.get("lstm"), ours.get("mixture_lstm")
-        unknown = ABSENT if applies(name, "sequences") else "no order"
-        row["LSTM, test MRR [95 %]"] = with_interval(lstm.mrr, lstm.bounds) if lstm else unknown
-        rows.append(row | {"Mixture-LSTM minus LSTM [95 %]": _gain(mixture, lstm) or unknown})
     return reports.listed(rows)
 
 

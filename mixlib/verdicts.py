@@ -1,33 +1,44 @@
 """The claims of the 2018 text, one by one: what it said, what the records say, and a verdict that follows from their intervals."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from mixlib import gains
 from mixlib.evaluation import Comparison
-from mixlib.labels import LABELS, LOSS_LABELS, PUBLISHED, label, title, with_interval
+from mixlib.labels import LABELS, LOSS_LABELS, PUBLISHED, bounds, label, title, with_interval
 from mixlib.outcomes import Results
 from mixlib.studies import STUDIES
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """A paired difference; budget: the search trials and seeds behind it in words, empty where all that was planned is done."""
+    """A paired difference; budget: the search trials and seeds behind it in words, empty where all that was planned is done.
+
+    wide: its interval for other seeds, too, where there are several; then that one decides.
+    """
 
     gap: Comparison
     budget: str = ""
+    wide: tuple[float, float] | None = None
 
     @classmethod
     def of(cls, results: Results, arm: str, baseline: str) -> "Evidence":
         """The evidence in the results of a study."""
         chosen, planned = results.selection, results.selection.planned
         begun = f"{chosen.trials} of {planned.trials} trials, {chosen.seeds} of {planned.seeds} seeds"
-        return cls(results.against(arm, baseline), "" if results.whole else begun)
+        return cls(results.against(arm, baseline), "" if results.whole else begun, results.over_seeds(arm, baseline))
+
+    @property
+    def decisive(self) -> Comparison:
+        """The difference with the interval that decides."""
+        return replace(self.gap, low=self.wide[0], high=self.wide[1]) if self.wide else self.gap
 
     def __str__(self) -> str:
         said = with_interval(self.gap.difference, (self.gap.low, self.gap.high), sign=True)
+        if self.wide:
+            said += f", over seeds, too: {bounds(self.gap.difference, self.wide)}"
         return f"{said} ({self.budget})" if self.budget else said
 
 
@@ -55,8 +66,8 @@ def verdict(gaps: Iterable[Comparison], always: bool = False) -> str:
 def weighed(gaps: Iterable[Evidence], always: bool = False) -> str:
     """The verdict, apart for what had its whole budget; `provisional` where nothing had."""
     gaps = list(gaps)
-    whole = [evidence.gap for evidence in gaps if not evidence.budget]
-    every = verdict([evidence.gap for evidence in gaps], always)
+    whole = [evidence.decisive for evidence in gaps if not evidence.budget]
+    every = verdict([evidence.decisive for evidence in gaps], always)
     if len(whole) == len(gaps):
         return every
     return f"At full budget: {verdict(whole, always)}. With unfinished studies: {every}." if whole else f"Provisional: {every}."

@@ -29,7 +29,7 @@ def splits(found: Found) -> pd.DataFrame:
     made = []
     for (dataset, name), results in found.items():
         if STUDIES[name].winners_of and results.outcomes:
-            table = reports.arms(results, next(iter(results.outcomes))).rename(columns={"sd over seeds": "sd over splits"})
+            table = reports.arms(results, next(iter(STUDIES[name].arms))).rename(columns={"sd over seeds": "sd over splits"})
             table = table.drop(columns=["validation MRR", "best epoch", "parameters"]).assign(**{SPENT: spent(results)})
             table.insert(0, "data set", title(dataset))
             made.append(table)
@@ -40,7 +40,7 @@ def split_verdicts(found: Found) -> list[str]:
     """What each mixture gains on other splits, a sentence for each."""
     said = [sentence for (dataset, name), results in found.items() if STUDIES[name].winners_of and results.outcomes
             for sentence in reports.verdicts(results, f"on other splits of {title(dataset)}")]  # fmt: skip
-    return said or ["No records yet: nothing can be said."]
+    return said or [reports.NOTHING]
 
 
 def searches(found: Found, ledger: Ledger) -> dict[tuple[str, str], dict[str, np.ndarray]]:
@@ -70,11 +70,11 @@ def luck(found: Found, ledger: Ledger) -> pd.DataFrame:
     """
     rows = []
     for (dataset, name), results in found.items():
-        if name not in MAIN or not results.outcomes or results.selection.trials < FEW:
+        if name not in MAIN or results.selection.trials < FEW:
             continue
-        (baseline, trials), *mixtures = gains.searches(results, ledger).items()
-        for arm, others in mixtures:
-            drawn = other_searches(trials, others)
+        trials = gains.searches(results, ledger)
+        for arm, baseline in results.mixtures:
+            drawn = other_searches(trials[baseline], trials[arm])
             low, high = np.quantile(drawn, [0.025, 0.975])
             rows.append({"data set": title(dataset), "mixture": label(arm), "against": label(baseline),
                          "gain over searches [middle 95 %]": with_interval(float(np.median(drawn)), (low, high), sign=True),
@@ -119,15 +119,14 @@ def binary_verdicts(found: Found, ledger: Ledger) -> list[str]:
     for (_, name), results in found.items():
         if name not in MAIN or not results.outcomes or not all(map(binary_of, results.outcomes.values())):
             continue
-        baseline, *mixtures = results.outcomes
-        for arm in mixtures:
+        for arm, baseline in results.mixtures:
             larger = kept(results.outcomes[arm], ledger)[0] > kept(results.outcomes[baseline], ledger)[0]
             more.setdefault(label(arm), []).append(larger)
         for arm in results.outcomes:
             if speed := _speed(measured, results.selection.winners[arm]):
-                faster[arm != baseline].append(speed["binary"] / speed["real"])
+                faster["mixture" in arm].append(speed["binary"] / speed["real"])
     if not more:
-        return ["No records yet: nothing can be said."]
+        return [reports.NOTHING]
     every = [larger for some in more.values() for larger in some]
     kinds = ", ".join(f"{kind} {sum(some)} of {len(some)}" for kind, some in more.items())
     said = [f"In {sum(every)} of {len(every)} comparisons a mixture keeps a larger share of its MRR than the single vector of its family "
@@ -157,7 +156,7 @@ def width_verdicts(found: Found, ledger: Ledger) -> list[str]:
                 gap = compare(real.values, _binary_values(widest, ledger), real.users)
                 said.append(f"{title(dataset)}: {label(real.arm)}, real ({size} bytes an item) minus {label(widest.arm)}, binary ({bound} "
                             f"bytes): {with_interval(gap.difference, (gap.low, gap.high), sign=True)} in test MRR.")  # fmt: skip
-    return said or ["No records yet: nothing can be said."]
+    return said or [reports.NOTHING]
 
 
 def _binary_values(outcome: Outcome, ledger: Ledger) -> np.ndarray:

@@ -46,6 +46,7 @@ ORDER = [
     "gains",
     "tables",
     "winners",
+    "twins",
     "verdicts",
     "figures",
     "notebooks",

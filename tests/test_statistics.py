@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mixlib.evaluation import Comparison, compare, interval
+from mixlib.outcomes import Outcome, over_seeds, paired
 
 USERS, REPEATS = 120, 300
 
@@ -55,3 +56,37 @@ def test_windows_of_a_user_taken_as_independent_would_claim_too_much():
             low, high = interval(values, np.repeat(np.arange(USERS), 5) if resampled else None)
             held[resampled] += low <= 0 <= high
     assert held[True] >= 0.87 * 80 and held[False] <= 0.78 * 80  # 0.95 and 0.62 expected
+
+
+def trained(random, name, quality, seeds=5, spread=0.15):
+    """An arm that was trained with a few seeds, of which each is better or worse for everybody."""
+    by_seed = quality + random.normal(0, spread, seeds)
+    values = by_seed.mean() + random.normal(0, 0.3, USERS)
+    return Outcome(name, values, np.arange(USERS), by_seed, [], {})
+
+
+def test_an_interval_for_other_seeds_holds_the_truth_where_one_over_users_misses_it():
+    random, held = np.random.default_rng(3), {"users": 0, "seeds": 0}
+    for _ in range(REPEATS):
+        ours, theirs = trained(random, "ours", 0.1), trained(random, "theirs", 0.0)
+        gap, wide = paired(ours, theirs), over_seeds(ours, theirs)
+        held["users"] += gap.low <= 0.1 <= gap.high
+        held["seeds"] += wide[0] <= 0.1 <= wide[1]
+    assert 0.91 * REPEATS <= held["seeds"] <= 0.985 * REPEATS and held["users"] < 0.75 * REPEATS  # 0.95 and 0.58 expected
+
+
+def test_an_interval_for_other_seeds_needs_two_of_them_and_is_that_over_users_where_they_agree():
+    random = np.random.default_rng(4)
+    ours, theirs = (trained(random, name, 0.0, spread=0) for name in ("ours", "theirs"))
+    gap, wide = paired(ours, theirs), over_seeds(ours, theirs)
+    assert wide == pytest.approx((gap.low, gap.high), abs=0.1 * (gap.high - gap.low))  # a bootstrap's interval need not be symmetric
+    assert over_seeds(ours, trained(random, "single", 0.0, seeds=1)) is None
+
+
+def test_differences_by_split_have_students_interval():
+    sides = [
+        Outcome(name, np.zeros(3), np.arange(3), np.array(means), [], {})
+        for name, means in (("ours", [0.3, 0.5, 0.4]), ("theirs", [0.1] * 3))
+    ]
+    half = 4.302653 * 0.1 / np.sqrt(3)  # Student's 0.975 quantile with 2 degrees of freedom
+    assert over_seeds(*sides, apart=True) == pytest.approx((0.3 - half, 0.3 + half))

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy.stats import loguniform
 
-from mixlib import describe, experiments, figures, gains, labels, outcomes, reports, synthetic, tables, winners
+from mixlib import describe, experiments, figures, gains, labels, outcomes, reports, synthetic, tables, twins, verdicts, winners
 from mixlib.ledger import Ledger
 from mixlib.studies import PAPER, STUDIES, Budget
 
@@ -88,15 +88,66 @@ def test_references_stand_beside_the_models_with_what_the_best_one_gains(found):
 
 def test_twins_stand_beside_what_the_sequence_models_reach(found, data):
     kept = {"synthetic": describe.counted(data), "goodbooks-v1": describe.counted(replace(data, ordered=False))}
-    ours, books = tables.twins(found, kept | {"amazon": {"title": "counted by an older version"}}).to_dict("records")
+    ours, books = twins.shares(found, kept | {"amazon": {"title": "counted by an older version"}}).to_dict("records")
     assert ours["items with a near-twin"] == f"{describe.near_twins(data)['items with a near-twin']:.2%}"
     gap = found["synthetic", "sequences"].against("mixture_lstm", "lstm")
     assert ours["Mixture-LSTM minus LSTM [95 %]"] == f"{gap.difference:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
     assert (
         books["consecutive pairs that are near-twins"] == books["LSTM, test MRR [95 %]"] == "no order" != books["the same in random order"]
     )
-    assert tables.twins({}, kept).iloc[0, -2:].tolist() == ["not run yet"] * 2
-    assert tables.twins({}, {}).to_numpy().tolist() == [["nothing is recorded yet"]]
+    assert twins.shares({}, kept).iloc[0, -2:].tolist() == ["not run yet"] * 2
+    assert twins.shares({}, {}).to_numpy().tolist() == [["nothing is recorded yet"]]
+
+
+def twinned(tastes=2, **more):
+    return synthetic.generate(users=150, items=40, clusters=4, length=20, tastes=tastes, twins=0.5, **more)
+
+
+def test_twins_of_generated_users_are_those_that_were_drawn():
+    data = twinned()
+    pairs = twins.generated_pairs(data)
+    followed = data.items[:-1] * (data.n_items + 1) + data.items[1:]
+    within = data.users[:-1] == data.users[1:]
+    assert len(pairs) == 40 and np.array_equal(pairs % 41 * 41 + pairs // 41, pairs[np.argsort(pairs % 41)])  # one way and the other
+    assert 0.3 < np.isin(followed, pairs)[within].mean() < 0.5  # of two in a row, one in three is a second edition, or more
+
+
+def test_a_gain_on_twins_is_told_from_one_on_other_targets(planned, tmp_path):
+    data, ledger = twinned(), Ledger(tmp_path)
+    experiments.run("sequences", data, ledger, replace(TINY, trials=1, seeds=1))
+    results = tables.collected(ledger)["synthetic", "sequences"]
+    lstm = results.outcomes["lstm"]
+    windows = experiments.split_of(lstm.search["definition"], data).test.items
+    ends = np.abs(windows[:, -1] - windows[:, -2]) == data.n_items // 2
+    better = replace(results.outcomes["mixture_lstm"], values=lstm.values + np.where(ends, 0.25, -0.125))
+    made = twins.gain_on(replace(results, outcomes={"lstm": lstm, "mixture_lstm": better}), data, twins.generated_pairs(data))
+    assert 0 < ends.sum() < len(ends)
+    assert made["twins"][0] == ends.sum() and made["twins"][1] == pytest.approx(lstm.values[ends].mean())
+    assert made["twins"][2].difference == pytest.approx(0.25) and made["other targets"][2].difference == pytest.approx(-0.125)
+    only = twins.gain_on(results, data, np.zeros(0, int))  # no pair is one of twins
+    assert list(only) == ["other targets"] and only["other targets"][0] == len(windows)
+    assert sum(number for number, _, _ in twins.gain_on(results, data).values()) == len(windows)  # as the users tell
+
+
+def test_gains_on_twins_are_shown_for_the_cells_that_have_any(planned, tmp_path):
+    ledger = Ledger(tmp_path)
+    names = [f"synthetic:users=90,items=40,clusters=4,length=20,skew=1.0,{more}" for more in
+             ("tastes=1,stickiness=0.5,twins=0.5", "tastes=1,stickiness=0.9,twins=0.5", "tastes=2,stickiness=0.9,twins=0.5",
+              "tastes=2,stickiness=0.9,twins=0.0", "tastes=3,stickiness=0.9,twins=0.5")]  # fmt: skip
+    for name in names[:4]:
+        experiments.run("sequences", synthetic.from_name(name), ledger, replace(TINY, trials=1, seeds=1))
+    made = twins.generated(ledger, names)
+    assert made["tastes"].tolist() == [1, 1, 2, 2] and made["targets"].tolist() == ["twins", "other targets"] * 2
+    assert made.groupby("tastes")["share of windows"].sum().tolist() == pytest.approx([1, 1])
+    shown = twins.table(made)
+    assert shown.shape[0] == 4 and set(shown["trials, seeds"]) == {"1, 1"}
+    one, two = twins.verdicts(made)
+    assert one.startswith("1 taste, 1 cell: the Mixture-LSTM gains ") and two.startswith("2 tastes, 1 cell: ")
+    gain, half = made["gain"][0], (made["high"][0] - made["low"][0]) / 2
+    assert f"gains {labels.with_interval(gain, (gain - half, gain + half), sign=True)} on twins, " in one
+    empty = twins.generated(Ledger(tmp_path / "none"), names)
+    assert twins.verdicts(empty) == ["No records yet: nothing can be said."]
+    assert twins.table(empty).to_numpy().tolist() == [["nothing is recorded yet"]]
 
 
 def test_the_best_reference_is_set_against_the_best_model(found):
@@ -119,6 +170,51 @@ def test_a_method_that_failed_is_said(data, planned, tmp_path, monkeypatch):
     experiments.run("factorization-references", data, Ledger(tmp_path), replace(TINY, trials=1, seeds=1))
     table = tables.reference_points(tables.collected(Ledger(tmp_path)), NAMES).set_index(["protocol", "method"]).loc["factorization"]
     assert table.loc["EASE", "test MRR [95 %]"] == "failed in all trials" and "[" in table.loc["ItemKNN", "test MRR [95 %]"]
+
+
+def without(found, arms):
+    """As if these arms had failed in all their trials."""
+    made = {}
+    for key, results in found.items():
+        chosen = results.selection
+        winners = {arm: winner for arm, winner in chosen.winners.items() if arm not in arms}
+        finalists = {arm: [] if arm in arms else records for arm, records in chosen.finalists.items()}
+        left = {arm: outcome for arm, outcome in results.outcomes.items() if arm not in arms}
+        made[key] = replace(results, outcomes=left, selection=replace(chosen, winners=winners, finalists=finalists))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("failed", "compared"),
+    [
+        ({"lstm", "factorization"}, []),
+        ({"mixture_lstm", "projection_mixture"}, ["Embedding mixture"]),
+        ({"lstm", "mixture_lstm", "popularity"}, ["Projection mixture", "Embedding mixture"]),
+        ({"factorization", "projection_mixture", "embedding_mixture"}, ["Mixture-LSTM"]),
+    ],
+)
+def test_models_that_failed_in_all_trials_leave_gaps_and_no_other_baseline(failed, compared, found, ledger, data, monkeypatch):
+    monkeypatch.setattr(winners, "FEW", 2)
+    left = without(found, failed)
+    main = {key: results for key, results in left.items() if key[1] in outcomes.MAIN}
+    shown = reports.table1(main).set_index("model")["Synthetic"]
+    assert {arm for arm in labels.LABELS if shown[labels.label(arm)] == "failed in all trials"} == failed & set(labels.LABELS)
+    for table in (reports.gains(main), winners.luck(left, ledger), gains.family(main).replace(labels.LABELS)):
+        assert table.get("mixture", pd.Series(dtype=str)).tolist() == compared
+    said = [sentence for results in main.values() for sentence in reports.verdicts(results) if sentence != reports.NOTHING]
+    assert [sentence.split(" against ")[0] for sentence in said] == compared
+    assert "not run yet" in verdicts.claims(left, {"synthetic": 3.5})["verdict"].tolist()
+    for make in (tables.reference_points, winners.tastes):
+        assert not make(left, NAMES).isna().any().any()
+    assert len(winners.binary(left, ledger, NAMES)) == len(labels.LABELS)
+    assert len(reports.sources(main)) == len(labels.LABELS) - len(failed & set(labels.LABELS))
+    winners.searches(left, ledger), winners.binary_verdicts(left, ledger), tables.reference_verdicts(left), winners.splits(left)
+    figures.table1(main, tables.references_of(left))
+    for name, arm in (("sequences", "mixture_lstm"), ("factorization", "embedding_mixture")):
+        rows = gains.who_gains(left["synthetic", name], arm, data, ledger)
+        assert rows.empty == (labels.label(arm) not in compared)
+        assert ("not recorded" in gains.by_quarters(rows).to_numpy()) == rows.empty
+        reports.arms(left["synthetic", name], next(iter(STUDIES[name].arms)))
 
 
 def test_table_4_is_made_of_the_records(found, ledger):
@@ -266,6 +362,8 @@ def test_the_table_of_gains_corrects_for_all_its_rows(found):
     main = {key: results for key, results in found.items() if key[1] in outcomes.MAIN}
     shown, family = reports.gains(main), gains.family(main)
     assert shown["Holm p"].tolist() == [reports._p_value(p) for p in family["holm"]] and len(shown) == 3
+    wide = found["synthetic", "sequences"].over_seeds("mixture_lstm", "lstm")
+    assert shown.set_index("mixture").loc["Mixture-LSTM", "over seeds, too"] == f"[{wide[0]:+.3f}, {wide[1]:+.3f}]"
 
 
 def test_gain_against_skew_says_how_few_points_there_are(found):

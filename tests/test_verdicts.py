@@ -41,6 +41,13 @@ def test_unfinished_studies_do_not_pass_for_finished_ones():
     assert str(begun).endswith("(1 of 20 trials)") and "trials" not in str(whole)
 
 
+def test_an_interval_over_seeds_decides_where_there_is_one():
+    unsure = verdicts.Evidence(BETTER, wide=(-0.02, 0.22))
+    assert verdicts.weighed([unsure]) == "undecided here, every interval holds 0"
+    assert verdicts.weighed([verdicts.Evidence(BETTER, wide=(0.02, 0.18))]) == "reproduced here"
+    assert str(unsure) == "+0.100 [+0.050, +0.200], over seeds, too: [-0.020, +0.220]"
+
+
 def test_evidence_is_whole_when_all_trials_and_seeds_of_all_models_are_done(request):
     results = tables.collected(Ledger(request.config.rootpath / "results"), ["sequences"])["movielens-100k", "sequences"]
     assert verdicts.Evidence.of(results, "mixture_lstm", "lstm").budget == ""

@@ -1,0 +1,117 @@
+"""Is a gain a gain on twins? How much of a data set looks like copies, and what a mixture gains on the test windows that end in one."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from mixlib import datasets, describe, experiments, outcomes, reports, synthetic
+from mixlib.datasets import Interactions
+from mixlib.evaluation import Comparison, compare
+from mixlib.labels import applies, title, with_interval
+from mixlib.ledger import Ledger
+from mixlib.outcomes import Results
+from mixlib.tables import ABSENT, SPENT, Found
+
+TWINS, OTHERS = "twins", "other targets"
+
+
+def shares(found: Found, kept: dict[str, dict]) -> pd.DataFrame:
+    """How much of each data set looks like copies, and what the sequence models reach there.
+
+    kept: `describe.counted` by name; data sets that were counted before near-twins were are left out.
+    """
+    rows = []
+    for name, counts in kept.items():
+        if "near_twins" not in counts:
+            continue
+        row = {"data set": title(name)}
+        row |= {what: "no order" if share is None else f"{share:.2%}" for what, share in counts["near_twins"].items()}
+        results = found.get((name, "sequences"))
+        ours = results.outcomes if results else {}
+        unknown = ABSENT if applies(name, "sequences") else "no order"
+        row["LSTM, test MRR [95 %]"] = with_interval(ours["lstm"].mrr, ours["lstm"].bounds) if "lstm" in ours else unknown
+        gap = results.against(*results.mixtures[0]) if results and results.mixtures else None
+        rows.append(
+            row | {"Mixture-LSTM minus LSTM [95 %]": with_interval(gap.difference, (gap.low, gap.high), sign=True) if gap else unknown}
+        )
+    return reports.listed(rows)
+
+
+def gain_on(results: Results, interactions: Interactions, pairs: np.ndarray | None = None) -> dict[str, tuple[int, float, Comparison]]:
+    """What the Mixture-LSTM gains over the LSTM on the test windows whose target is a twin of the item before, and on all others.
+
+    results: of `sequences` on the interactions; pairs: what counts as twins, as `describe.twin_pairs` gives them (default: those that it
+    finds). For each of the two, where it has windows: how many, the LSTM's MRR there, and the paired gain.
+    """
+    ours, theirs = results.outcomes["mixture_lstm"], results.outcomes["lstm"]
+    windows = experiments.split_of(ours.search["definition"], interactions).test.items
+    pairs = describe.twin_pairs(interactions) if pairs is None else pairs
+    twins = np.isin(windows[:, -2] * (interactions.n_items + 1) + windows[:, -1], pairs)
+    return {
+        name: (int(part.sum()), float(theirs.values[part].mean()), compare(ours.values[part], theirs.values[part], ours.users[part]))
+        for name, part in ((TWINS, twins), (OTHERS, ~twins))
+        if part.any()
+    }
+
+
+def generated_pairs(interactions: Interactions) -> np.ndarray:
+    """The pairs of twins of generated users, which are known: items 1..half have twins half + 1..2 half."""
+    one = np.arange(1, interactions.n_items + 1)
+    half = interactions.n_items // 2
+    return one * (interactions.n_items + 1) + np.where(one > half, one - half, one + half)
+
+
+def generated(ledger: Ledger, names: Iterable[str] = synthetic.FACTORIAL) -> pd.DataFrame:
+    """`gain_on` for every cell of the factorial with twins that was run, in numbers: a row for each cell and part of its windows.
+
+    Users of one taste cannot leave it, so that cells which differ in their chance to stay alone hold the same data: one of them is here.
+    """
+    rows, seen = [], set()
+    for name in names:
+        cell = {key: float(value) for key, _, value in (part.partition("=") for part in name.partition(":")[2].split(","))}
+        results = outcomes.recorded(ledger, name, "sequences") if cell["twins"] else None
+        if results is None or not results.mixtures:
+            continue
+        interactions = datasets.load(name)
+        if (same := interactions.items.tobytes()) in seen:
+            continue
+        seen.add(same)
+        found = gain_on(results, interactions, generated_pairs(interactions))
+        total = sum(windows for windows, _, _ in found.values())
+        rows += [
+            {"tastes": int(cell["tastes"]), "stays": cell["stickiness"], "skew": cell["skew"], "targets": part,
+             "share of windows": windows / total, "LSTM": mrr, "gain": gap.difference, "low": gap.low, "high": gap.high,
+             SPENT: f"{results.selection.trials}, {results.selection.seeds}"}
+            for part, (windows, mrr, gap) in found.items()
+        ]  # fmt: skip
+    columns = ["tastes", "stays", "skew", "targets", "share of windows", "LSTM", "gain", "low", "high", SPENT]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def table(made: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `generated`, for reading."""
+    rows = [
+        {"tastes": row["tastes"], "stays": row["stays"], "skew": row["skew"], "targets": row["targets"],
+         "share of windows": f"{row['share of windows']:.0%}", "LSTM, test MRR": f"{row['LSTM']:.3f}",
+         "Mixture-LSTM minus LSTM [95 %]": with_interval(row["gain"], (row["low"], row["high"]), sign=True), SPENT: row[SPENT]}
+        for row in made.to_dict("records")
+    ]  # fmt: skip
+    return reports.listed(rows)
+
+
+def verdicts(made: pd.DataFrame) -> list[str]:
+    """What the mean gain over the cells of `generated` is on twins and on other targets, a sentence for each number of tastes.
+
+    Intervals are approximate: from those of the cells, taken as independent.
+    """
+    said = []
+    for tastes, cells in made.groupby("tastes"):
+        means = []
+        for part, rows in cells.groupby("targets", sort=False):
+            mean, error = rows["gain"].mean(), np.sqrt((((rows["high"] - rows["low"]) / 2) ** 2).sum()) / len(rows)
+            means.append(f"{with_interval(mean, (mean - error, mean + error), sign=True)} on {part}")
+        number = cells.groupby("targets").size().max()
+        plural = "" if tastes == 1 else "s", "" if number == 1 else "s"
+        said.append(f"{tastes} taste{plural[0]}, {number} cell{plural[1]}: the Mixture-LSTM gains {', '.join(means)}.")
+    return said or [reports.NOTHING]
