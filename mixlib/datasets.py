@@ -128,14 +128,16 @@ def names(root: str | Path | None = None) -> list[str]:
 def load(name: str | Path, root: str | Path | None = None) -> Interactions:
     """Interactions of a registered data set, of the folder `<root>/<name>/`, or of a path to an interactions.csv[.gz].
 
-    `synthetic` is generated; `synthetic:tastes=1,seed=2` with other parameters of `synthetic.generate`. Nothing is downloaded.
+    `synthetic` is generated; `synthetic:tastes=1,seed=2` with other parameters of `synthetic.generate`. `<name>:copies=0.25` is a data
+    set of which a quarter of the items has a second edition, by `synthetic.with_copies`. Nothing is downloaded.
     Raises ValueError on an unknown name or a malformed file, FileNotFoundError when a known data set is not there yet.
     """
     text = str(name)
-    if text.split(":")[0] == "synthetic":
+    base, _, share = text.rpartition(":copies=")
+    if base or text.split(":")[0] == "synthetic":
         from mixlib import synthetic  # the one import that goes down: the embedded data set is generated
 
-        return synthetic.from_name(text)
+        return synthetic.with_copies(load(base, root), _share(share)) if base else synthetic.from_name(text)
     if text.endswith((".csv", ".csv.gz")):
         path = Path(text).expanduser()
         if not path.is_file():
@@ -155,6 +157,13 @@ def load(name: str | Path, root: str | Path | None = None) -> Interactions:
             f"{text} is not in {root_folder(root)}: `mixlib fetch {text}` gets it, or set MIXLIB_DATA to the folder that holds it."
         )
     raise FileNotFoundError(f"the folder {text} of the data root holds no interactions.csv or interactions.csv.gz.")
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"copies must be a number, the share of the items that have a second edition, not {text!r}.") from None
 
 
 def read_folder(folder: Path, path: Path) -> Interactions:

@@ -35,7 +35,10 @@ def label(arm: str) -> str:
 
 
 def title(dataset: str) -> str:
-    """A data set's name as a reader says it."""
+    """A data set's name, or its folder's, as a reader says it."""
+    base, _, share = dataset.replace("_copies=", ":copies=").partition(":copies=")
+    if share:
+        return f"{title(base)}, {float(share):.0%} of the items twice"
     return TITLES.get(dataset, dataset.replace("-", " ").capitalize())
 
 

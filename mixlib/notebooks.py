@@ -33,6 +33,10 @@ class Project:
         if not (self.root / "_toc.yml").is_file() or not self.notebooks.is_dir():
             raise FileNotFoundError("there is no book here: run this in the folder that holds _toc.yml and notebooks/.")
 
+    def folder(self, dataset: str) -> str:
+        """The name of a data set's folders, of its records and of its executed notebooks: one made of letters, where it is a path, say."""
+        return self.ledger.folder(dataset, "any").parent.name
+
     def sources(self) -> list[Path]:
         """The notebooks, in order."""
         return sorted(self.notebooks.glob("*.ipynb"))
@@ -53,7 +57,7 @@ class Project:
                 continue
             for name in names:
                 values = {"dataset": name, "profile": "demo" if name.startswith("synthetic") else "paper"}
-                about.append((source, self.book / "runs" / name / source.name, values))
+                about.append((source, self.book / "runs" / self.folder(name) / source.name, values))
         return sorted(about, key=lambda run: names.index(run[2]["dataset"])) + overall
 
     def belonging(self, source: Path, parameters: dict) -> dict:

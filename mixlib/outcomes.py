@@ -178,9 +178,14 @@ def _results(selection: Selection, arrays: Callable[[dict], dict[str, np.ndarray
     return Results(selection, outcomes)
 
 
+def apart(dataset: str) -> bool:
+    """Whether a data set has tables of its own, by its name or its folder's: the cells of the factorial, and data with copies."""
+    return dataset.startswith(("synthetic_", "synthetic:")) or "copies=" in dataset
+
+
 def all_results(ledger: Ledger) -> dict[tuple[str, str], Results]:
-    """Results of the two main studies on every data set that has records of them, by (data set, study); not the cells of the factorial."""
-    names = [dataset for dataset in ledger.datasets() if not dataset.startswith("synthetic_")]
+    """Results of the two main studies on every data set that has records of them, by (data set, study); not those `apart`."""
+    names = [dataset for dataset in ledger.datasets() if not apart(dataset)]
     found = {(dataset, name): recorded(ledger, dataset, name) for dataset in names for name in MAIN}
     return by_budget({key: results for key, results in found.items() if results})
 
@@ -205,7 +210,7 @@ def status(ledger: Ledger, datasets: list[str] | None = None) -> tuple[pd.DataFr
                 continue
             left_out = found.left_out if found else _left_out(ledger, dataset, name, Subject(dataset, "", 0, 0))
             said += [f"{dataset}, {name}: {what}." for what in left_out]
-            if found is None and dataset.startswith("synthetic_"):
+            if found is None and apart(dataset):
                 continue
             done, seeds = (found.selection.trials, found.selection.seeds) if found else (0, 0)
             begun = len(study.arms) - len(found.selection.ahead) if found else 0

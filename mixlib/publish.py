@@ -37,12 +37,12 @@ def write_tables(project: Project) -> None:
     more = {"references": tables.reference_points(every, names), "components": tables.components(every, names),
             "losses": tables.losses(every), "capacity": tables.capacity(every, names), "dims": tables.dims(every, names),
             "splits": winners.splits(every), "binary": winners.binary(every, project.ledger, names),
-            "tastes": winners.tastes(every, names), "progress": tables.progress(every, names),
+            "tastes": winners.tastes(every, names), "progress": tables.progress(every, names), "hours": tables.hours(project.ledger),
             "verdict": verdicts.claims(every, ratios), "datasets": describe.data_sets(counts(project)),
             "search": winners.search_curves(curves), "skew": by_skew.round(5), "factorial": by_tastes.round(5),
             "cells": tables.cells(by_tastes), "effects": tables.effects(by_tastes),
             "luck": winners.luck(every, project.ledger), "twins": twins.shares(every, counts(project)),
-            "twin-gains": twins.table(by_twin)}  # fmt: skip
+            "twin-gains": twins.table(by_twin), "copies": twins.real(project.ledger)}  # fmt: skip
     for name, table in more.items():
         with renamed(project.book / "tables" / f"{name}.csv") as partial:
             table.to_csv(partial, index=False)
@@ -57,6 +57,7 @@ def write_tables(project: Project) -> None:
         ("dims", winners.width_verdicts(every, project.ledger)),
         ("splits", winners.split_verdicts(every)),
         ("twin-gains", twins.verdicts(by_twin)),
+        ("copies", twins.copy_verdicts(project.ledger)),
     ):
         with renamed(project.book / "tables" / f"{name}.md") as partial:
             partial.write_text("".join(f"* {said[0].upper()}{said[1:]}\n" for said in sentences))
@@ -96,7 +97,7 @@ def counts(project: Project) -> dict[str, dict]:
     """Aggregates of the data sets that were here once, by name; not of those whose records and notebooks were taken out again."""
     path = project.root / "results" / "counts.json"
     kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return {name: one for name, one in kept.items() if _here(project, project.ledger.folder(name, "any").parent.name)}
+    return {name: one for name, one in kept.items() if _here(project, project.folder(name))}
 
 
 def _here(project: Project, folder: str) -> bool:
@@ -117,8 +118,7 @@ def note_explorer(project: Project, interactions: Interactions) -> None:
     winner = results.selection.winners.get("mixture_lstm") if results else None
     if winner is None:
         return
-    folder = project.ledger.folder(interactions.name, "sequences").parent.name
-    path = project.book / "tables" / "explorer" / f"{folder}.json"
+    path = project.book / "tables" / "explorer" / f"{project.folder(interactions.name)}.json"
     of = key_of({"record": winner["key"], "code": code_version(("explorer",))})
     if path.is_file() and json.loads(path.read_text(encoding="utf-8"))["of"] == of:
         return
@@ -127,6 +127,16 @@ def note_explorer(project: Project, interactions: Interactions) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with renamed(path) as partial:
         partial.write_text(json.dumps(made, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
+def note_twins(project: Project, interactions: Interactions) -> None:
+    """Keep what the Mixture-LSTM gains on twins of a data set, if there are records of it; not of generated users, which need no data."""
+    results = outcomes.recorded(project.ledger, interactions.name, "sequences") if not interactions.name.startswith("synthetic") else None
+    if results is None or not results.mixtures:
+        return
+    kept = dict(sorted((twins.kept(project.ledger) | {interactions.name: twins.measured(results, interactions)}).items()))
+    with renamed(project.ledger.root / "twins.json") as partial:
+        partial.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def render(project: Project, toc: dict) -> None:
@@ -157,7 +167,8 @@ def contents(project: Project, names: list[str]) -> dict:
     toc = yaml.safe_load((project.root / "_toc.yml").read_text(encoding="utf-8"))
     named = set(pages_of(toc))
     for name in names:
-        pages = [f"runs/{name}/{path.stem}" for path in sorted((project.book / "runs" / name).glob("*.ipynb"))]
+        folder = project.folder(name)
+        pages = [f"runs/{folder}/{path.stem}" for path in sorted((project.book / "runs" / folder).glob("*.ipynb"))]
         if pages and not named.intersection(pages):
             toc["parts"].append({"caption": f"Notebooks: {labels.title(name)}", "chapters": [{"file": page} for page in pages]})
     return toc
@@ -173,12 +184,14 @@ def book(names: list[str], force: bool = False, root: str | Path = ".") -> str:
     """Run what changed, write the tables, render; gives the line that says where the book is."""
     project = Project(root)
     loaded = [datasets.load(name) for name in names]  # an unknown or missing data set is said before anything runs
-    real = [interactions for name, interactions in zip(names, loaded, strict=True) if not name.startswith("synthetic")]
+    real = [interactions for interactions in loaded if interactions.name != "synthetic" and not outcomes.apart(interactions.name)]
     for interactions in real:
         note_counts(project, interactions)
     run_notebooks(project, names, force)
     for interactions in real:
         note_explorer(project, interactions)
+    for interactions in loaded:
+        note_twins(project, interactions)
     stamps, toc = project.book / "_build" / ".ran", contents(project, names)
     _unless_done(stamps / "tables", force, lambda: _state_of_tables(project), lambda: write_tables(project))
     _unless_done(stamps / "pages", force, lambda: _state_of_pages(project, toc), lambda: render(project, toc))

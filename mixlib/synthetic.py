@@ -6,6 +6,7 @@ clusters a user likes, which of them is on now, and what is popular there.
 """
 
 import inspect
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -99,6 +100,29 @@ def _with_twins(who: np.ndarray, item: np.ndarray, half: int, chance: float, ran
     position = _running_count(who[copied])
     kept = position < np.bincount(who)[who[copied]]
     return who[copied][kept], (item[copied] + half * (edition[copied] ^ second))[kept], position[kept]
+
+
+def with_copies(interactions: Interactions, share: float, seed: int = 0) -> Interactions:
+    """The same choices, where a share of the items, drawn at random, has a second edition: whoever chose the first has both in a row.
+
+    So it is where one review is copied to every edition of a product (Basaran, Ntoutsi and Zimek 2017). The second edition always comes
+    right after the first, at the same time, and has an id above all others. Raises ValueError unless 0 < share <= 1.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"copies must be a share of the items, above 0 and at most 1, not {share:g}.")
+    n = interactions.n_items
+    copied = np.sort(np.random.default_rng(seed).permutation(n)[: max(1, round(share * n))]) + 1
+    edition = np.zeros(n + 1, np.int64)
+    edition[copied] = n + 1 + np.arange(len(copied))
+    rows = np.repeat(np.arange(len(interactions)), 1 + (edition[interactions.items] > 0))
+    second = np.r_[False, rows[1:] == rows[:-1]]
+    items = interactions.items[rows]
+    titles = interactions.titles
+    return replace(
+        interactions.take(rows), items=np.where(second, edition[items], items), n_items=n + len(copied),
+        name=f"{interactions.name}:copies={share:g}", title=f"{interactions.title or interactions.name}, {share:.0%} of the items twice",
+        titles=None if titles is None else np.r_[titles, [f"{title}, second edition" for title in titles[copied]]],
+    )  # fmt: skip
 
 
 def cluster_of(items: np.ndarray, clusters: int = 30) -> np.ndarray:

@@ -21,8 +21,8 @@ CONTROLS = {"sequence-capacity": "mixture_lstm/dim 64", "factorization-capacity"
 
 
 def collected(ledger: Ledger, names: Iterable[str] = STUDIES, datasets: Iterable[str] | None = None) -> Found:
-    """Results of the given studies on the given data sets (default: all that have records, but for the cells of the factorial)."""
-    where = [d for d in ledger.datasets() if not d.startswith("synthetic_")] if datasets is None else datasets
+    """Results of the given studies on the given data sets (default: all that have records and are not `outcomes.apart`)."""
+    where = [d for d in ledger.datasets() if not outcomes.apart(d)] if datasets is None else datasets
     found = {(dataset, name): outcomes.recorded(ledger, dataset, name) for dataset in where for name in names}
     return outcomes.by_budget({key: results for key, results in found.items() if results})
 
@@ -74,6 +74,19 @@ def progress(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
             row[title(dataset)] = spent(results) + arms if planned else "not planned"
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def hours(ledger: Ledger) -> pd.DataFrame:
+    """What the records took: how many there are, and hours of training and ranking, for every data set and kind of device."""
+    spent: dict[tuple[str, str], list[float]] = {}
+    for dataset in ledger.datasets():
+        name = "Generated users" if dataset.startswith("synthetic_") else title(dataset)
+        for record in (record for study in STUDIES for record in ledger.read(dataset, study).values()):
+            taken = sum(record.get("seconds", {}).values())  # a trial that failed has none
+            spent.setdefault((name, record["device"]), []).append(taken)
+    rows = [{"data set": name, "device": device, "records": f"{len(seconds):,}", "hours": f"{sum(seconds) / 3600:.1f}"}
+            for (name, device), seconds in sorted(spent.items())]  # fmt: skip
+    return reports.listed(rows)
 
 
 def reference_points(found: Found, datasets: Iterable[str]) -> pd.DataFrame:

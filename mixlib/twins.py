@@ -1,6 +1,8 @@
 """Is a gain a gain on twins? How much of a data set looks like copies, and what a mixture gains on the test windows that end in one."""
 
+import json
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,12 +10,13 @@ import pandas as pd
 from mixlib import datasets, describe, experiments, outcomes, reports, synthetic
 from mixlib.datasets import Interactions
 from mixlib.evaluation import Comparison, compare
-from mixlib.labels import applies, title, with_interval
+from mixlib.labels import applies, bounds, title, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import Results
-from mixlib.tables import ABSENT, SPENT, Found
+from mixlib.tables import ABSENT, SPENT, Found, spent
 
 TWINS, OTHERS = "twins", "other targets"
+FEW = 20  # windows: no interval over fewer
 
 
 def shares(found: Found, kept: dict[str, dict]) -> pd.DataFrame:
@@ -41,12 +44,14 @@ def shares(found: Found, kept: dict[str, dict]) -> pd.DataFrame:
 def gain_on(results: Results, interactions: Interactions, pairs: np.ndarray | None = None) -> dict[str, tuple[int, float, Comparison]]:
     """What the Mixture-LSTM gains over the LSTM on the test windows whose target is a twin of the item before, and on all others.
 
-    results: of `sequences` on the interactions; pairs: what counts as twins, as `describe.twin_pairs` gives them (default: those that it
-    finds). For each of the two, where it has windows: how many, the LSTM's MRR there, and the paired gain.
+    results: of `sequences` on the interactions; pairs: what counts as twins, by default the copies of `synthetic.with_copies` where there
+    are any, else what `describe.twin_pairs` finds. For each of the two, where it has windows: how many, the LSTM's MRR there, and the
+    paired gain.
     """
     ours, theirs = results.outcomes["mixture_lstm"], results.outcomes["lstm"]
     windows = experiments.split_of(ours.search["definition"], interactions).test.items
-    pairs = describe.twin_pairs(interactions) if pairs is None else pairs
+    if pairs is None:
+        pairs = copied_pairs(interactions) if ":copies=" in interactions.name else describe.twin_pairs(interactions)
     twins = np.isin(windows[:, -2] * (interactions.n_items + 1) + windows[:, -1], pairs)
     return {
         name: (int(part.sum()), float(theirs.values[part].mean()), compare(ours.values[part], theirs.values[part], ours.users[part]))
@@ -60,6 +65,69 @@ def generated_pairs(interactions: Interactions) -> np.ndarray:
     one = np.arange(1, interactions.n_items + 1)
     half = interactions.n_items // 2
     return one * (interactions.n_items + 1) + np.where(one > half, one - half, one + half)
+
+
+def copied_pairs(interactions: Interactions) -> np.ndarray:
+    """The pairs of editions of a data set with copies, the first edition first. Loads the data set that it was made of."""
+    base, _, _ = interactions.name.rpartition(":copies=")
+    second = np.flatnonzero(interactions.items > datasets.load(base).n_items)
+    return np.unique(interactions.items[second - 1] * (interactions.n_items + 1) + interactions.items[second])
+
+
+def measured(results: Results, interactions: Interactions) -> dict:
+    """What is kept of `gain_on`, so that its table needs no data: the parts, and the records that they are of."""
+    parts = [
+        {"targets": part, "windows": windows, "LSTM": mrr, "gain": gap.difference, "low": gap.low, "high": gap.high}
+        for part, (windows, mrr, gap) in gain_on(results, interactions).items()
+    ]
+    return {"title": interactions.title or interactions.name, "records": _records(results), "parts": parts}
+
+
+def _records(results: Results) -> list[str]:
+    return [record["key"] for outcome in results.outcomes.values() for record in outcome.records]
+
+
+def kept(ledger: Ledger) -> dict[str, dict]:
+    """What `measured` gave of data sets that were at hand once, by name, as the ledger's folder keeps it."""
+    path = Path(ledger.root) / "twins.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def real(ledger: Ledger) -> pd.DataFrame:
+    """`measured` for every data set whose records are still those that it was made from, for reading."""
+    rows = []
+    for name, one in kept(ledger).items():
+        results = outcomes.recorded(ledger, name, "sequences")
+        if results is None or one["records"] != _records(results):
+            continue
+        total = sum(part["windows"] for part in one["parts"])
+        for part in one["parts"]:
+            few = part["windows"] < FEW
+            gain = with_interval(part["gain"], (part["low"], part["high"]), sign=True)
+            rows.append({"data set": one["title"], "targets": part["targets"], "test windows": f"{part['windows']:,}",
+                         "share": f"{part['windows'] / total:.1%}", "LSTM, test MRR": "" if few else f"{part['LSTM']:.3f}",
+                         "Mixture-LSTM minus LSTM [95 %]": "too few windows" if few else gain, SPENT: spent(results)})  # fmt: skip
+    return reports.listed(rows)
+
+
+def copy_verdicts(ledger: Ledger) -> list[str]:
+    """What the Mixture-LSTM gains where copies were made, and where they were not, a sentence for each data set with copies."""
+    said = []
+    for name in kept(ledger):
+        base, _, _ = name.rpartition(":copies=")
+        made = [(title(one), outcomes.recorded(ledger, one, "sequences")) for one in (name, base)] if base else []
+        told = [f"{who} {_gain(results)}" for who, results in made if results and results.mixtures]
+        if told:
+            said.append(f"Mixture-LSTM minus LSTM: {'; '.join(told)}.")
+    return said or [reports.NOTHING]
+
+
+def _gain(results: Results) -> str:
+    arm, baseline = results.mixtures[0]
+    gap, wide = results.against(arm, baseline), results.over_seeds(arm, baseline)
+    more = f", over seeds, too: {bounds(gap.difference, wide)}" if wide else ""
+    share = gap.difference / results.outcomes[baseline].mrr
+    return f"{with_interval(gap.difference, (gap.low, gap.high), sign=True)}{more} ({share:+.0%}; trials, seeds: {spent(results)})"
 
 
 def generated(ledger: Ledger, names: Iterable[str] = synthetic.FACTORIAL) -> pd.DataFrame:

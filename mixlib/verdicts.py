@@ -70,7 +70,10 @@ def weighed(gaps: Iterable[Evidence], always: bool = False) -> str:
     every = verdict([evidence.decisive for evidence in gaps], always)
     if len(whole) == len(gaps):
         return every
-    return f"At full budget: {verdict(whole, always)}. With unfinished studies: {every}." if whole else f"Provisional: {every}."
+    if not whole:
+        return f"Provisional: {every}."
+    finished = verdict(whole, always)
+    return f"At full budget: {finished}. With unfinished studies: {'the same' if finished == every else every}."
 
 
 def correlation_verdict(found: pd.DataFrame) -> str:

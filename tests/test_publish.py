@@ -392,6 +392,21 @@ def test_own_data_sets_get_a_part_in_the_contents(tmp_path):
     assert publish.pages_of(publish.contents(notebooks.Project(tmp_path), ["mine"])) == ["index", "runs/mine/01-datasets"]
 
 
+@pytest.mark.parametrize("name", ["mine:copies=0.25", "/data/mine/interactions.csv"])
+def test_executed_notebooks_lie_in_the_book_whatever_the_name_of_the_data_set(name, tmp_path):
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: index\nparts: []\n")
+    project = notebooks.Project(tmp_path)
+    copies = [executed for _, executed, parameters in project.runs([name]) if parameters.get("dataset") == name]
+    assert len(copies) > 3
+    for executed in copies:
+        assert executed.parent.parent == project.book / "runs" and re.fullmatch(r"[\w.=-]+", executed.parent.name)
+        executed.parent.mkdir(parents=True, exist_ok=True)
+        executed.touch()
+    pages = publish.pages_of(publish.contents(project, [name]))
+    assert len(pages) == 1 + len(copies) and all((project.book / f"{page}.ipynb").is_file() for page in pages[1:])
+
+
 def test_outside_a_checkout_the_error_says_where_to_go(tmp_path):
     with pytest.raises(FileNotFoundError, match="run this in the folder"):
         notebooks.Project(tmp_path)

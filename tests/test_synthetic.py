@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mixlib import datasets
-from mixlib.synthetic import FACTORIAL, SHAPES, cluster_of, generate
+from mixlib.synthetic import FACTORIAL, SHAPES, cluster_of, generate, with_copies
 
 
 def clusters_of_users(made, clusters=30):
@@ -142,3 +142,32 @@ def test_the_factorial_is_made_of_data_sets_that_exist():
     assert len(set(FACTORIAL)) == 32
     made = datasets.load(FACTORIAL[1])
     assert (made.name, made.n_users) == (FACTORIAL[1], 2000) and "twins=0.5" in FACTORIAL[1]
+
+
+def test_a_second_edition_comes_right_after_the_first_and_nothing_else_changes():
+    plain = generate(users=40, items=60, length=20)
+    made = datasets.load("synthetic:users=40,items=60,length=20,skew=0.5:copies=0.25")
+    again = datasets.load("synthetic:users=40,items=60,length=20,skew=0.5")
+    assert made.n_items == 75 and made.name == f"{again.name}:copies=0.25" and plain.fingerprint != again.fingerprint != made.fingerprint
+    second = made.items > 60
+    kept = made.take(np.flatnonzero(~second))
+    assert all(np.array_equal(getattr(kept, column), getattr(again, column)) for column in ("users", "items", "timestamps"))
+    first = np.flatnonzero(second) - 1
+    pairs = {(int(made.items[i]), int(made.items[i + 1])) for i in first}
+    assert len(pairs) == len({one for one, _ in pairs}) == len({other for _, other in pairs}) <= 15  # each has one edition more
+    for column in ("users", "timestamps"):
+        assert np.array_equal(getattr(made, column)[first], getattr(made, column)[second])
+    assert np.isin(again.items, [one for one, _ in pairs]).sum() == second.sum()  # every choice of a copied item is copied
+    one, other = next(iter(pairs))
+    assert made.titles_of([other]) == [f"{again.titles_of([one])[0]}, second edition"] and len(made.titles) == 76
+
+
+@pytest.mark.parametrize("share, message", [("0", "above 0"), ("1.5", "at most 1"), ("nan", "above 0"), ("many", "must be a number")])
+def test_a_share_of_copies_that_makes_no_sense_is_an_error(share, message):
+    with pytest.raises(ValueError, match=message):
+        datasets.load(f"synthetic:users=20:copies={share}")
+
+
+def test_copies_of_a_data_set_without_titles_and_times_keep_the_order_of_rows():
+    made = with_copies(datasets.Interactions(np.zeros(3, int), np.array([2, 1, 2])), 1)
+    assert made.items.tolist() == [2, 4, 1, 3, 2, 4] and made.titles is None and made.timestamps is None

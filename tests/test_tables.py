@@ -6,8 +6,24 @@ import pandas as pd
 import pytest
 from scipy.stats import loguniform
 
-from mixlib import describe, experiments, figures, gains, labels, outcomes, reports, synthetic, tables, twins, verdicts, winners
-from mixlib.ledger import Ledger
+from mixlib import (
+    datasets,
+    describe,
+    experiments,
+    figures,
+    gains,
+    labels,
+    outcomes,
+    publish,
+    reports,
+    synthetic,
+    tables,
+    twins,
+    verdicts,
+    winners,
+)  # fmt: skip
+from mixlib.ledger import Ledger, key_of
+from mixlib.notebooks import Project
 from mixlib.studies import PAPER, STUDIES, Budget
 
 SPACE = {
@@ -148,6 +164,65 @@ def test_gains_on_twins_are_shown_for_the_cells_that_have_any(planned, tmp_path)
     empty = twins.generated(Ledger(tmp_path / "none"), names)
     assert twins.verdicts(empty) == ["No records yet: nothing can be said."]
     assert twins.table(empty).to_numpy().tolist() == [["nothing is recorded yet"]]
+
+
+def test_gains_on_copies_are_kept_and_shown_as_long_as_their_records_are_those_of_the_ledger(planned, tmp_path, monkeypatch):
+    (tmp_path / "_toc.yml").write_text("root: index")
+    (tmp_path / "notebooks").mkdir()
+    project, nothing = Project(tmp_path), [["nothing is recorded yet"]]
+    base = replace(synthetic.generate(users=150, items=40, clusters=4, length=20), name="books", title="Books")
+    data = synthetic.with_copies(base, 0.5)
+    monkeypatch.setattr(datasets, "load", {"books": base}.__getitem__)
+    publish.note_twins(project, data)
+    assert not twins.kept(project.ledger) and twins.real(project.ledger).to_numpy().tolist() == nothing  # no records yet
+    experiments.run("sequences", data, project.ledger, replace(TINY, trials=1, seeds=1))
+    assert not tables.collected(project.ledger) and not outcomes.all_results(project.ledger)  # data with copies are no column of Table 1
+    publish.note_twins(project, data)
+    windows = experiments.split_of(project.ledger.read(data.name, "sequences").popitem()[1]["definition"], data).test.items
+    results = outcomes.recorded(project.ledger, data.name, "sequences")
+    _, gap = (gap for _, _, gap in twins.gain_on(results, data).values())
+    monkeypatch.setattr(twins, "FEW", 1)
+    shown = twins.real(project.ledger)
+    assert shown["test windows"].tolist() == [str((windows[:, -1] > 40).sum()), str((windows[:, -1] <= 40).sum())]
+    assert shown["targets"].tolist() == ["twins", "other targets"] and set(shown["data set"]) == {"Books, 50% of the items twice"}
+    assert shown["Mixture-LSTM minus LSTM [95 %]"][1] == labels.with_interval(gap.difference, (gap.low, gap.high), sign=True)
+    monkeypatch.setattr(twins, "FEW", len(windows) + 1)
+    assert set(twins.real(project.ledger)["Mixture-LSTM minus LSTM [95 %]"]) == {"too few windows"}
+    gap = results.against("mixture_lstm", "lstm")
+    (said,) = twins.copy_verdicts(project.ledger)
+    assert (
+        said.startswith(f"Mixture-LSTM minus LSTM: Books, 50% of the items twice {gap.difference:+.3f} [") and "trials, seeds: 1 of" in said
+    )
+    experiments.run("sequences", base, project.ledger, replace(TINY, trials=1, seeds=1))
+    (said,) = twins.copy_verdicts(project.ledger)
+    assert said.count("; Books ") == 1 and said.count("trials, seeds: 1 of") == 2
+    assert twins.copy_verdicts(Ledger(tmp_path / "none")) == [reports.NOTHING]
+    kept = twins.kept(project.ledger)[data.name] | {"records": ["of another winner"]}
+    (project.ledger.root / "twins.json").write_text(json.dumps({data.name: kept}))
+    assert twins.real(project.ledger).to_numpy().tolist() == nothing
+
+
+def test_hours_are_those_of_all_records(planned, ledger, data, tmp_path):
+    (row,) = tables.hours(ledger).to_dict("records")
+    records = [record for name in STUDIES for record in ledger.read("synthetic", name).values()]
+    assert (row["data set"], row["records"]) == ("Synthetic", str(len(records))) and {row["device"]} == {r["device"] for r in records}
+    assert float(row["hours"]) == pytest.approx(sum(sum(record["seconds"].values()) for record in records) / 3600, abs=0.05)
+    other = Ledger(tmp_path)
+    record = ledger.read("synthetic", "sequences").popitem()[1] | {"arrays": None}
+    taken = [
+        ("synthetic:tastes=1", {"fit": 3600.0}),
+        ("books", {"fit": 7000.0, "test": 200.0}),
+        ("books", {}),
+        ("books:copies=0.5", {"fit": 1.0}),
+    ]
+    for n, (name, seconds) in enumerate(taken):
+        definition = record["definition"] | {"n": n}
+        made = record | {"dataset": name, "definition": definition, "key": key_of(definition), "seconds": seconds}
+        other.write({key: value for key, value in made.items() if value != {}})  # a trial that failed has no seconds
+    assert tables.hours(other)[["data set", "records", "hours"]].to_numpy().tolist() == [
+        ["Books", "2", "2.0"], ["Books, 50% of the items twice", "1", "0.0"], ["Generated users", "1", "1.0"],
+    ]  # fmt: skip
+    assert tables.hours(Ledger(tmp_path / "none")).to_numpy().tolist() == [["nothing is recorded yet"]]
 
 
 def test_the_best_reference_is_set_against_the_best_model(found):

@@ -38,6 +38,7 @@ def test_unfinished_studies_do_not_pass_for_finished_ones():
     assert verdicts.weighed([whole, begun]) == (
         f"At full budget: {verdicts.verdict([UNDECIDED])}. With unfinished studies: {verdicts.verdict([UNDECIDED, BETTER])}."
     )
+    assert verdicts.weighed([verdicts.Evidence(BETTER), begun]) == "At full budget: reproduced here. With unfinished studies: the same."
     assert str(begun).endswith("(1 of 20 trials)") and "trials" not in str(whole)
 
 
