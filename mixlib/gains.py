@@ -100,17 +100,21 @@ def factorial(ledger: Ledger, names: Iterable[str] = synthetic.FACTORIAL) -> pd.
 def effects(factorial: pd.DataFrame) -> pd.DataFrame:
     """What each property of generated users adds to the gain of a mixture: one row for each mixture and property of `factorial`.
 
-    effect: mean difference in gain between the two levels of CONTRASTS over all pairs of cells that were run and differ in nothing else;
-    low, high: its 95 % interval, from the intervals of the cells as of independent ones. NaN where no pair was run. Users of one taste
-    cannot leave it, so that cells of one taste which differ in stickiness hold the same data: they count as one, and not as a pair.
+    effect: mean difference in gain between the two levels of CONTRASTS over all pairs of cells that were run with the same budget and
+    differ in nothing else; low, high: its 95 % interval, from the intervals of the cells as of independent ones. NaN where no pair was
+    run. Users of one taste cannot leave it, so that cells of one taste which differ in stickiness hold the same data: they count as one,
+    with the larger budget, and not as a pair.
     """
     rows = []
     for mixture, cells in factorial.dropna(subset="gain").groupby("mixture"):
         cells = cells.assign(half=(cells["high"] - cells["low"]) / 2, stays=cells["stickiness"].where(cells["tastes"] > 1, 0))
         cells = cells.assign(data=cells.groupby(["tastes", "stays", "skew", "twins"]).ngroup())
+        cells = cells.sort_values(["trials", "seeds"])  # of the same data, the larger budget counts
+        shared = ["trials", "seeds", "gain", "half"]
+        cells[shared] = cells.groupby("data")[shared].transform("last")
         half = cells.drop_duplicates("data").set_index("data")["half"]
         for factor, levels in CONTRASTS.items():
-            same = [other for other in CONTRASTS if other != factor]
+            same = [*(other for other in CONTRASTS if other != factor), "trials", "seeds"]
             below, above = (cells[cells[factor] == level] for level in levels)
             pairs = below.merge(above, on=same, suffixes=("_below", "_above"))
             pairs = pairs[pairs["data_below"] != pairs["data_above"]].drop_duplicates(["data_below", "data_above"])

@@ -36,9 +36,9 @@ def label(arm: str) -> str:
 
 def title(dataset: str) -> str:
     """A data set's name, or its folder's, as a reader says it."""
-    base, _, share = dataset.replace("_copies=", ":copies=").partition(":copies=")
-    if share:
-        return f"{title(base)}, {float(share):.0%} of the items twice"
+    base, _, share = dataset.replace("_copies=", ":copies=").rpartition(":copies=")
+    if base:
+        return f"{title(base)}, {100 * float(share):.3g}% of the items twice"
     return TITLES.get(dataset, dataset.replace("-", " ").capitalize())
 
 

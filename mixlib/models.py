@@ -176,7 +176,7 @@ class SequenceModel(TasteModel):
     def represent_positions(self, windows: Tensor) -> tuple[Represented, Tensor, Tensor]:
         """For each of the p real items of windows (b, t): tastes and attention (p, m, d) before it, the item (p,), and its window (p,).
 
-        Short windows come first.
+        On a CPU, short windows come first.
         """
         windows = left_align(windows)
         found = []

@@ -56,7 +56,7 @@ def write_tables(project: Project) -> None:
         ("binary", winners.binary_verdicts(every, project.ledger)),
         ("dims", winners.width_verdicts(every, project.ledger)),
         ("splits", winners.split_verdicts(every)),
-        ("twin-gains", twins.verdicts(by_twin)),
+        ("effects", tables.effect_verdicts(by_tastes)),
         ("copies", twins.copy_verdicts(project.ledger)),
     ):
         with renamed(project.book / "tables" / f"{name}.md") as partial:
@@ -131,8 +131,10 @@ def note_explorer(project: Project, interactions: Interactions) -> None:
 
 def note_twins(project: Project, interactions: Interactions) -> None:
     """Keep what the Mixture-LSTM gains on twins of a data set, if there are records of it; not of generated users, which need no data."""
-    results = outcomes.recorded(project.ledger, interactions.name, "sequences") if not interactions.name.startswith("synthetic") else None
-    if results is None or not results.mixtures:
+    if interactions.name.startswith("synthetic") or not interactions.ordered:
+        return
+    results = outcomes.study("sequences", interactions, ledger=project.ledger)
+    if not results.mixtures:
         return
     kept = dict(sorted((twins.kept(project.ledger) | {interactions.name: twins.measured(results, interactions)}).items()))
     with renamed(project.ledger.root / "twins.json") as partial:

@@ -119,8 +119,11 @@ def largest_variant(found: Iterable[Results]) -> str:
     moves = []
     for results in found:
         for arm, outcome in results.outcomes.items():
-            base = next(o for name, o in results.outcomes.items() if name.partition("/")[0] == arm.partition("/")[0])
-            moves.append((abs(outcome.mrr - base.mrr), outcome, base))
+            base = results.outcomes.get(
+                next(name for name in results.selection.study.arms if name.partition("/")[0] == arm.partition("/")[0])
+            )
+            if base:
+                moves.append((abs(outcome.mrr - base.mrr), outcome, base))
     if not moves:
         return "No variant is recorded here yet."
     _, outcome, base = max(moves, key=lambda move: move[0])
@@ -192,7 +195,7 @@ def _cell(results: Results | None, arm: str) -> str:
     outcome = results.outcomes[arm]
     said = with_interval(outcome.mrr, outcome.bounds)
     others = [results.against(arm, other) for other in results.outcomes if other != arm]
-    return f"**{said}**" if all(gap.low > 0 for gap in others) else said
+    return f"**{said}**" if others and all(gap.low > 0 for gap in others) else said
 
 
 def _published(dataset: str, arm: str) -> str:

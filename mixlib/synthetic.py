@@ -117,10 +117,10 @@ def with_copies(interactions: Interactions, share: float, seed: int = 0) -> Inte
     rows = np.repeat(np.arange(len(interactions)), 1 + (edition[interactions.items] > 0))
     second = np.r_[False, rows[1:] == rows[:-1]]
     items = interactions.items[rows]
-    titles = interactions.titles
+    titles, twice = interactions.titles, f"{100 * share:.3g}% of the items twice"
     return replace(
         interactions.take(rows), items=np.where(second, edition[items], items), n_items=n + len(copied),
-        name=f"{interactions.name}:copies={share:g}", title=f"{interactions.title or interactions.name}, {share:.0%} of the items twice",
+        name=f"{interactions.name}:copies={share:g}", title=f"{interactions.title or interactions.name}, {twice}",
         titles=None if titles is None else np.r_[titles, [f"{title}, second edition" for title in titles[copied]]],
     )  # fmt: skip
 

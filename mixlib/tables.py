@@ -15,7 +15,7 @@ from mixlib.outcomes import MAIN, Outcome, Results
 from mixlib.studies import STUDIES
 
 Found = dict[tuple[str, str], Results]
-ABSENT, SPENT = "not run yet", "trials, seeds"
+SPENT = "trials, seeds"
 PROPERTIES = {"tastes": "true tastes", "stickiness": "chance to stay in a taste", "skew": "skew of popularity", "twins": "chance of a twin"}
 CONTROLS = {"sequence-capacity": "mixture_lstm/dim 64", "factorization-capacity": "embedding_mixture/dim 32"}
 
@@ -32,18 +32,19 @@ def begun(found: Found, datasets: Iterable[str], name: str) -> list[str]:
     return [dataset for dataset in datasets if (dataset, name) in found]
 
 
-def rows_of(found: Found, datasets: Iterable[str], names: Iterable[str]) -> Iterable[tuple[dict, Outcome | None, Results | None]]:
-    """The first cells of a row, and the outcome (None: not run) for every arm of the studies on every data set."""
+def rows_of(found: Found, datasets: Iterable[str], names: Iterable[str]) -> Iterable[tuple[dict, Outcome | None, str, Results | None]]:
+    """The first cells of a row, the outcome, and what is said where there is none, for every arm of the studies on every data set."""
     for dataset in datasets:
         for name in (name for name in names if applies(dataset, name)):
             results = found.get((dataset, name))
             for arm in STUDIES[name].arms:
-                yield {"data set": title(dataset), "model": label(arm)}, results.outcomes.get(arm) if results else None, results
+                outcome = results.outcomes.get(arm) if results else None
+                yield {"data set": title(dataset), "model": label(arm)}, outcome, reports.absent(results, arm), results
 
 
-def _mrr(outcome: Outcome | None, results: Results | None, arm: str = "") -> str:
-    """An outcome with its interval; else that it was not run, or why it failed."""
-    return with_interval(outcome.mrr, outcome.bounds) if outcome else reports.absent(results, arm)
+def _mrr(outcome: Outcome | None, absent: str) -> str:
+    """An outcome with its interval, or what is said where there is none."""
+    return with_interval(outcome.mrr, outcome.bounds) if outcome else absent
 
 
 def spent(results: Results | None) -> str:
@@ -107,7 +108,7 @@ def reference_points(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
                         "data set": title(dataset),
                         "protocol": main,
                         "method": label(arm),
-                        "test MRR [95 %]": _mrr(outcome, results, arm),
+                        "test MRR [95 %]": _mrr(outcome, reports.absent(results, arm)),
                     }
                     row["best model minus this [95 %]"] = "the best model" if outcome and outcome is best else _gain(best, outcome)
                     tried = results is not None and arm in results.selection.finalists
@@ -164,6 +165,19 @@ def effects(factorial: pd.DataFrame) -> pd.DataFrame:
     return reports.listed(rows)
 
 
+def effect_verdicts(factorial: pd.DataFrame) -> list[str]:
+    """Which properties of generated users change the gain of a mixture beyond the interval, a sentence for each mixture."""
+    said = []
+    for mixture, rows in gains.effects(factorial).groupby("mixture", sort=False):
+        rows = rows[rows["pairs"] > 0]
+        sure = [f"{PROPERTIES[row['property']]} ({row['from']:g} to {row['to']:g}) {'raises' if row['low'] > 0 else 'lowers'} it"
+                for row in rows.to_dict("records") if row["low"] > 0 or row["high"] < 0]  # fmt: skip
+        if len(rows):
+            others = f"no other of {len(rows)}" if sure else f"none of {len(rows)}"
+            said.append(f"{label(str(mixture))}: {'; '.join([*sure, f'{others} properties changes its gain beyond the interval'])}.")
+    return said or [reports.NOTHING]
+
+
 def components(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
     """Table 2: test MRR by number of tastes, ours with intervals and the paper's; each number of tastes had its own equal search."""
     rows = []
@@ -171,7 +185,7 @@ def components(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
                                 ("factorization-components", "embedding_mixture", "factorization")):  # fmt: skip
         for dataset in begun(found, datasets, name):
             results = found[dataset, name]
-            cells = {f"m = {arm.partition('/')[2]}": _mrr(results.outcomes.get(arm), results, arm)
+            cells = {f"m = {arm.partition('/')[2]}": _mrr(results.outcomes.get(arm), reports.absent(results, arm))
                      for arm in STUDIES[name].arms}  # fmt: skip
             rows.append({"model": label(kind), "data set": title(dataset)} | cells | {SPENT: spent(results)})
         for dataset, values in PUBLISHED["components"][printed].items():
@@ -184,9 +198,9 @@ def capacity(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
     """Capacity control: single vectors with as many parameters as a mixture of four tastes, and what the mixture still gains over them."""
     rows = []
     for name, control in CONTROLS.items():
-        for row, outcome, results in rows_of(found, begun(found, datasets, name), [name]):
+        for row, outcome, absent, results in rows_of(found, begun(found, datasets, name), [name]):
             mixture = results.outcomes.get(control) if results else None
-            row |= {"test MRR [95 %]": _mrr(outcome, results), "parameters": f"{outcome.search['parameters']:,}" if outcome else ""}
+            row |= {"test MRR [95 %]": _mrr(outcome, absent), "parameters": f"{outcome.search['parameters']:,}" if outcome else ""}
             row["mixture minus this [95 %]"] = "" if outcome is mixture else _gain(mixture, outcome)
             rows.append(row | {SPENT: spent(results)})
     return reports.listed(rows)
@@ -196,8 +210,8 @@ def dims(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
     """A smaller d, or binary codes? Test MRR of both for every width, with the bytes of an item."""
     rows = []
     for name in ("sequence-dims", "factorization-dims"):
-        for row, outcome, results in rows_of(found, begun(found, datasets, name), [name]):
-            row["test MRR [95 %]"] = _mrr(outcome, results)
+        for row, outcome, absent, results in rows_of(found, begun(found, datasets, name), [name]):
+            row["test MRR [95 %]"] = _mrr(outcome, absent)
             both = binary_of(outcome)
             row["bytes of an item"] = both["bytes"]["item"]["real"] if both else ""
             row |= {

@@ -10,13 +10,13 @@ import pandas as pd
 from mixlib import datasets, describe, experiments, outcomes, reports, synthetic
 from mixlib.datasets import Interactions
 from mixlib.evaluation import Comparison, compare
-from mixlib.labels import applies, bounds, title, with_interval
+from mixlib.labels import applies, bounds, label, title, with_interval
 from mixlib.ledger import Ledger
-from mixlib.outcomes import Results
-from mixlib.tables import ABSENT, SPENT, Found, spent
+from mixlib.outcomes import Outcome, Results
+from mixlib.tables import SPENT, Found, spent
 
 TWINS, OTHERS = "twins", "other targets"
-FEW = 20  # windows: no interval over fewer
+FEW = 20  # windows: fewer are not shown
 
 
 def shares(found: Found, kept: dict[str, dict]) -> pd.DataFrame:
@@ -32,11 +32,16 @@ def shares(found: Found, kept: dict[str, dict]) -> pd.DataFrame:
         row |= {what: "no order" if share is None else f"{share:.2%}" for what, share in counts["near_twins"].items()}
         results = found.get((name, "sequences"))
         ours = results.outcomes if results else {}
-        unknown = ABSENT if applies(name, "sequences") else "no order"
-        row["LSTM, test MRR [95 %]"] = with_interval(ours["lstm"].mrr, ours["lstm"].bounds) if "lstm" in ours else unknown
+        unknown = {arm: reports.absent(results, arm) if applies(name, "sequences") else "no order" for arm in ("lstm", "mixture_lstm")}
+        row["LSTM, test MRR [95 %]"] = with_interval(ours["lstm"].mrr, ours["lstm"].bounds) if "lstm" in ours else unknown["lstm"]
         gap = results.against(*results.mixtures[0]) if results and results.mixtures else None
         rows.append(
-            row | {"Mixture-LSTM minus LSTM [95 %]": with_interval(gap.difference, (gap.low, gap.high), sign=True) if gap else unknown}
+            row
+            | {
+                "Mixture-LSTM minus LSTM [95 %]": with_interval(gap.difference, (gap.low, gap.high), sign=True)
+                if gap
+                else unknown["mixture_lstm"]
+            }
         )
     return reports.listed(rows)
 
@@ -80,7 +85,7 @@ def measured(results: Results, interactions: Interactions) -> dict:
         {"targets": part, "windows": windows, "LSTM": mrr, "gain": gap.difference, "low": gap.low, "high": gap.high}
         for part, (windows, mrr, gap) in gain_on(results, interactions).items()
     ]
-    return {"title": interactions.title or interactions.name, "records": _records(results), "parts": parts}
+    return {"records": _records(results), "parts": parts}
 
 
 def _records(results: Results) -> list[str]:
@@ -94,53 +99,56 @@ def kept(ledger: Ledger) -> dict[str, dict]:
 
 
 def real(ledger: Ledger) -> pd.DataFrame:
-    """`measured` for every data set whose records are still those that it was made from, for reading."""
+    """`measured` for every data set whose records are still those that it was made from, for reading; those with copies first."""
     rows = []
-    for name, one in kept(ledger).items():
+    for name, one in sorted(kept(ledger).items(), key=lambda item: ":copies=" not in item[0]):
         results = outcomes.recorded(ledger, name, "sequences")
         if results is None or one["records"] != _records(results):
             continue
         total = sum(part["windows"] for part in one["parts"])
-        for part in one["parts"]:
-            few = part["windows"] < FEW
-            gain = with_interval(part["gain"], (part["low"], part["high"]), sign=True)
-            rows.append({"data set": one["title"], "targets": part["targets"], "test windows": f"{part['windows']:,}",
-                         "share": f"{part['windows'] / total:.1%}", "LSTM, test MRR": "" if few else f"{part['LSTM']:.3f}",
-                         "Mixture-LSTM minus LSTM [95 %]": "too few windows" if few else gain, SPENT: spent(results)})  # fmt: skip
+        rows += [
+            {"data set": title(name), "targets": part["targets"], "test windows": f"{part['windows']:,}",
+             "share": f"{part['windows'] / total:.1%}", "LSTM, test MRR": f"{part['LSTM']:.3f}",
+             "Mixture-LSTM minus LSTM [95 %]": with_interval(part["gain"], (part["low"], part["high"]), sign=True), SPENT: spent(results)}
+            for part in one["parts"] if part["windows"] >= FEW
+        ]  # fmt: skip
     return reports.listed(rows)
 
 
 def copy_verdicts(ledger: Ledger) -> list[str]:
-    """What the Mixture-LSTM gains where copies were made, and where they were not, a sentence for each data set with copies."""
+    """What the Mixture-LSTM gains where copies were made, and where they were not, and what looking up the last item reaches there."""
     said = []
-    for name in kept(ledger):
-        base, _, _ = name.rpartition(":copies=")
-        made = [(title(one), outcomes.recorded(ledger, one, "sequences")) for one in (name, base)] if base else []
-        told = [f"{who} {_gain(results)}" for who, results in made if results and results.mixtures]
-        if told:
-            said.append(f"Mixture-LSTM minus LSTM: {'; '.join(told)}.")
+    for name in (one for copied in kept(ledger) for one in (copied, copied.rpartition(":copies=")[0]) if ":copies=" in copied):
+        results, references = (outcomes.recorded(ledger, name, study) for study in ("sequences", "sequence-references"))
+        if results and results.mixtures:
+            markov = references.outcomes.get("markov") if references else None
+            gap, wide = results.against("mixture_lstm", "lstm"), results.over_seeds("mixture_lstm", "lstm")
+            more = f", over seeds, too: {bounds(gap.difference, wide)}" if wide else ""
+            known = f"; {label('markov')} reaches {with_interval(markov.mrr, markov.bounds)}" if markov else ""
+            reached = " and ".join(f"the {label(arm)} reaches {_by_seed(results.outcomes[arm])}" for arm in ("lstm", "mixture_lstm"))
+            differs = with_interval(gap.difference, (gap.low, gap.high), sign=True)
+            said.append(f"{title(name)}: {reached}. The difference is {differs}{more} (trials, seeds: {spent(results)}){known}.")
     return said or [reports.NOTHING]
 
 
-def _gain(results: Results) -> str:
-    arm, baseline = results.mixtures[0]
-    gap, wide = results.against(arm, baseline), results.over_seeds(arm, baseline)
-    more = f", over seeds, too: {bounds(gap.difference, wide)}" if wide else ""
-    share = gap.difference / results.outcomes[baseline].mrr
-    return f"{with_interval(gap.difference, (gap.low, gap.high), sign=True)}{more} ({share:+.0%}; trials, seeds: {spent(results)})"
+def _by_seed(outcome: Outcome) -> str:
+    each = ", ".join(f"{mrr:.3f}" for mrr in outcome.by_seed)
+    return f"{with_interval(outcome.mrr, outcome.bounds)}" + (f" (seeds {each})" if len(outcome.by_seed) > 1 else "")
 
 
 def generated(ledger: Ledger, names: Iterable[str] = synthetic.FACTORIAL) -> pd.DataFrame:
     """`gain_on` for every cell of the factorial with twins that was run, in numbers: a row for each cell and part of its windows.
 
-    Users of one taste cannot leave it, so that cells which differ in their chance to stay alone hold the same data: one of them is here.
+    Users of one taste cannot leave it, so that cells which differ in their chance to stay alone hold the same data: the one with the larger
+    budget is here.
     """
-    rows, seen = [], set()
+    rows, seen, run = [], set(), []
     for name in names:
         cell = {key: float(value) for key, _, value in (part.partition("=") for part in name.partition(":")[2].split(","))}
         results = outcomes.recorded(ledger, name, "sequences") if cell["twins"] else None
-        if results is None or not results.mixtures:
-            continue
+        if results and results.mixtures:
+            run.append((name, cell, results))
+    for name, cell, results in sorted(run, key=lambda one: (-one[2].selection.trials, -one[2].selection.seeds)):
         interactions = datasets.load(name)
         if (same := interactions.items.tobytes()) in seen:
             continue
@@ -154,7 +162,7 @@ def generated(ledger: Ledger, names: Iterable[str] = synthetic.FACTORIAL) -> pd.
             for part, (windows, mrr, gap) in found.items()
         ]  # fmt: skip
     columns = ["tastes", "stays", "skew", "targets", "share of windows", "LSTM", "gain", "low", "high", SPENT]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=columns).sort_values(["tastes", "stays", "skew"], kind="stable", ignore_index=True)
 
 
 def table(made: pd.DataFrame) -> pd.DataFrame:
@@ -166,20 +174,3 @@ def table(made: pd.DataFrame) -> pd.DataFrame:
         for row in made.to_dict("records")
     ]  # fmt: skip
     return reports.listed(rows)
-
-
-def verdicts(made: pd.DataFrame) -> list[str]:
-    """What the mean gain over the cells of `generated` is on twins and on other targets, a sentence for each number of tastes.
-
-    Intervals are approximate: from those of the cells, taken as independent.
-    """
-    said = []
-    for tastes, cells in made.groupby("tastes"):
-        means = []
-        for part, rows in cells.groupby("targets", sort=False):
-            mean, error = rows["gain"].mean(), np.sqrt((((rows["high"] - rows["low"]) / 2) ** 2).sum()) / len(rows)
-            means.append(f"{with_interval(mean, (mean - error, mean + error), sign=True)} on {part}")
-        number = cells.groupby("targets").size().max()
-        plural = "" if tastes == 1 else "s", "" if number == 1 else "s"
-        said.append(f"{tastes} taste{plural[0]}, {number} cell{plural[1]}: the Mixture-LSTM gains {', '.join(means)}.")
-    return said or [reports.NOTHING]

@@ -106,7 +106,8 @@ def claims(found: Found, ratios: dict[str, float]) -> pd.DataFrame:
         gaps = _gaps(found, study, [(mixture, baseline)])
         for again in (name for name, other in STUDIES.items() if other.winners_of == study):
             gaps |= {f"{who}, other splits": gap for who, gap in _gaps(found, again, [(mixture, baseline)]).items()}
-        rows.append(_row(f"{LABELS[mixture]} gains over {label(baseline)}.", printed, gaps, "{numref}`tab-gains`, {numref}`tab-splits`"))
+        evidence = "{numref}`tab-gains`, {numref}`tab-splits`" + (", {numref}`tab-copies`" if study == "sequences" else "")
+        rows.append(_row(f"{LABELS[mixture]} gains over {label(baseline)}.", printed, gaps, evidence))
     for form in ("bpr", "log_bpr"):
         gaps = {}
         for study, kinds in (

@@ -16,7 +16,7 @@ from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, Outcome, Results
 from mixlib.splits import Sequences
 from mixlib.studies import STUDIES
-from mixlib.tables import ABSENT, SPENT, Found, binary_of, rows_of, spent
+from mixlib.tables import SPENT, Found, binary_of, rows_of, spent
 
 FEW = 5  # search trials: from fewer, too few other searches can be drawn
 
@@ -102,9 +102,9 @@ def binary(found: Found, ledger: Ledger, datasets: Iterable[str]) -> pd.DataFram
     where `benchmarks/codes.py` measured them.
     """
     rows, measured = [], speeds(ledger)
-    for row, outcome, results in rows_of(found, datasets, MAIN):
+    for row, outcome, absent, results in rows_of(found, datasets, MAIN):
         both = binary_of(outcome)
-        row["test MRR"] = f"{outcome.mrr:.3f}" if outcome else ABSENT
+        row["test MRR"] = f"{outcome.mrr:.3f}" if outcome else absent
         if outcome and both:
             mean, bounds = kept(outcome, ledger)
             size = both["bytes"]
@@ -212,11 +212,11 @@ def measure_speeds(results: Results, interactions: Interactions, users: int = 50
 def tastes(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
     """How many tastes the winning mixtures use: means over seeds and users (or windows) of what `diagnostics.tastes` gives."""
     rows = []
-    for row, outcome, results in rows_of(found, datasets, MAIN):
+    for row, outcome, absent, results in rows_of(found, datasets, MAIN):
         if "ixture" not in row["model"]:
             continue
         made = [record["tastes"] for record in outcome.records if "tastes" in record] if outcome else []
-        row["tastes m"] = outcome.search["definition"]["model"]["components"] if outcome else ABSENT
+        row["tastes m"] = outcome.search["definition"]["model"]["components"] if outcome else absent
         for name, said in (("gate_entropy", "gate entropy, nats"), ("effective_tastes", "effective tastes"), ("cosine", "cosine of tastes"),
                            ("dominant_share", "weight of the dominant taste")):  # fmt: skip
             row[said] = f"{np.mean([one[name] for one in made]):.2f}" if made else ""

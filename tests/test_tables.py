@@ -152,17 +152,14 @@ def test_gains_on_twins_are_shown_for_the_cells_that_have_any(planned, tmp_path)
               "tastes=2,stickiness=0.9,twins=0.0", "tastes=3,stickiness=0.9,twins=0.5")]  # fmt: skip
     for name in names[:4]:
         experiments.run("sequences", synthetic.from_name(name), ledger, replace(TINY, trials=1, seeds=1))
+    experiments.run("sequences", synthetic.from_name(names[1]), ledger, replace(TINY, trials=2, seeds=1))
     made = twins.generated(ledger, names)
+    assert made["stays"].tolist() == [0.9] * 4 and made["trials, seeds"].tolist() == ["2, 1", "2, 1", "1, 1", "1, 1"]  # the larger budget
     assert made["tastes"].tolist() == [1, 1, 2, 2] and made["targets"].tolist() == ["twins", "other targets"] * 2
     assert made.groupby("tastes")["share of windows"].sum().tolist() == pytest.approx([1, 1])
     shown = twins.table(made)
-    assert shown.shape[0] == 4 and set(shown["trials, seeds"]) == {"1, 1"}
-    one, two = twins.verdicts(made)
-    assert one.startswith("1 taste, 1 cell: the Mixture-LSTM gains ") and two.startswith("2 tastes, 1 cell: ")
-    gain, half = made["gain"][0], (made["high"][0] - made["low"][0]) / 2
-    assert f"gains {labels.with_interval(gain, (gain - half, gain + half), sign=True)} on twins, " in one
+    assert shown.shape[0] == 4
     empty = twins.generated(Ledger(tmp_path / "none"), names)
-    assert twins.verdicts(empty) == ["No records yet: nothing can be said."]
     assert twins.table(empty).to_numpy().tolist() == [["nothing is recorded yet"]]
 
 
@@ -187,15 +184,17 @@ def test_gains_on_copies_are_kept_and_shown_as_long_as_their_records_are_those_o
     assert shown["targets"].tolist() == ["twins", "other targets"] and set(shown["data set"]) == {"Books, 50% of the items twice"}
     assert shown["Mixture-LSTM minus LSTM [95 %]"][1] == labels.with_interval(gap.difference, (gap.low, gap.high), sign=True)
     monkeypatch.setattr(twins, "FEW", len(windows) + 1)
-    assert set(twins.real(project.ledger)["Mixture-LSTM minus LSTM [95 %]"]) == {"too few windows"}
+    assert twins.real(project.ledger).to_numpy().tolist() == nothing
     gap = results.against("mixture_lstm", "lstm")
     (said,) = twins.copy_verdicts(project.ledger)
-    assert (
-        said.startswith(f"Mixture-LSTM minus LSTM: Books, 50% of the items twice {gap.difference:+.3f} [") and "trials, seeds: 1 of" in said
-    )
-    experiments.run("sequences", base, project.ledger, replace(TINY, trials=1, seeds=1))
-    (said,) = twins.copy_verdicts(project.ledger)
-    assert said.count("; Books ") == 1 and said.count("trials, seeds: 1 of") == 2
+    assert said.startswith("Books, 50% of the items twice: the LSTM reaches ") and f" The difference is {gap.difference:+.3f} [" in said
+    assert "trials, seeds: 1 of" in said and "Markov" not in said
+    experiments.run("sequences", base, project.ledger, replace(TINY, trials=1, seeds=2))
+    experiments.run("sequence-references", data, project.ledger, replace(TINY, trials=1, seeds=1))
+    first, second = twins.copy_verdicts(project.ledger)
+    markov = outcomes.recorded(project.ledger, data.name, "sequence-references").outcomes["markov"].mrr
+    assert f"; Item-to-item Markov reaches {markov:.3f} [" in first and second.startswith("Books: the LSTM reaches ")
+    assert "seeds 0." in second and "over seeds, too: [" in second and "(seeds 0." not in first
     assert twins.copy_verdicts(Ledger(tmp_path / "none")) == [reports.NOTHING]
     kept = twins.kept(project.ledger)[data.name] | {"records": ["of another winner"]}
     (project.ledger.root / "twins.json").write_text(json.dumps({data.name: kept}))
@@ -505,7 +504,7 @@ def grid(gain, half=0.01):
     gained = levels.apply(gain, axis=1)
     gained = gained.groupby(levels["stickiness"].where(levels["tastes"] > 1, 0).astype(str) + levels["skew"].astype(str)
                             + levels["twins"].astype(str) + levels["tastes"].astype(str)).transform("first")  # the same data  # fmt: skip
-    return levels.assign(mixture="mixture_lstm", gain=gained, low=gained - half, high=gained + half)
+    return levels.assign(mixture="mixture_lstm", trials=4, seeds=2, gain=gained, low=gained - half, high=gained + half)
 
 
 def test_effects_of_a_factorial_are_those_that_were_put_in():
@@ -528,6 +527,23 @@ def test_effects_need_cells_that_differ_in_nothing_else():
     assert len(tables.effects(table[table["stickiness"] == 0.9])) == 3
     assert tables.effects(table.iloc[:1]).to_numpy().tolist() == [["nothing is recorded yet"]]
     assert gains.effects(table.assign(gain=np.nan)).empty
+
+
+def test_effects_are_of_cells_with_the_same_budget_and_the_larger_one_counts_of_the_same_data():
+    table = grid(lambda cell: cell["twins"])
+    early = (table["tastes"] == 4) & (table["twins"] == 0)
+    unequal = table.assign(trials=np.where(early, 1, 4), gain=table["gain"] + 9 * early)  # a lucky first trial
+    found = gains.effects(unequal).set_index("property")
+    assert found["pairs"].tolist() == [4, 4, 6, 2] and found["effect"].to_numpy() == pytest.approx([0, 0, 0, 0.5])
+    double = (table["tastes"] == 1) & (table["stickiness"] == 0.5)
+    doubles = table.assign(trials=np.where(double, 1, 4), gain=table["gain"] + 9 * double)
+    assert gains.effects(doubles)["effect"].to_numpy() == pytest.approx([0, 0, 0, 0.5])
+    assert tables.effect_verdicts(table) == [
+        "Mixture-LSTM: chance of a twin (0 to 0.5) raises it; no other of 4 properties changes its gain beyond the interval."
+    ]
+    (none,) = tables.effect_verdicts(grid(lambda cell: 0.0))
+    assert none == "Mixture-LSTM: none of 4 properties changes its gain beyond the interval."
+    assert tables.effect_verdicts(table.assign(gain=np.nan)) == [reports.NOTHING]
 
 
 def test_users_of_one_taste_are_the_same_whatever_their_chance_to_stay():
