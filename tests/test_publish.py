@@ -384,6 +384,12 @@ def test_pages_are_rendered_again_only_when_they_or_what_they_are_made_of_change
         assert len(rendered) == before + due
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "book").glob("*.md")), ids=lambda path: path.stem)
+def test_a_fence_is_opened_by_a_line_without_another_backtick(page):
+    opening = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("```{")]
+    assert [line for line in opening if "`" in line[3:]] == []  # Markdown would take it for text, and the next fence for the opening one
+
+
 def test_own_data_sets_get_a_part_in_the_contents(tmp_path):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "book" / "runs" / "mine").mkdir(parents=True)
