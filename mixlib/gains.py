@@ -82,7 +82,7 @@ def factorial(ledger: Ledger, names: Iterable[str] = synthetic.FACTORIAL) -> pd.
     """
     rows = []
     for name in names:
-        cell = {key: float(value) for key, _, value in (part.partition("=") for part in name.partition(":")[2].split(","))}
+        cell = synthetic.parameters(name)
         for study in MAIN:
             results = outcomes.recorded(ledger, name, study)
             for arm in list(STUDIES[study].arms)[1:]:

@@ -11,6 +11,7 @@ from mixlib.outcomes import MAIN, Results
 from mixlib.studies import STUDIES
 
 NOTHING = "No records yet: nothing can be said."
+FAILED = "failed in all trials"
 
 
 def holm(p_values: Iterable[float]) -> np.ndarray:
@@ -185,8 +186,7 @@ def _spent(results: Results | None) -> str:
 
 def absent(results: Results | None, arm: str) -> str:
     """Why there is no outcome of an arm."""
-    failed = results and arm in results.selection.finalists and arm not in results.selection.winners
-    return "failed in all trials" if failed else "not run yet"
+    return FAILED if results and arm in results.selection.finalists and arm not in results.selection.winners else "not run yet"
 
 
 def _cell(results: Results | None, arm: str) -> str:

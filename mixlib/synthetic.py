@@ -8,6 +8,7 @@ clusters a user likes, which of them is on now, and what is popular there.
 import inspect
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -130,18 +131,23 @@ def cluster_of(items: np.ndarray, clusters: int = 30) -> np.ndarray:
     return (np.asarray(items) - 1) % clusters
 
 
-def from_name(name: str) -> Interactions:
-    """`synthetic` or `synthetic:tastes=1,skew=0.5`: parameters of `generate` by name. Raises ValueError on unknown ones."""
+def parameters(name: str) -> dict[str, Any]:
+    """The parameters of `generate` that a name such as `synthetic:tastes=1,skew=0.5` gives. Raises ValueError on unknown ones."""
     known = {key: type(p.default) for key, p in inspect.signature(generate).parameters.items()}
-    parameters = {}
+    found = {}
     for part in filter(None, name.partition(":")[2].split(",")):
         key, _, value = part.partition("=")
         kind = known[choose("parameter of synthetic called", key, known)]
         try:
-            parameters[key] = kind(value)
+            found[key] = kind(value)
         except ValueError:
             raise ValueError(f"{key} of synthetic must be {kind.__name__}, not {value!r}.") from None
-    made = generate(**parameters)
+    return found
+
+
+def from_name(name: str) -> Interactions:
+    """What `generate` draws for `synthetic` or `synthetic:tastes=1,skew=0.5`. Raises ValueError on unknown parameters."""
+    made = generate(**parameters(name))
     object.__setattr__(made, "name", name)
     return made
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from mixlib import gains
+from mixlib import gains, reports
 from mixlib.evaluation import Comparison
 from mixlib.labels import LABELS, LOSS_LABELS, PUBLISHED, bounds, label, title, with_interval
 from mixlib.outcomes import Results
@@ -44,7 +44,7 @@ class Evidence:
 
 Found = dict[tuple[str, str], Results]
 HERE = "found here, test MRR [95 %]"
-Gaps = dict[str, Evidence]  # what is compared, in words -> what was found
+Gaps = dict[str, Evidence | str]  # what is compared, in words -> what was found, or that there is nothing to compare
 
 
 def verdict(gaps: Iterable[Comparison], always: bool = False) -> str:
@@ -144,20 +144,24 @@ def _skew_row(found: Found, ratios: dict[str, float]) -> dict[str, str]:
 
 
 def _gaps(found: Found, study: str, pairs: list[tuple[str, str]], named: bool = False) -> Gaps:
-    """Paired differences of the pairs of arms on every data set whose records hold both."""
-    gaps = {}
+    """Paired differences of the pairs of arms on every data set whose records hold both; where one failed in all trials, that."""
+    gaps: Gaps = {}
     for (dataset, name), results in found.items():
-        for ours, theirs in pairs:
-            if name == study and {ours, theirs} <= set(results.outcomes):
-                who = f"{title(dataset)}, {LABELS[ours.partition('/')[0]]}" if named else title(dataset)
+        for ours, theirs in pairs if name == study else ():
+            who = f"{title(dataset)}, {LABELS[ours.partition('/')[0]]}" if named else title(dataset)
+            absent = {reports.absent(results, arm) for arm in (ours, theirs) if arm not in results.outcomes}
+            if not absent:
                 gaps[who] = Evidence.of(results, ours, theirs)
+            elif reports.FAILED in absent:
+                gaps[who] = reports.FAILED
     return gaps
 
 
 def _row(claim: str, printed: str, gaps: Gaps, evidence: str, always: bool = False) -> dict[str, str]:
     said = _list(f"{who} {found}" for who, found in gaps.items())
-    return {"claim of 2018": claim, "printed in 2018": printed, HERE: said or "not run yet",
-            "verdict": weighed(gaps.values(), always), "evidence": evidence}  # fmt: skip
+    compared = [found for found in gaps.values() if isinstance(found, Evidence)]
+    weight = weighed(compared, always) if compared or not gaps else f"none, a model {reports.FAILED}"
+    return {"claim of 2018": claim, "printed in 2018": printed, HERE: said or "not run yet", "verdict": weight, "evidence": evidence}
 
 
 def _list(parts: Iterable[str]) -> str:

@@ -106,9 +106,9 @@ def binary(found: Found, ledger: Ledger, datasets: Iterable[str]) -> pd.DataFram
         both = binary_of(outcome)
         row["test MRR"] = f"{outcome.mrr:.3f}" if outcome else absent
         if outcome and both:
-            mean, bounds = kept(outcome, ledger)
+            share, (low, high) = kept(outcome, ledger)
             size = both["bytes"]
-            row |= {"binary MRR": f"{both['mrr']:.3f}", "MRR ratio [95 %]": f"{mean:.3f} [{bounds[0]:.3f}, {bounds[1]:.3f}]"}
+            row |= {"binary MRR": f"{both['mrr']:.3f}", "MRR ratio [95 %]": f"{share:.3f} [{low:.3f}, {high:.3f}]"}
             row |= {f"memory ratio, {what}": f"{size[what]['binary'] / size[what]['real']:.3f}" for what in ("item", "user")}
             speed = _speed(measured, results.selection.winners[outcome.arm]) if results else None
             row |= {f"predictions per ms, {how}": f"{speed[how]:,.0f}" for how in ("real", "binary")} if speed else {}

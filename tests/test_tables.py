@@ -277,7 +277,11 @@ def test_models_that_failed_in_all_trials_leave_gaps_and_no_other_baseline(faile
         assert table.get("mixture", pd.Series(dtype=str)).tolist() == compared
     said = [sentence for results in main.values() for sentence in reports.verdicts(results) if sentence != reports.NOTHING]
     assert [sentence.split(" against ")[0] for sentence in said] == compared
-    assert "not run yet" in verdicts.claims(left, {"synthetic": 3.5})["verdict"].tolist()
+    claimed = verdicts.claims(left, {"synthetic": 3.5}).iloc[:3]
+    for who, row in zip(("Mixture-LSTM", "Projection mixture", "Embedding mixture"), claimed.to_dict("records"), strict=True):
+        assert row["claim of 2018"].startswith(who)
+        assert (row["verdict"] == "none, a model failed in all trials") == (who not in compared)
+        assert ("* Synthetic failed in all trials" in row[verdicts.HERE]) == (who not in compared)
     for make in (tables.reference_points, winners.tastes):
         assert not make(left, NAMES).isna().any().any()
     assert len(winners.binary(left, ledger, NAMES)) == len(labels.LABELS)
