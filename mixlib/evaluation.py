@@ -146,12 +146,17 @@ def interval(values: np.ndarray, users: np.ndarray | None = None, level: float =
 
 @dataclass(frozen=True)
 class Comparison:
-    """Mean difference, its bootstrap interval by user, and the p-value of Wilcoxon's signed-rank test over users."""
+    """Mean difference, its bootstrap interval by user, and Wilcoxon's signed-rank test over users.
+
+    rank_biserial: the test's effect size, the ranks of users with a gain less those of users with a loss, as a share of all ranks: between
+    -1 (all lose) and 1 (all gain). Source: Kerby (2014).
+    """
 
     difference: float
     low: float
     high: float
     p_value: float
+    rank_biserial: float
 
     @property
     def decided(self) -> bool:
@@ -165,8 +170,11 @@ def compare(ours: np.ndarray, theirs: np.ndarray, users: np.ndarray | None = Non
         raise ValueError(f"a paired comparison needs the same users on both sides, not {ours.shape} and {theirs.shape} values.")
     gain = ours - theirs
     per_user = gain if users is None else by_user(gain, users)
-    p_value = float(stats.wilcoxon(per_user).pvalue) if np.any(per_user) else 1.0
-    return Comparison(float(gain.mean()), *interval(gain, users, level, seed), p_value)
+    signed = per_user[per_user != 0]
+    p_value = float(stats.wilcoxon(signed).pvalue) if len(signed) else 1.0
+    ranks = stats.rankdata(np.abs(signed))
+    rank_biserial = float((ranks * np.sign(signed)).sum() / ranks.sum()) if len(signed) else 0.0
+    return Comparison(float(gain.mean()), *interval(gain, users, level, seed), p_value, rank_biserial)
 
 
 def _scores(model: Scorer, users: Tensor, fast: bool) -> Tensor:

@@ -184,13 +184,26 @@ def gains(by_skew: pd.DataFrame, by_tastes: pd.DataFrame) -> "Figure":
 
     by_skew: rows of `gains.gain_by_skew`; by_tastes: rows of `gains.factorial`.
     """
-    figure, (left, right) = new(2, width=7.0, height=3.0)
+    figure, (left, right) = new(2, width=7.0, height=3.6)
     relative_gains(left, by_skew, "ratio", "95th / 50th popularity")
-    relative_gains(right, by_tastes, "tastes", "true number of tastes")
+    run = by_tastes.dropna(subset="relative")
+    places, levels = run["tastes"].factorize(sort=True)
+    relative_gains(right, apart(run.assign(tastes=places), "tastes", 0.8), "tastes", "true number of tastes")
+    right.set_xticks(range(len(levels)), [str(level) for level in levels])
     left.set_title("Real data", loc="left")
     right.set_title("Generated data", loc="left")
     right.set_ylabel("")
+    shown = {name: mark for axes in (left, right) for mark, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    if shown:
+        figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=len(shown))
     return figure
+
+
+def apart(table: pd.DataFrame, column: str, width: float) -> pd.DataFrame:
+    """The table with points of one value of a column side by side, `width` in all: mixture by mixture, each in the order of its rows."""
+    shown = table.sort_values("mixture", kind="stable")
+    among = shown.groupby(column)["mixture"]
+    return shown.assign(**{column: shown[column] + width * ((among.cumcount() + 0.5) / among.transform("size") - 0.5)})
 
 
 def relative_gains(axes: "Axes", table: pd.DataFrame, against: str, name: str) -> None:
@@ -206,5 +219,3 @@ def relative_gains(axes: "Axes", table: pd.DataFrame, against: str, name: str) -
     axes.axhline(0, color="#999999", lw=0.8)
     axes.set_xlabel(name)
     axes.set_ylabel("gain in test MRR, % of the baseline")
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend()

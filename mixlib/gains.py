@@ -9,7 +9,7 @@ from scipy import stats
 from mixlib import experiments, outcomes, reports, synthetic
 from mixlib.datasets import Interactions
 from mixlib.evaluation import interval
-from mixlib.labels import with_interval
+from mixlib.labels import label, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, Results
 from mixlib.plans import Subject, search_trials
@@ -43,17 +43,16 @@ def gain_by_skew(found: dict[tuple[str, str], Results], ratios: dict[str, float]
 
 
 def skew_correlations(table: pd.DataFrame) -> pd.DataFrame:
-    """Spearman's rank correlation of popularity ratio and relative gain, a row for each protocol of the rows of `gain_by_skew`.
+    """Spearman's rank correlation of popularity ratio and relative gain, a row for each mixture of the rows of `gain_by_skew`.
 
-    One point for each data set, the mean over its mixtures. p: two-sided, from all orders of the points, or from 9999 random ones where
-    there are more. rho and p are NaN for fewer than ENOUGH data sets, of which no order is rare.
+    p: two-sided, from all orders of the data sets, or from 9999 random ones where there are more. rho and p are NaN for fewer than ENOUGH
+    data sets, of which no order is rare.
     """
     rows = []
-    for name, part in table.groupby("protocol"):
-        points = part.groupby("dataset")[["ratio", "relative"]].mean()
-        rho, p = _spearman(points["ratio"].to_numpy(), points["relative"].to_numpy()) if len(points) >= ENOUGH else (np.nan, np.nan)
-        rows.append({"protocol": name, "datasets": len(points), "rho": rho, "p": p})
-    return pd.DataFrame(rows, columns=["protocol", "datasets", "rho", "p"])
+    for mixture, part in table.groupby("mixture", sort=False):
+        rho, p = _spearman(part["ratio"].to_numpy(), part["relative"].to_numpy()) if len(part) >= ENOUGH else (np.nan, np.nan)
+        rows.append({"mixture": mixture, "datasets": len(part), "rho": rho, "p": p})
+    return pd.DataFrame(rows, columns=["mixture", "datasets", "rho", "p"])
 
 
 def _spearman(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
@@ -64,10 +63,10 @@ def _spearman(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 
 
 def skew_verdicts(table: pd.DataFrame) -> list[str]:
-    """`skew_correlations` in words, a sentence for each protocol."""
+    """`skew_correlations` in words, a sentence for each mixture."""
     said = []
     for row in skew_correlations(table).to_dict("records"):
-        name, n = row["protocol"], row["datasets"]
+        name, n = label(row["mixture"]), row["datasets"]
         if n < ENOUGH:
             said.append(f"{name}: {n} data set{'s' * (n > 1)}, too few for a rank correlation.")
         else:

@@ -96,14 +96,14 @@ def paired(ours: Outcome, theirs: Outcome) -> Comparison:
 
 
 def over_seeds(ours: Outcome, theirs: Outcome, apart: bool = False) -> tuple[float, float] | None:
-    """95 % interval of the same difference for other users and other seeds; None where there is one seed.
+    """95 % interval of the same difference for other users and other seeds; None where either has one seed.
 
     Variances are added, that of the mean difference over users and that of the mean over seeds on each side, and Student's t has the
     degrees of freedom of Welch and Satterthwaite: few seeds make it wide. What is noise of one user with one seed is in both, so that it
     is rather too wide. apart: every seed has a split of its own, the same one on both sides; then the second is of the mean over splits.
     """
     sides = [ours.by_seed - theirs.by_seed] if apart else [ours.by_seed, theirs.by_seed]
-    if len(sides[0]) < 2:
+    if min(map(len, sides)) < 2:
         return None
     gap = paired(ours, theirs)
     users = ((gap.high - gap.low) / (2 * stats.norm.ppf(0.975))) ** 2

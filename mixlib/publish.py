@@ -56,6 +56,9 @@ def write_tables(project: Project) -> None:
         ("binary", winners.binary_verdicts(every, project.ledger)),
         ("dims", winners.width_verdicts(every, project.ledger)),
         ("splits", winners.split_verdicts(every)),
+        ("border", winners.border_verdicts(every)),
+        ("losses", tables.loss_verdicts(every)),
+        ("capacity", tables.capacity_verdicts(every)),
         ("effects", tables.effect_verdicts(by_tastes)),
         ("copies", twins.copy_verdicts(project.ledger)),
     ):

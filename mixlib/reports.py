@@ -5,13 +5,16 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from mixlib.evaluation import Comparison
-from mixlib.labels import LABELS, LOSS_LABELS, METRIC_LABELS, PUBLISHED, applies, bounds, label, title, with_interval
+from mixlib.evidence import AHEAD, BEHIND, ONE_SEED, UNDECIDED, Evidence
+from mixlib.labels import LABELS, LOSS_LABELS, METRIC_LABELS, PUBLISHED, applies, label, title, with_interval
 from mixlib.outcomes import MAIN, Results
 from mixlib.studies import STUDIES
 
 NOTHING = "No records yet: nothing can be said."
 FAILED = "failed in all trials"
+OVER_SEEDS = "over seeds, too"
+SIDES = {AHEAD: "better beyond the interval", BEHIND: "worse beyond the interval", UNDECIDED: "the interval holds 0, so undecided",
+         ONE_SEED: ONE_SEED}  # fmt: skip
 
 
 def holm(p_values: Iterable[float]) -> np.ndarray:
@@ -35,9 +38,9 @@ def arms(results: Results, baseline: str | None = None) -> pd.DataFrame:
         row["sd over seeds"] = f"{outcome.by_seed.std(ddof=1):.3f}" if len(outcome.by_seed) > 1 else ""
         row["validation MRR"] = f"{outcome.search['validation']['mrr']:.3f}"
         if baseline:
-            gap = results.against(arm, baseline) if arm != baseline and baseline in results.outcomes else None
-            row["difference [95 %]"] = with_interval(gap.difference, (gap.low, gap.high), sign=True) if gap else ""
-            row["Wilcoxon p"] = _p_value(gap.p_value) if gap else ""
+            found = Evidence.of(results, arm, baseline) if arm != baseline and baseline in results.outcomes else None
+            row["difference [95 %]"], row[OVER_SEEDS] = (found.over_users, found.over_seeds) if found else ("", "")
+            row["Wilcoxon p"] = _p_value(found.gap.p_value) if found else ""
         rows.append(row | {"best epoch": outcome.search["best_epoch"], "parameters": f"{outcome.search['parameters']:,}"})
     return pd.DataFrame(rows)
 
@@ -79,11 +82,11 @@ def losses(results: Results) -> pd.DataFrame:
     for arm, outcome in results.outcomes.items():
         kind, _, loss = arm.partition("/")
         reference = f"{kind}/adaptive_hinge"
-        gap = results.against(reference, arm) if arm != reference and reference in results.outcomes else None
-        gain = with_interval(gap.difference, (gap.low, gap.high), sign=True) if gap else ""
+        found = Evidence.of(results, reference, arm) if arm != reference and reference in results.outcomes else None
+        gain = {"adaptive hinge minus this [95 %]": found.over_users if found else "", OVER_SEEDS: found.over_seeds if found else ""}
         spread = f"{outcome.by_seed.std(ddof=1):.3f}" if len(outcome.by_seed) > 1 else ""
         rows.append({"model": LABELS[kind], "loss": LOSS_LABELS.get(loss, loss), "sd over seeds": spread,
-                     "test MRR [95 %]": with_interval(outcome.mrr, outcome.bounds), "adaptive hinge minus this [95 %]": gain})  # fmt: skip
+                     "test MRR [95 %]": with_interval(outcome.mrr, outcome.bounds)} | gain)  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -93,43 +96,36 @@ def loss_verdicts(results: Results) -> list[str]:
     for kind, form in ((kind, form) for kind in kinds for form in ("bpr", "log_bpr")):
         ours, theirs = f"{kind}/adaptive_hinge", f"{kind}/{form}"
         if {ours, theirs} <= set(results.outcomes):
-            said.append(_sentence(f"{LABELS[kind]}: the adaptive hinge loss", results.against(ours, theirs), LOSS_LABELS[form]))
+            said.append(sentence(f"{LABELS[kind]}: the adaptive hinge loss", Evidence.of(results, ours, theirs), LOSS_LABELS[form]))
     return said or [NOTHING]
 
 
 def verdicts(results: Results, where: str = "") -> list[str]:
     """What each mixture gains over the single vector of its family, one sentence each; says so when there are no records."""
-    said = [_sentence(f"{label(arm)}{f' {where}' if where else ''}", results.against(arm, baseline), label(baseline))
+    said = [sentence(f"{label(arm)}{f' {where}' if where else ''}", Evidence.of(results, arm, baseline), label(baseline))
             for arm, baseline in results.mixtures]  # fmt: skip
     return said or [NOTHING]
 
 
-def _sentence(who: str, gap: Comparison, other: str) -> str:
-    what = (
-        "better beyond the interval"
-        if gap.low > 0
-        else "worse beyond the interval"
-        if gap.high < 0
-        else "the interval holds 0, so undecided"
-    )
-    return f"{who} against {other}: {with_interval(gap.difference, (gap.low, gap.high), sign=True)} in test MRR, {what}."
+def sentence(who: str, found: Evidence, other: str) -> str:
+    """A paired difference in one sentence: who against which other, by how much, and what that decides."""
+    return f"{who} against {other}: {found} in test MRR, {SIDES[found.side]}."
 
 
 def largest_variant(found: Iterable[Results]) -> str:
-    """The variant whose MRR lies farthest from the first arm with the same model, in one sentence."""
+    """The variant whose MRR lies farthest from the first arm with the same model, over the same users or windows, in one sentence."""
     moves = []
     for results in found:
         for arm, outcome in results.outcomes.items():
             base = results.outcomes.get(
                 next(name for name in results.selection.study.arms if name.partition("/")[0] == arm.partition("/")[0])
             )
-            if base:
-                moves.append((abs(outcome.mrr - base.mrr), outcome, base))
+            if base and base is not outcome and np.array_equal(base.users, outcome.users):
+                moves.append((abs(outcome.mrr - base.mrr), outcome.arm, base.arm, results))
     if not moves:
         return "No variant is recorded here yet."
-    _, outcome, base = max(moves, key=lambda move: move[0])
-    reached = f"{label(outcome.arm)} reaches {with_interval(outcome.mrr, outcome.bounds)}"
-    return f"{reached}, {label(base.arm)} {with_interval(base.mrr, base.bounds)} test MRR."
+    _, arm, first, results = max(moves, key=lambda move: move[0])
+    return sentence(label(arm), Evidence.of(results, arm, first), label(first))
 
 
 def stacked(tables: list[pd.DataFrame]) -> pd.DataFrame:
@@ -148,10 +144,10 @@ def numbers(results: dict[tuple[str, str], Results]) -> dict[str, str | int]:
     for dataset in ("movielens-100k", "movielens-1m"):
         for name, short in (("sequences", "sequence_gain"), ("factorization", "factorization_gain")):
             result = results.get((dataset, name))
-            gap = None
+            said = "(not run yet)"
             if result and result.mixtures:
-                gap = result.against(*max(result.mixtures, key=lambda pair: result.outcomes[pair[0]].search["validation"]["mrr"]))
-            said = with_interval(gap.difference, (gap.low, gap.high), sign=True) if gap else "(not run yet)"
+                best = max(result.mixtures, key=lambda pair: result.outcomes[pair[0]].search["validation"]["mrr"])
+                said = str(Evidence.of(result, *best))
             found[f"{short}_{dataset.replace('-', '_')}"] = said
     whole, begun = ([title(d) for d in dict.fromkeys(d for d, _ in results) if _whole(results, d) == wanted] for wanted in (True, False))
     return found | {"whole_data_sets": " and ".join(whole) or "no data set", "begun_data_sets": ", ".join(begun) or "no other"}
@@ -162,8 +158,8 @@ def _whole(results: dict[tuple[str, str], Results], dataset: str) -> bool:
 
 
 def table1(results: dict[tuple[str, str], Results]) -> pd.DataFrame:
-    """Table 1: models as rows, ours and published; data sets as columns, those with records first. Bold: better than all others of its
-    family beyond the 95 % interval of the paired difference.
+    """Table 1: models as rows, ours and published; data sets as columns, those with records first. Bold: ahead of all others of its family
+    beyond the 95 % interval of the paired difference for other users and seeds.
     """
     columns = list(dict.fromkeys([*(dataset for dataset, _ in results), *PUBLISHED["paper"]["mrr"]]))
     rows = []
@@ -194,8 +190,8 @@ def _cell(results: Results | None, arm: str) -> str:
         return absent(results, arm)
     outcome = results.outcomes[arm]
     said = with_interval(outcome.mrr, outcome.bounds)
-    others = [results.against(arm, other) for other in results.outcomes if other != arm]
-    return f"**{said}**" if others and all(gap.low > 0 for gap in others) else said
+    others = [Evidence.of(results, arm, other) for other in results.outcomes if other != arm]
+    return f"**{said}**" if others and all(one.side == AHEAD for one in others) else said
 
 
 def _published(dataset: str, arm: str) -> str:
@@ -209,19 +205,18 @@ def _published(dataset: str, arm: str) -> str:
 def gains(results: dict[tuple[str, str], Results]) -> pd.DataFrame:
     """What each mixture gains over the single vector of its family: paired differences of test MRR, with the budget behind them.
 
-    over seeds, too: `Results.over_seeds`, where there are several. Holm p: Wilcoxon's p-values corrected for all rows together.
+    over seeds, too: `Results.over_seeds`, where there are several. Holm p: Wilcoxon's p-values corrected for all rows together. The sign
+    of the rank-biserial correlation says whether typical users gain.
     """
     rows, p_values = [], []
     for (dataset, _), found in results.items():
         for arm, baseline in found.mixtures:
-            gap, ours, theirs = found.against(arm, baseline), found.outcomes[arm], found.outcomes[baseline]
-            wide = found.over_seeds(arm, baseline)
-            p_values.append(gap.p_value)
+            one, ours, theirs = Evidence.of(found, arm, baseline), found.outcomes[arm], found.outcomes[baseline]
+            p_values.append(one.gap.p_value)
             rows.append({"data set": title(dataset), "mixture": label(arm), "against": label(baseline),
-                         "gain in test MRR [95 %]": with_interval(gap.difference, (gap.low, gap.high), sign=True),
-                         "over seeds, too": bounds(gap.difference, wide) if wide else "",
-                         "relative": f"{gap.difference / theirs.mrr:+.0%}",
-                         "Wilcoxon p": _p_value(gap.p_value),
+                         "gain in test MRR [95 %]": one.over_users, OVER_SEEDS: one.over_seeds,
+                         "relative": f"{one.gap.difference / theirs.mrr:+.0%}",
+                         "rank-biserial": f"{one.gap.rank_biserial:+.2f}", "Wilcoxon p": _p_value(one.gap.p_value),
                          "Holm p": "", "trials": f"{found.selection.trials} of {found.selection.planned.trials}",
                          "seeds": f"{len(ours.records)} of {found.selection.planned.seeds}"})  # fmt: skip
     for row, p in zip(rows, holm(p_values), strict=True):

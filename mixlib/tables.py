@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mixlib import gains, outcomes, reports
+from mixlib.evidence import Evidence
 from mixlib.labels import PUBLISHED, applies, label, title, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, Outcome, Results
@@ -17,6 +18,7 @@ from mixlib.studies import STUDIES
 Found = dict[tuple[str, str], Results]
 SPENT = "trials, seeds"
 PROPERTIES = {"tastes": "true tastes", "stickiness": "chance to stay in a taste", "skew": "skew of popularity", "twins": "chance of a twin"}
+EIGHT = "m = 8 minus m = 2 [95 %]"
 CONTROLS = {"sequence-capacity": "mixture_lstm/dim 64", "factorization-capacity": "embedding_mixture/dim 32"}
 
 
@@ -123,11 +125,9 @@ def reference_verdicts(found: Found) -> list[str]:
         ours, theirs = _best(results), _best(references.get(key))
         if key[1] not in MAIN or ours is None or theirs is None:
             continue
-        gap = outcomes.paired(theirs, ours)
-        side = "ahead" if gap.low > 0 else "behind" if gap.high < 0 else "undecided"
-        gain = with_interval(gap.difference, (gap.low, gap.high), sign=True)
         budgets = f"{references[key].selection.trials} against {results.selection.trials} search trials"
-        said.append(f"{title(key[0])}, {key[1]}: {label(theirs.arm)} is {side}, {gain} against {label(ours.arm)} ({budgets}).")
+        who = f"{title(key[0])}, {key[1]} ({budgets}): {label(theirs.arm)}"
+        said.append(reports.sentence(who, Evidence.between(theirs, ours), label(ours.arm)))
     return said or [reports.NOTHING]
 
 
@@ -140,8 +140,7 @@ def _gain(ours: Outcome | None, theirs: Outcome | None) -> str:
     """The paired difference with its interval, or nothing where one is missing."""
     if ours is None or theirs is None:
         return ""
-    gap = outcomes.paired(ours, theirs)
-    return with_interval(gap.difference, (gap.low, gap.high), sign=True)
+    return Evidence.between(ours, theirs).over_users
 
 
 def cells(factorial: pd.DataFrame) -> pd.DataFrame:
@@ -172,14 +171,20 @@ def effect_verdicts(factorial: pd.DataFrame) -> list[str]:
         rows = rows[rows["pairs"] > 0]
         sure = [f"{PROPERTIES[row['property']]} ({row['from']:g} to {row['to']:g}) {'raises' if row['low'] > 0 else 'lowers'} it"
                 for row in rows.to_dict("records") if row["low"] > 0 or row["high"] < 0]  # fmt: skip
+        unknown = [name for key, name in PROPERTIES.items() if key not in set(rows["property"])]
         if len(rows):
-            others = f"no other of {len(rows)}" if sure else f"none of {len(rows)}"
-            said.append(f"{label(str(mixture))}: {'; '.join([*sure, f'{others} properties changes its gain beyond the interval'])}.")
+            unsure = f"{'the other ' if sure else ''}{len(rows) - len(sure)} of {len(rows)} compared properties: undecided"
+            parts = [*sure, *([unsure] if len(sure) < len(rows) else [])]
+            parts += [f"no pair of cells of equal budgets for {' and '.join(unknown)}"] if unknown else []
+            said.append(f"{label(str(mixture))}: {'; '.join(parts)}.")
     return said or [reports.NOTHING]
 
 
 def components(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
-    """Table 2: test MRR by number of tastes, ours with intervals and the paper's; each number of tastes had its own equal search."""
+    """Table 2: test MRR by number of tastes, ours with intervals and the paper's, and the difference between eight tastes and two.
+
+    Each number of tastes had its own equal search.
+    """
     rows = []
     for name, kind, printed in (("sequence-components", "mixture_lstm", "mixture_lstm"),
                                 ("factorization-components", "embedding_mixture", "factorization")):  # fmt: skip
@@ -187,11 +192,34 @@ def components(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
             results = found[dataset, name]
             cells = {f"m = {arm.partition('/')[2]}": _mrr(results.outcomes.get(arm), reports.absent(results, arm))
                      for arm in STUDIES[name].arms}  # fmt: skip
+            both = {f"{kind}/8", f"{kind}/2"} <= set(results.outcomes)
+            gap = Evidence.of(results, f"{kind}/8", f"{kind}/2") if both else None
+            cells |= {EIGHT: gap.over_users, reports.OVER_SEEDS: gap.over_seeds} if gap else {}
             rows.append({"model": label(kind), "data set": title(dataset)} | cells | {SPENT: spent(results)})
         for dataset, values in PUBLISHED["components"][printed].items():
-            cells = {f"m = {m}": f"{value:.4f}" for m, value in values.items()}
+            cells = {f"m = {m}": f"{value:.4f}" for m, value in values.items()} | {EIGHT: f"{values['8'] - values['2']:+.4f}"}
             rows.append({"model": label(kind), "data set": f"{title(dataset)}, 2018"} | cells)
     return pd.DataFrame(rows).fillna("")
+
+
+def _gains(found: Found, study: str, pairs: list[tuple[str, str]]) -> list[str]:
+    return [reports.sentence(f"{title(dataset)}: {label(ours)}", Evidence.of(results, ours, theirs), label(theirs))
+            for (dataset, name), results in found.items() if name == study
+            for ours, theirs in pairs if {ours, theirs} <= set(results.outcomes)]  # fmt: skip
+
+
+def capacity_verdicts(found: Found) -> list[str]:
+    """What the mixture gains over single vectors of as many parameters, a sentence for each data set and size."""
+    said = [sentence for study, mixture in CONTROLS.items()
+            for sentence in _gains(found, study, [(mixture, arm) for arm in STUDIES[study].arms if arm != mixture])]  # fmt: skip
+    return said or [reports.NOTHING]
+
+
+def loss_verdicts(found: Found) -> list[str]:
+    """Whether the adaptive hinge loss beats BPR, in both forms, a sentence for each data set and model."""
+    said = [f"{title(dataset)}, {sentence}" for (dataset, name), results in found.items() if name.endswith("-losses") and results.outcomes
+            for sentence in reports.loss_verdicts(results)]  # fmt: skip
+    return said or [reports.NOTHING]
 
 
 def capacity(found: Found, datasets: Iterable[str]) -> pd.DataFrame:

@@ -1,73 +1,49 @@
 """The claims of the 2018 text, one by one: what it said, what the records say, and a verdict that follows from their intervals."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from mixlib import gains, reports
-from mixlib.evaluation import Comparison
-from mixlib.labels import LABELS, LOSS_LABELS, PUBLISHED, bounds, label, title, with_interval
+from mixlib.evidence import AHEAD, BEHIND, ONE_SEED, Evidence
+from mixlib.labels import LABELS, LOSS_LABELS, PUBLISHED, label, title
 from mixlib.outcomes import Results
 from mixlib.studies import STUDIES
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """A paired difference; budget: the search trials and seeds behind it in words, empty where all that was planned is done.
-
-    wide: its interval for other seeds, too, where there are several; then that one decides.
-    """
-
-    gap: Comparison
-    budget: str = ""
-    wide: tuple[float, float] | None = None
-
-    @classmethod
-    def of(cls, results: Results, arm: str, baseline: str) -> "Evidence":
-        """The evidence in the results of a study."""
-        chosen, planned = results.selection, results.selection.planned
-        begun = f"{chosen.trials} of {planned.trials} trials, {chosen.seeds} of {planned.seeds} seeds"
-        return cls(results.against(arm, baseline), "" if results.whole else begun, results.over_seeds(arm, baseline))
-
-    @property
-    def decisive(self) -> Comparison:
-        """The difference with the interval that decides."""
-        return replace(self.gap, low=self.wide[0], high=self.wide[1]) if self.wide else self.gap
-
-    def __str__(self) -> str:
-        said = with_interval(self.gap.difference, (self.gap.low, self.gap.high), sign=True)
-        if self.wide:
-            said += f", over seeds, too: {bounds(self.gap.difference, self.wide)}"
-        return f"{said} ({self.budget})" if self.budget else said
-
 
 Found = dict[tuple[str, str], Results]
 HERE = "found here, test MRR [95 %]"
 Gaps = dict[str, Evidence | str]  # what is compared, in words -> what was found, or that there is nothing to compare
 
 
-def verdict(gaps: Iterable[Comparison], always: bool = False) -> str:
-    """One clause from paired differences. always: whether the claim is one of every case, so that a single loss contradicts it."""
-    gaps = list(gaps)
-    better, worse, n = sum(gap.low > 0 for gap in gaps), sum(gap.high < 0 for gap in gaps), len(gaps)
+def verdict(sides: Iterable[str], always: bool = False) -> str:
+    """One clause from what paired differences decide, `Evidence.side` each; those of one seed are counted apart.
+
+    always: whether the claim is one of every case, so that a single loss contradicts it.
+    """
+    sides = list(sides)
+    judged = [side for side in sides if side != ONE_SEED]
+    better, worse, n, others = judged.count(AHEAD), judged.count(BEHIND), len(judged), len(sides) - len(judged)
     counts = f"better in {better} of {n}, worse in {worse}, undecided in {n - better - worse}"
-    if not gaps:
+    if not sides:
         return "not run yet"
+    if not judged:
+        return "not judged, one seed each"
     if n in (better, worse):
-        return "reproduced here" if better else "the opposite holds here"
-    if not better and not worse:
-        return "undecided here, every interval holds 0"
-    if worse and always:
-        return f"contradicted, {counts}"
-    return f"{'in part' if better else 'not reproduced here'}, {counts}"
+        said = f"{'reproduced here' if better else 'the opposite holds here'}, in {n} of {n}"
+    elif not better and not worse:
+        said = f"undecided here, {n} of {n} intervals hold 0"
+    elif worse and always:
+        said = f"contradicted, {counts}"
+    else:
+        said = f"{'in part' if better else 'not reproduced here'}, {counts}"
+    return said + (f" ({others} of one seed, not judged)" if others else "")
 
 
 def weighed(gaps: Iterable[Evidence], always: bool = False) -> str:
     """The verdict, apart for what had its whole budget; `provisional` where nothing had."""
     gaps = list(gaps)
-    whole = [evidence.decisive for evidence in gaps if not evidence.budget]
-    every = verdict([evidence.decisive for evidence in gaps], always)
+    whole = [evidence.side for evidence in gaps if not evidence.budget]
+    every = verdict([evidence.side for evidence in gaps], always)
     if len(whole) == len(gaps):
         return every
     if not whole:
@@ -121,8 +97,10 @@ def claims(found: Found, ratios: dict[str, float]) -> pd.DataFrame:
         ("sequence-components", "mixture_lstm", "mixture_lstm"),
         ("factorization-components", "embedding_mixture", "factorization"),
     ):
-        best = {d: max(mrr, key=mrr.__getitem__) for d, mrr in PUBLISHED["components"][name].items()}
-        printed = "best at m = " + ", ".join(f"{m} ({title(d)})" for d, m in best.items())
+        printed = _list(
+            f"{title(d)} {mrr['8'] - mrr['2']:+.4f}, best at m = {max(mrr, key=mrr.__getitem__)}"
+            for d, mrr in PUBLISHED["components"][name].items()
+        )
         gaps = _gaps(found, study, [(f"{kind}/8", f"{kind}/2")])
         rows.append(_row(f"More tastes are better: {LABELS[kind]}, m = 8 against 2.", printed, gaps, "{numref}`tab-components`"))
     return pd.DataFrame([*rows, _skew_row(found, ratios)])

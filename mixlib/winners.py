@@ -10,8 +10,9 @@ import torch
 from mixlib import codes, experiments, gains, models, reports
 from mixlib.datasets import Interactions
 from mixlib.evaluation import compare
+from mixlib.evidence import Evidence
 from mixlib.gains import best_so_far, other_searches, ratio
-from mixlib.labels import bounds, label, title, with_interval
+from mixlib.labels import label, title, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, Outcome, Results
 from mixlib.splits import Sequences
@@ -29,10 +30,9 @@ def splits(found: Found) -> pd.DataFrame:
     made = []
     for (dataset, name), results in found.items():
         if STUDIES[name].winners_of and results.outcomes:
-            table = reports.arms(results, next(iter(STUDIES[name].arms))).rename(columns={"sd over seeds": "sd over splits"})
-            wide = {label(arm): over_splits(results, arm, baseline) for arm, baseline in results.mixtures}
-            table = table.drop(columns=["validation MRR", "best epoch", "parameters"])
-            table = table.assign(**{"over splits [95 %]": [wide.get(model, "") for model in table["model"]], SPENT: spent(results)})
+            table = reports.arms(results, next(iter(STUDIES[name].arms)))
+            table = table.rename(columns={"sd over seeds": "sd over splits", reports.OVER_SEEDS: "over splits, too"})
+            table = table.drop(columns=["validation MRR", "best epoch", "parameters"]).assign(**{SPENT: spent(results)})
             table.insert(0, "data set", title(dataset))
             made.append(table)
     return reports.stacked(made)
@@ -43,17 +43,11 @@ def split_verdicts(found: Found) -> list[str]:
     said = []
     for (dataset, name), results in found.items():
         for arm, baseline in results.mixtures if STUDIES[name].winners_of else ():
-            gap, wide = results.against(arm, baseline), over_splits(results, arm, baseline)
-            said.append(f"{label(arm)} on other splits of {title(dataset)} against {label(baseline)}: "
-                        f"{with_interval(gap.difference, (gap.low, gap.high), sign=True)} in test MRR over all their users"
-                        f"{f', {wide} over the splits' if wide else ''}.")  # fmt: skip
+            one = Evidence.of(results, arm, baseline)
+            who = f"{label(arm)} on other splits of {title(dataset)} against {label(baseline)}"
+            said.append(f"{who}: {one.over_users} in test MRR over all their users, over splits, too: {one.over_seeds}; "
+                        f"{reports.SIDES[one.side]}.")  # fmt: skip
     return said or [reports.NOTHING]
-
-
-def over_splits(results: Results, arm: str, baseline: str) -> str:
-    """`[-0.066, +0.023]`: the interval of the mean difference over splits; empty where there is one split."""
-    wide = results.over_seeds(arm, baseline)
-    return bounds(results.against(arm, baseline).difference, wide) if wide else ""
 
 
 def searches(found: Found, ledger: Ledger) -> dict[tuple[str, str], dict[str, np.ndarray]]:
@@ -93,6 +87,22 @@ def luck(found: Found, ledger: Ledger) -> pd.DataFrame:
                          "gain over searches [middle 95 %]": with_interval(float(np.median(drawn)), (low, high), sign=True),
                          "searches in which it gains": f"{np.mean(drawn > 0):.0%}", "trials": results.selection.trials})  # fmt: skip
     return reports.listed(rows)
+
+
+def border_verdicts(found: Found) -> list[str]:
+    """The winners of main studies whose best epoch is the last that is allowed, data set by data set, and how many others there are."""
+    at_the_end: dict[str, list[str]] = {}
+    others = 0
+    for (dataset, name), results in found.items():
+        for arm, record in results.selection.winners.items() if name in MAIN else ():
+            if record["best_epoch"] == record["definition"]["training"]["epochs"]:
+                at_the_end.setdefault(title(dataset), []).append(f"{label(arm)} ({record['best_epoch']})")
+            else:
+                others += 1
+    if not at_the_end and not others:
+        return [reports.NOTHING]
+    said = [f"{where}: {' and '.join(arms)}; a higher limit might have helped." for where, arms in at_the_end.items()]
+    return [*said, f"{'The other' if said else 'All'} {others} winners stopped before the last epoch that is allowed."]
 
 
 def binary(found: Found, ledger: Ledger, datasets: Iterable[str]) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from conftest import model_for, popularity_model, split_for, with_biases
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from scipy.stats import rankdata
+from scipy.stats import rankdata, wilcoxon
 
 from mixlib import evaluation, models, splits, synthetic
 from mixlib.datasets import Interactions
@@ -319,6 +319,17 @@ def test_swapping_the_sides_turns_the_sign():
     ours, theirs = np.random.default_rng(0).random((2, 40))
     assert compare(ours, theirs).difference == -compare(theirs, ours).difference
     assert compare(ours, theirs).p_value == compare(theirs, ours).p_value
+    assert compare(ours, theirs).rank_biserial == -compare(theirs, ours).rank_biserial
+
+
+def test_rank_biserial_is_the_share_of_ranks_that_gain_less_that_which_loses():
+    gain = np.array([0.0, 3.0, -1.0, 2.0, -4.0, 0.5])  # ranks by size: +1, -2, +3, +4, -5 of 15
+    assert compare(gain, np.zeros(6)).rank_biserial == pytest.approx(1 / 15)
+    positive = wilcoxon(gain[gain != 0], alternative="greater").statistic  # the sum of ranks with a gain
+    assert compare(gain, np.zeros(6)).rank_biserial == pytest.approx(2 * positive / 15 - 1)
+    assert compare(np.arange(1.0, 5), np.zeros(4)).rank_biserial == 1 and compare(np.zeros(3), np.zeros(3)).rank_biserial == 0
+    users = np.array([0, 0, 1])
+    assert compare(np.array([1.0, -2.0, 4.0]), np.zeros(3), users).rank_biserial == pytest.approx(1 / 3)  # users' means -0.5 and 4
 
 
 def test_sides_of_different_length_are_an_error():

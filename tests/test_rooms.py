@@ -42,6 +42,7 @@ ORDER = [
     "describe",
     "explorer",
     "outcomes",
+    "evidence",
     "reports",
     "gains",
     "tables",

@@ -22,6 +22,7 @@ from mixlib import (
     verdicts,
     winners,
 )  # fmt: skip
+from mixlib.evidence import Evidence
 from mixlib.ledger import Ledger, key_of
 from mixlib.notebooks import Project
 from mixlib.studies import PAPER, STUDIES, Budget
@@ -76,6 +77,34 @@ def test_arms_that_were_not_run_are_said(planned, data, tmp_path):
     experiments.run("factorization-capacity", data, Ledger(tmp_path), replace(TINY, trials=1, seeds=1), arms=["factorization/dim 32"])
     table = tables.capacity(tables.collected(Ledger(tmp_path)), NAMES).set_index("model")["test MRR [95 %]"]
     assert len(table) == len(STUDIES["factorization-capacity"].arms) and (table == "not run yet").sum() == len(table) - 1
+
+
+def test_sentences_on_size_and_loss_hold_one_comparison_for_each_arm_that_was_run(planned, data, tmp_path):
+    ledger = Ledger(tmp_path)
+    arms = ["factorization/dim 32", "factorization/dim 256", "embedding_mixture/dim 32"]
+    experiments.run("factorization-capacity", data, ledger, replace(TINY, trials=1, seeds=1), arms=arms)
+    losses = [f"factorization/{loss}" for loss in ("adaptive_hinge", "bpr")]
+    experiments.run("factorization-losses", data, ledger, replace(TINY, trials=1, seeds=2), arms=losses)
+    found = tables.collected(ledger)
+    size, loss = tables.capacity_verdicts(found), tables.loss_verdicts(found)
+    results = found["synthetic", "factorization-losses"]
+    one = Evidence.of(results, *losses)
+    assert loss == [
+        f"Synthetic, Factorization: the adaptive hinge loss against BPR as printed: {one} in test MRR, {reports.SIDES[one.side]}."
+    ]
+    assert [sentence.split(":")[1] for sentence in size] == [f" {labels.label(arms[2])} against {labels.label(arm)}" for arm in arms[:2]]
+    assert all(sentence.endswith("one seed, so not judged.") for sentence in size)
+    assert tables.capacity_verdicts({}) == tables.loss_verdicts({}) == [reports.NOTHING]
+
+
+def test_eight_tastes_stand_against_two(planned, data, tmp_path):
+    arms = ["embedding_mixture/2", "embedding_mixture/8"]
+    experiments.run("factorization-components", data, Ledger(tmp_path), replace(TINY, trials=1, seeds=2), arms=arms)
+    found = tables.collected(Ledger(tmp_path))
+    table = tables.components(found, NAMES).set_index("data set")
+    one = Evidence.of(found["synthetic", "factorization-components"], *reversed(arms))
+    assert table.loc["Synthetic", [tables.EIGHT, reports.OVER_SEEDS]].tolist() == [one.over_users, one.over_seeds]
+    assert table.loc["Movielens 10M, 2018", tables.EIGHT].tolist() == ["+0.0119", "-0.0052"]
 
 
 @pytest.mark.parametrize("make", [tables.reference_points, winners.tastes])
@@ -195,6 +224,9 @@ def test_gains_on_copies_are_kept_and_shown_as_long_as_their_records_are_those_o
     markov = outcomes.recorded(project.ledger, data.name, "sequence-references").outcomes["markov"].mrr
     assert f"; Item-to-item Markov reaches {markov:.3f} [" in first and second.startswith("Books: the LSTM reaches ")
     assert "seeds 0." in second and "over seeds, too: [" in second and "(seeds 0." not in first
+    of_base = outcomes.recorded(project.ledger, "books", "sequences").outcomes
+    ours, theirs = (project.ledger.arrays(of_base[arm].records[0])["reciprocal_ranks"] for arm in ("mixture_lstm", "lstm"))
+    assert f", with the first seed alone {(ours - theirs).mean():+.3f} [" in second and "first seed" not in first
     assert twins.copy_verdicts(Ledger(tmp_path / "none")) == [reports.NOTHING]
     kept = twins.kept(project.ledger)[data.name] | {"records": ["of another winner"]}
     (project.ledger.root / "twins.json").write_text(json.dumps({data.name: kept}))
@@ -232,9 +264,9 @@ def test_the_best_reference_is_set_against_the_best_model(found):
             max(found["synthetic", name].outcomes.values(), key=lambda outcome: outcome.search["validation"]["mrr"])
             for name in (f"{family.removesuffix('s')}-references", family)
         ]
-        gap = outcomes.paired(*pair)
-        assert f"{gap.difference:+.3f} [" in sentence and sentence.count(labels.label(pair[0].arm)) == 1
-        assert ("is ahead" in sentence) == (gap.low > 0) and ("is behind" in sentence) == (gap.high < 0)
+        found_here = Evidence.between(*pair)
+        assert f" {labels.label(pair[0].arm)} against {labels.label(pair[1].arm)}: {found_here} in test MRR" in sentence
+        assert sentence.endswith(f", {reports.SIDES[found_here.side]}.")
         assert "(2 against 2 search trials)" in sentence
     assert tables.reference_verdicts({}) == ["No records yet: nothing can be said."]
 
@@ -543,10 +575,14 @@ def test_effects_are_of_cells_with_the_same_budget_and_the_larger_one_counts_of_
     doubles = table.assign(trials=np.where(double, 1, 4), gain=table["gain"] + 9 * double)
     assert gains.effects(doubles)["effect"].to_numpy() == pytest.approx([0, 0, 0, 0.5])
     assert tables.effect_verdicts(table) == [
-        "Mixture-LSTM: chance of a twin (0 to 0.5) raises it; no other of 4 properties changes its gain beyond the interval."
+        "Mixture-LSTM: chance of a twin (0 to 0.5) raises it; the other 3 of 4 compared properties: undecided."
     ]
     (none,) = tables.effect_verdicts(grid(lambda cell: 0.0))
-    assert none == "Mixture-LSTM: none of 4 properties changes its gain beyond the interval."
+    assert none == "Mixture-LSTM: 4 of 4 compared properties: undecided."
+    (some,) = tables.effect_verdicts(table[table["stickiness"] == 0.9])
+    assert some.endswith(
+        "the other 2 of 3 compared properties: undecided; no pair of cells of equal budgets for chance to stay in a taste."
+    )
     assert tables.effect_verdicts(table.assign(gain=np.nan)) == [reports.NOTHING]
 
 
@@ -614,6 +650,30 @@ def test_best_so_far_follows_validation_and_not_test():
     assert set(map(tuple, found)) == {(0.9, 0.5, 0.5), (0.9, 0.7, 0.5), (0.5, 0.5, 0.5), (0.7, 0.7, 0.5), (0.7, 0.5, 0.5)}
 
 
+def test_winners_that_trained_to_the_last_epoch_are_said(found):
+    assert winners.border_verdicts({}) == [reports.NOTHING]
+    main = [record for name in outcomes.MAIN for record in found["synthetic", name].selection.winners.values()]
+    late = {record["key"] for record in main if record["best_epoch"] == record["definition"]["training"]["epochs"]}
+    said = winners.border_verdicts(found)
+    assert len(said) == (1 if not late else 2) and f" {len(main) - len(late)} winners stopped before" in said[-1]
+    results = found["synthetic", "sequences"]
+    record = results.selection.winners["lstm"]
+    ended = results.selection.winners | {"lstm": record | {"best_epoch": record["definition"]["training"]["epochs"]}}
+    only = {("synthetic", "sequences"): replace(results, selection=replace(results.selection, winners=ended))}
+    assert winners.border_verdicts(only)[0].startswith("Synthetic: LSTM (")
+
+
+def test_the_largest_variant_is_over_the_same_users(planned, data, tmp_path):
+    assert reports.largest_variant([]) == "No variant is recorded here yet."
+    experiments.run("factorization-variants", data, Ledger(tmp_path), replace(TINY, trials=1, seeds=1))
+    results = outcomes.recorded(Ledger(tmp_path), "synthetic", "factorization-variants")
+    said = reports.largest_variant([results])
+    moved = {arm: abs(outcome.mrr - results.outcomes[base].mrr) for arm, outcome in results.outcomes.items()
+             for base in [next(name for name in STUDIES["factorization-variants"].arms if name.split("/")[0] == arm.split("/")[0])]
+             if "holdout" not in arm}  # fmt: skip
+    assert said.startswith(f"{labels.label(max(moved, key=moved.get))} against ") and "one seed, so not judged" in said
+
+
 def test_searches_are_those_of_the_records(found, ledger):
     results = found["synthetic", "sequences"]
     for arm, (validation, test) in gains.searches(results, ledger).items():
@@ -627,8 +687,18 @@ def test_figures_of_search_and_gains_draw_every_arm(found, ledger):
     figures.search(left, curves)
     assert len(left.lines) == 3
     figures.relative_gains(right, gains.gain_by_skew(found, {"synthetic": 3.5}), "ratio", "popularity ratio")
-    assert {text.get_text() for text in right.get_legend().get_texts()} == {"Mixture-LSTM", "Projection mixture", "Embedding mixture"}
+    assert set(right.get_legend_handles_labels()[1]) == {"Mixture-LSTM", "Projection mixture", "Embedding mixture"}
     figure.canvas.draw()
+    both = figures.gains(gains.gain_by_skew(found, {"synthetic": 3.5}), gains.factorial(ledger, []))
+    (legend,) = both.legends
+    assert len(legend.get_texts()) == 3 and all(axes.get_legend() is None for axes in both.axes)
+
+
+def test_points_of_one_place_stand_side_by_side():
+    table = pd.DataFrame({"mixture": ["b", "a", "b", "a"], "tastes": [1, 1, 4, 1], "relative": [0.1, 0.2, 0.3, 0.4]})
+    shown = figures.apart(table, "tastes", 0.9)
+    assert shown["mixture"].tolist() == ["a", "a", "b", "b"] and shown["relative"].tolist() == [0.2, 0.4, 0.1, 0.3]
+    assert shown["tastes"].to_numpy() == pytest.approx([0.7, 1.0, 1.3, 4.0])
 
 
 def test_progress_says_for_every_study_what_is_done_of_what_is_planned(found):

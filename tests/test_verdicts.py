@@ -5,56 +5,64 @@ import pytest
 
 from mixlib import tables, verdicts
 from mixlib.evaluation import Comparison
+from mixlib.evidence import AHEAD, BEHIND, ONE_SEED, Evidence
 from mixlib.ledger import Ledger
 
-BETTER, WORSE, UNDECIDED = Comparison(0.1, 0.05, 0.2, 0.01), Comparison(-0.1, -0.2, -0.05, 0.01), Comparison(0.01, -0.1, 0.1, 0.5)
+GAP = Comparison(0.1, 0.05, 0.2, 0.01, 0.3)
+BETTER, WORSE, UNDECIDED = Evidence(GAP, (0.02, 0.18)), Evidence(GAP, (-0.3, -0.1)), Evidence(GAP, (-0.02, 0.22))
+UNJUDGED = Evidence(GAP)  # one seed
 
 
 @pytest.mark.parametrize(
     ("gaps", "said"),
     [
         ([], "not run yet"),
-        ([BETTER, BETTER], "reproduced here"),
-        ([WORSE], "the opposite holds here"),
-        ([UNDECIDED, UNDECIDED], "undecided here, every interval holds 0"),
+        ([BETTER, BETTER], "reproduced here, in 2 of 2"),
+        ([WORSE], "the opposite holds here, in 1 of 1"),
+        ([UNDECIDED, UNDECIDED], "undecided here, 2 of 2 intervals hold 0"),
+        ([UNDECIDED], "undecided here, 1 of 1 intervals hold 0"),
         ([UNDECIDED, WORSE], "not reproduced here, better in 0 of 2, worse in 1, undecided in 1"),
         ([BETTER, UNDECIDED], "in part, better in 1 of 2, worse in 0, undecided in 1"),
         ([BETTER, WORSE, UNDECIDED], "in part, better in 1 of 3, worse in 1, undecided in 1"),
+        ([UNJUDGED, UNJUDGED], "not judged, one seed each"),
+        ([BETTER, UNJUDGED, UNJUDGED], "reproduced here, in 1 of 1 (2 of one seed, not judged)"),
     ],
 )
 def test_a_verdict_follows_from_the_intervals(gaps, said):
-    assert verdicts.verdict(gaps) == said
+    assert verdicts.verdict([gap.side for gap in gaps]) == verdicts.weighed(gaps) == said
 
 
 def test_one_loss_contradicts_a_claim_of_every_case():
-    assert verdicts.verdict([BETTER, WORSE], always=True) == "contradicted, better in 1 of 2, worse in 1, undecided in 0"
-    assert verdicts.verdict([BETTER, UNDECIDED], always=True) == verdicts.verdict([BETTER, UNDECIDED])
+    assert verdicts.verdict([AHEAD, BEHIND], always=True) == "contradicted, better in 1 of 2, worse in 1, undecided in 0"
+    assert verdicts.verdict([AHEAD, "undecided"], always=True) == verdicts.verdict([AHEAD, "undecided"])
+    assert verdicts.verdict([AHEAD, ONE_SEED], always=True) == "reproduced here, in 1 of 1 (1 of one seed, not judged)"
 
 
 def test_unfinished_studies_do_not_pass_for_finished_ones():
-    whole, begun = verdicts.Evidence(UNDECIDED), verdicts.Evidence(BETTER, "1 of 20 trials")
-    assert verdicts.weighed([whole]) == "undecided here, every interval holds 0"
-    assert verdicts.weighed([begun]) == "Provisional: reproduced here."
+    whole, begun = UNDECIDED, replace(BETTER, budget="1 of 20 trials")
+    assert verdicts.weighed([whole]) == "undecided here, 1 of 1 intervals hold 0"
+    assert verdicts.weighed([begun]) == "Provisional: reproduced here, in 1 of 1."
     assert verdicts.weighed([whole, begun]) == (
-        f"At full budget: {verdicts.verdict([UNDECIDED])}. With unfinished studies: {verdicts.verdict([UNDECIDED, BETTER])}."
+        f"At full budget: {verdicts.verdict(['undecided'])}. With unfinished studies: {verdicts.verdict(['undecided', AHEAD])}."
     )
-    assert verdicts.weighed([verdicts.Evidence(BETTER), begun]) == "At full budget: reproduced here. With unfinished studies: the same."
+    unjudged = replace(UNJUDGED, budget="1 of 20 trials")
+    said = "reproduced here, in 1 of 1"
+    assert verdicts.weighed([BETTER, unjudged]) == f"At full budget: {said}. With unfinished studies: {said} (1 of one seed, not judged)."
     assert str(begun).endswith("(1 of 20 trials)") and "trials" not in str(whole)
 
 
-def test_an_interval_over_seeds_decides_where_there_is_one():
-    unsure = verdicts.Evidence(BETTER, wide=(-0.02, 0.22))
-    assert verdicts.weighed([unsure]) == "undecided here, every interval holds 0"
-    assert verdicts.weighed([verdicts.Evidence(BETTER, wide=(0.02, 0.18))]) == "reproduced here"
-    assert str(unsure) == "+0.100 [+0.050, +0.200], over seeds, too: [-0.020, +0.220]"
+def test_only_the_interval_over_seeds_decides():
+    assert (BETTER.side, WORSE.side, UNDECIDED.side, UNJUDGED.side) == (AHEAD, BEHIND, "undecided", ONE_SEED)
+    assert str(UNDECIDED) == "+0.100 [+0.050, +0.200], over seeds, too: [-0.020, +0.220]"
+    assert (str(UNJUDGED), UNJUDGED.over_seeds) == ("+0.100 [+0.050, +0.200]", "one seed")
 
 
 def test_evidence_is_whole_when_all_trials_and_seeds_of_all_models_are_done(request):
     results = tables.collected(Ledger(request.config.rootpath / "results"), ["sequences"])["movielens-100k", "sequences"]
-    assert verdicts.Evidence.of(results, "mixture_lstm", "lstm").budget == ""
+    assert Evidence.of(results, "mixture_lstm", "lstm").budget == ""
     for less in ({"trials": 19}, {"finalists": {arm: found[:4] for arm, found in results.selection.finalists.items()}}):
         part = replace(results, selection=replace(results.selection, **less))
-        assert " of 20 trials, " in verdicts.Evidence.of(part, "mixture_lstm", "lstm").budget
+        assert " of 20 trials, " in Evidence.of(part, "mixture_lstm", "lstm").budget
 
 
 def test_a_claim_without_records_is_not_run_yet(tmp_path):
