@@ -56,6 +56,8 @@ def run(
     share = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", shard)
     if not share or int(share[1]) > int(share[2]):
         raise ValueError(f"--shard must be i/n with i from 1 to n, such as 1/8, not {shard!r}.")
+    if cluster == "":
+        raise ValueError("--cluster is empty: give the address of a dask scheduler, or leave the option out.")
     if cluster:
         if jobs > 1:
             raise ValueError("--jobs is for this machine: a cluster has as many processes as it has workers.")
@@ -70,6 +72,8 @@ def run(
     _note(interactions.notes)
     planned = studies.PAPER.of(studies.study_for(study, interactions))
     budget = replace(planned, trials=trials or planned.trials, seeds=seeds or planned.seeds)
+    if budget.trials > planned.trials or budget.seeds > planned.seeds:
+        _note((f"planned are {planned.trials} trials and {planned.seeds} seeds: tables and `mixlib status` count no more than these.",))
     ledger = Ledger(results)
     for line in ledger.set_aside(interactions.name, study):
         print(line, flush=True)
@@ -113,10 +117,21 @@ def status(
     results: Annotated[str, typer.Option(help="folder of the ledger")] = "results",
 ) -> None:
     """What the ledger holds of each study, and what is missing of the plan."""
-    from mixlib import outcomes
-    from mixlib.ledger import Ledger
+    from pathlib import Path
 
-    table, left_out = outcomes.status(Ledger(results), dataset)
+    from mixlib import datasets, outcomes
+    from mixlib.labels import TITLES
+    from mixlib.ledger import Ledger
+    from mixlib.names import choose
+
+    if not Path(results).is_dir():
+        raise FileNotFoundError(f"there is no folder {results}: run this where the ledger lies, or name its folder with --results.")
+    ledger = Ledger(results)
+    for name in (name for name in dataset or () if not name.startswith("synthetic:") and ":copies=" not in name):
+        choose("data set", name, sorted({*ledger.datasets(), *TITLES, *datasets.names()}))
+    table, left_out = outcomes.status(ledger, dataset)
+    if table.empty:
+        raise ValueError(f"nothing is recorded of {', '.join(dataset or ())} yet.")
     print("\n".join([table.to_string(index=False), *left_out]))
 
 

@@ -7,6 +7,7 @@ import csv
 import gzip
 import itertools
 import os
+import re
 import tomllib
 import zlib
 from dataclasses import dataclass, field, replace
@@ -174,6 +175,9 @@ def read_folder(folder: Path, path: Path) -> Interactions:
     ordered = bool(facts.pop("ordered", timestamps is not None))
     titles = _titles(folder / facts.pop("titles")) if "titles" in facts else None
     name = folder.resolve().name
+    if not re.fullmatch(r"[\w.=-]+", name) or name in RESERVED or name.startswith("synthetic") or "copies=" in name:
+        raise ValueError(f"the folder {name!r} cannot name a data set: take letters, digits, '.', '-' and '_'; not "
+                         f"{' or '.join(map(repr, RESERVED))}, no name that begins with 'synthetic', none with 'copies='.")  # fmt: skip
     read = Table(_numbers(table, "user_id", path, whole=True), _numbers(table, "item_id", path, whole=True), timestamps, titles)
     return Interactions(**read.numbered(), name=name, ordered=ordered, **facts)
 
@@ -257,6 +261,7 @@ def _numbers(table: pd.DataFrame, column: str, path: Path, whole: bool = False) 
 
 def _line(path: Path, row: int) -> int:
     """The line of the file where a row of it ends, rows counted from 0."""
+    csv.field_size_limit(2**31 - 1)  # pandas, which read the file before, has no limit
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rt", encoding="utf-8", errors="replace", newline="") as file:
         rows = csv.reader(file)
@@ -276,9 +281,13 @@ def _facts(path: Path) -> dict:
         choose(f"setting in {path.name} called", key, types)
         if type(value) is not types[key]:
             raise ValueError(f"{path.name}: {key} must be {types[key].__name__}, not {value!r}.")
+    if not 2 <= facts.get("max_length", 2) <= LONGEST:
+        raise ValueError(f"{path.name}: max_length must be between 2 and {LONGEST:,}, not {facts['max_length']}.")
     return facts
 
 
+LONGEST = 10_000  # items in a window
+RESERVED = ("all", "runs")  # names of the book's own folders
 FACTS: dict[str, type] = {"title": str, "ordered": bool, "max_length": int, "min_length": int, "licence": str, "citation": str}
 
 

@@ -5,11 +5,11 @@ import pandas as pd
 import torch
 from scipy import sparse
 
-from mixlib import datasets, evaluation
+from mixlib import datasets, evaluation, splits
 from mixlib.datasets import Interactions
 from mixlib.losses import log_bpr
 from mixlib.models import SequenceModel, TasteModel, left_align, score
-from mixlib.names import choose
+from mixlib.names import choose, in_markdown
 from mixlib.sources import COUNTS, SOURCES
 from mixlib.splits import Sequences, Split
 from mixlib.studies import PROFILES
@@ -62,7 +62,7 @@ def data_sets(kept: dict[str, dict]) -> pd.DataFrame:
         published = SOURCES[name].title if name in SOURCES else ""
         if published:
             rows.append([published, "published", *_cells(COUNTS[name])])
-        own = kept[name]["title"] if name in kept else ""
+        own = in_markdown(kept[name]["title"]) if name in kept else ""
         rows.append(
             [own if own != published else "", "this book", *(_cells(kept[name]) if name in kept else ["not counted yet"] + [""] * 4)]
         )
@@ -204,6 +204,16 @@ def padding_effect(model: SequenceModel, sequences: Sequences) -> dict[str, floa
             "MRR, padding skipped": rates["clean"], "MRR, padding run over": rates["padded"]}  # fmt: skip
 
 
+def cut(interactions: Interactions, seed: int) -> tuple[Split | None, str]:
+    """The split into windows; or None, and why there is none."""
+    if not interactions.ordered:
+        return None, "This data set has no order in time: there are no sequences to cut."
+    try:
+        return splits.sequence_split(interactions, interactions.max_length, interactions.min_length, seed=seed), ""
+    except ValueError as error:
+        return None, f"There are no sequences to cut: {error}"
+
+
 def several_users(model: TasteModel, split: Split, seed: int, number: int = 3) -> np.ndarray:
     """Rows of test windows, or users, to look at: drawn at random, so that nobody picks the pretty ones."""
     random = np.random.default_rng(seed)
@@ -219,14 +229,15 @@ def tastes_of(model: TasteModel, window: np.ndarray, interactions: Interactions,
     """
     tastes, attention = model.represent(torch.as_tensor(window[None]))
     scores = score(tastes, attention, model.item_vectors, model.item_biases)[0]  # (n,)
-    known = torch.as_tensor(np.r_[0, window])
+    known = torch.as_tensor(np.unique(np.r_[0, window]))
     scores[known] = -torch.inf
     vectors = model.item_vectors
     weight = torch.ones(1, len(vectors)) if attention is None else (attention[0] @ vectors.T).softmax(dim=0)  # (m, n)
     liking = tastes[0] @ vectors.T  # (m, n)
-    best = scores.topk(min(100, len(vectors) - len(known))).indices
+    new = max(1, len(vectors) - len(known))  # a window may hold every item
+    best = scores.topk(min(100, new)).indices
     share = weight[:, best].mean(dim=1)
-    own = (weight * liking).index_fill(1, known, -torch.inf).topk(top, dim=1).indices
+    own = (weight * liking).index_fill(1, known, -torch.inf).topk(min(top, new), dim=1).indices
     rows = [{"taste": k + 1, "weight": f"{share[k]:.2f}", "best items": "; ".join(interactions.titles_of(own[k].numpy()))}
             for k in torch.argsort(-share).tolist()]  # fmt: skip
     return pd.DataFrame(rows)

@@ -66,6 +66,7 @@ def _check_data(definition: dict, interactions: Interactions) -> None:
 def trained(record: dict, interactions: Interactions, ledger: Ledger | None = None) -> tuple[models.TasteModel, splits.Split]:
     """The model of a record, and its split: from weights beside the record (never committed), else trained again and kept there."""
     definition = record["definition"]
+    _check_data(definition, interactions)
     path = ledger and ledger.path(record["dataset"], record["study"], record["key"]).with_suffix(".safetensors")
     if path and path.is_file():
         model = models.build(n_items=interactions.n_items, n_users=interactions.n_users, **definition["model"])

@@ -126,12 +126,18 @@ def effects(factorial: pd.DataFrame) -> pd.DataFrame:
 
 
 def ratio(ours: np.ndarray, theirs: np.ndarray, users: np.ndarray) -> tuple[float, tuple[float, float]]:
-    """Ratio of the means of ours and theirs (n,), paired, and its 95 % bootstrap interval, resampling users (n,)."""
+    """Ratio of the means of ours and theirs (n,), paired, and its 95 % bootstrap interval, resampling users (n,).
+
+    One user gives (ratio, (ratio, ratio)).
+    """
     who = np.unique(users, return_inverse=True)[1]
     sums = np.bincount(who, ours), np.bincount(who, theirs)
+    mean = float(sums[0].sum() / sums[1].sum())
+    if len(sums[0]) < 2:
+        return mean, (mean, mean)
     found = stats.bootstrap(sums, lambda a, b, axis: a.sum(axis) / b.sum(axis), paired=True, n_resamples=2000, method="percentile",
                             batch=max(1, 4_000_000 // len(sums[0])), rng=np.random.default_rng(0)).confidence_interval  # fmt: skip
-    return float(sums[0].sum() / sums[1].sum()), (float(found.low), float(found.high))
+    return mean, (float(found.low), float(found.high))
 
 
 def who_gains(results: Results, arm: str, interactions: Interactions, ledger: Ledger | None) -> pd.DataFrame:
@@ -166,12 +172,12 @@ def by_quarter(rows: pd.DataFrame, what: str) -> pd.DataFrame:
     known = rows[rows[what].notna()]
     if known.empty:
         return pd.DataFrame({"quarter of " + what: ["not recorded"]})
-    cut = pd.qcut(known[what], 4, duplicates="drop")
+    cut = pd.qcut(known[what], 4, duplicates="drop") if known[what].nunique() > 1 else np.zeros(len(known))
     table = [{"quarter of " + what: f"{part[what].min():.3g} to {part[what].max():.3g}", "windows or users": len(part),
               "gain [95 %]": with_interval(part["gain"].mean(), interval(part["gain"].to_numpy(), part["user"].to_numpy()), sign=True)}
              for _, part in known.groupby(cut, observed=True)]  # fmt: skip
-    rho = stats.spearmanr(known[what], known["gain"]).statistic if len(table) > 1 else float("nan")
-    return pd.DataFrame(table).assign(**{"Spearman's rho with the gain": [f"{rho:+.2f}", *[""] * (len(table) - 1)]})
+    rho = f"{stats.spearmanr(known[what], known['gain']).statistic:+.2f}" if known[what].nunique() > 1 else ""
+    return pd.DataFrame(table).assign(**{"Spearman's rho with the gain": [rho, *[""] * (len(table) - 1)]})
 
 
 def by_quarters(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Names that nobody knows, and text that nobody vouches for: handled the same in every room."""
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -18,6 +19,11 @@ def choose(what: str, name: str, known: Iterable[str]) -> str:
     near = get_close_matches(str(name), names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ValueError(f"no {what} {name!r}: {hint}There are {', '.join(names)}.")
+
+
+def in_markdown(title: str) -> str:
+    """`as_text`, for a page or a table in Markdown: what would be markup there is escaped."""
+    return re.sub(r"([`*_{}\[\]<>#|~^&])", r"\\\1", as_text(title))
 
 
 def as_text(title: str) -> str:

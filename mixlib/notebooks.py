@@ -81,7 +81,7 @@ class Project:
         source = self.notebooks / executed.name
         if noted is None or not source.is_file():
             return ["it was not made by `mixlib book`" if noted is None else "its source is gone"]
-        if noted["parameters"].get("dataset", OVERALL) != executed.parent.name:
+        if self.folder(noted["parameters"].get("dataset", OVERALL)) != executed.parent.name:
             return ["parameters"]
         wanted = self.belonging(source, dict(noted["parameters"]))
         return [what for what in ("source", "parameters", "records") if noted.get(what) != wanted[what]]

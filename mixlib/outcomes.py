@@ -135,6 +135,12 @@ def study(
     return replace(found, left_out=_left_out(ledger, interactions.name, name, ours))
 
 
+def nothing(name: str) -> Results:
+    """Results of a study that cannot be run on a data set: none, and nothing is missing."""
+    study = STUDIES[choose("study", name, STUDIES)]
+    return Results(Selection(study, PROFILES["paper"].of(study), 0, {}, {}, []), {})
+
+
 def recorded(ledger: Ledger, dataset: str, name: str) -> Results | None:
     """Results of a study from its records alone, without the data; None if there are none.
 
@@ -195,8 +201,8 @@ def by_budget(found: dict[tuple[str, str], Results]) -> dict[tuple[str, str], Re
 def status(ledger: Ledger, datasets: list[str] | None = None) -> tuple[pd.DataFrame, list[str]]:
     """Planned against done for every study of the given data sets (default: those with records and those that the book names).
 
-    The column `other code` counts records that another version of mixlib's computing rooms wrote. Beside the table, sentences that
-    name what is left out of it.
+    The column `missing` counts all seeds while the search goes on, since another trial may win; `other code` counts records that another
+    version of mixlib's computing rooms wrote. Beside the table, sentences that name what is left out of it.
     """
     rows, said = [], []
     for dataset in datasets or sorted({*ledger.datasets(), *TITLES}):
@@ -218,5 +224,8 @@ def status(ledger: Ledger, datasets: list[str] | None = None) -> tuple[pd.DataFr
 
 def _count_missing(found: Results | None, study: Study) -> int:
     plan = PROFILES["paper"].of(study)
-    each = plan.seeds + (0 if study.winners_of else plan.trials)
-    return len(study.arms) * each if found is None else len(found.selection.missing)
+    seeds = plan.seeds * len(study.arms)
+    if found is None:
+        return seeds + (0 if study.winners_of else plan.trials * len(study.arms))
+    searching = any(trial.stage == "search" for trial in found.selection.missing)  # whose winners then need their seeds
+    return len(found.selection.missing) + (seeds if searching else 0)

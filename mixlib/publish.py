@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -117,8 +118,9 @@ def note_counts(project: Project, interactions: Interactions) -> None:
 
 def note_explorer(project: Project, interactions: Interactions) -> None:
     """Keep what the taste explorer shows of a data set with titles: of the winning Mixture-LSTM, if there is one and it is not kept yet."""
-    results = outcomes.recorded(project.ledger, interactions.name, "sequences") if interactions.titles is not None else None
-    winner = results.selection.winners.get("mixture_lstm") if results else None
+    if interactions.titles is None or not interactions.ordered:
+        return
+    winner = outcomes.study("sequences", interactions, ledger=project.ledger).selection.winners.get("mixture_lstm")
     if winner is None:
         return
     path = project.book / "tables" / "explorer" / f"{project.folder(interactions.name)}.json"
@@ -142,6 +144,23 @@ def note_twins(project: Project, interactions: Interactions) -> None:
     kept = dict(sorted((twins.kept(project.ledger) | {interactions.name: twins.measured(results, interactions)}).items()))
     with renamed(project.ledger.root / "twins.json") as partial:
         partial.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def forget(project: Project) -> None:
+    """Take out what is kept of data sets whose records and notebooks were removed: aggregates, extracts, rendered pages."""
+    for name in ("counts", "twins"):
+        path = project.ledger.root / f"{name}.json"
+        kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        here = {dataset: one for dataset, one in kept.items() if _here(project, project.folder(dataset))}
+        if here != kept:
+            with renamed(path) as partial:
+                partial.write_text(json.dumps(here, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    for path in (project.book / "tables").glob("explorer/*.json"):
+        if not _here(project, path.stem):
+            path.unlink()
+    for folder in [path for path in (project.book / "_build").rglob("runs/*") if path.is_dir()]:
+        if not (project.book / "runs" / folder.name).is_dir():
+            shutil.rmtree(folder)
 
 
 def render(project: Project, toc: dict) -> None:
@@ -188,6 +207,7 @@ def pages_of(toc: dict) -> list[str]:
 def book(names: list[str], force: bool = False, root: str | Path = ".") -> str:
     """Run what changed, write the tables, render; gives the line that says where the book is."""
     project = Project(root)
+    names = list(dict.fromkeys(names))
     loaded = [datasets.load(name) for name in names]  # an unknown or missing data set is said before anything runs
     real = [interactions for interactions in loaded if interactions.name != "synthetic" and not outcomes.apart(interactions.name)]
     for interactions in real:
@@ -197,6 +217,7 @@ def book(names: list[str], force: bool = False, root: str | Path = ".") -> str:
         note_explorer(project, interactions)
     for interactions in loaded:
         note_twins(project, interactions)
+    forget(project)
     stamps, toc = project.book / "_build" / ".ran", contents(project, names)
     _unless_done(stamps / "tables", force, lambda: _state_of_tables(project), lambda: write_tables(project))
     _unless_done(stamps / "pages", force, lambda: _state_of_pages(project, toc), lambda: render(project, toc))

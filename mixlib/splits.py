@@ -32,11 +32,15 @@ class Split:
 def random_split(interactions: Interactions, fractions=(0.8, 0.1, 0.1), seed: int = 0) -> Split:
     """Deal distinct (user, item) pairs at random; a repeated pair counts once, where it first occurs.
 
-    fractions: of train, validation and test, summing to 1. Raises ValueError otherwise. Source: Kula (2018), section 4.
+    fractions: of train, validation and test, summing to 1. Raises ValueError otherwise, and where the pairs are so few that a part with a
+    share gets none. Source: Kula (2018), section 4.
     """
     pairs = interactions.users * (interactions.n_items + 1) + interactions.items
     first = np.sort(np.unique(pairs, return_index=True)[1])
-    return Split(*(interactions.take(np.sort(first[part])) for part in _deal(len(first), fractions, seed)))
+    parts = _deal(len(first), fractions, seed)
+    if any(share and not len(part) for share, part in zip(fractions, parts, strict=True)):
+        raise ValueError(f"{len(first)} distinct interactions are too few to be dealt to train, validation and test: take more.")
+    return Split(*(interactions.take(np.sort(first[part])) for part in parts))
 
 
 def user_split(interactions: Interactions, fractions=(0.8, 0.1, 0.1), seed: int = 0) -> Split:

@@ -53,8 +53,8 @@ def generate(
     """
     if not (1 <= tastes <= clusters <= items):
         raise ValueError(f"1 <= tastes <= clusters <= items must hold, not {tastes}, {clusters}, {items}.")
-    if users < 1 or not 0 <= stickiness <= 1 or skew < 0 or length < 10:
-        raise ValueError("users must be at least 1, stickiness between 0 and 1, skew at least 0, length at least 10.")
+    if users < 1 or not 0 <= stickiness <= 1 or not 0 <= skew < np.inf or not 10 <= length < np.inf:
+        raise ValueError("users must be at least 1, stickiness between 0 and 1, skew at least 0, length at least 10, all finite.")
     if not 0 <= twins <= 1 or (twins and items % (2 * clusters)):
         raise ValueError(f"twins must be between 0 and 1, and then items a multiple of {2 * clusters}, not {twins} with {items} items.")
     random = np.random.default_rng([seed, users, items, tastes])

@@ -114,7 +114,8 @@ def copy_verdicts(ledger: Ledger) -> list[str]:
     Last, what it gains with the first seed alone: as a study of one seed would have reported.
     """
     said = []
-    for name in (one for copied in kept(ledger) for one in (copied, copied.rpartition(":copies=")[0]) if ":copies=" in copied):
+    names = [one for copied in kept(ledger) for one in (copied, copied.rpartition(":copies=")[0]) if ":copies=" in copied]
+    for name in dict.fromkeys(names):
         results, references = (outcomes.recorded(ledger, name, study) for study in ("sequences", "sequence-references"))
         if results and results.mixtures:
             one = _of_first_seed(results, ledger)

@@ -16,6 +16,7 @@ def in_processes(function: Callable, tasks: Iterator, jobs: int, initializer: Ca
     concurrent.futures.process.BrokenProcessPool when a process dies. Closing the iterator ends the processes at once.
     """
     spawn = multiprocessing.get_context("spawn")  # CUDA and torch's threads do not survive a fork
+    others = set(multiprocessing.active_children())  # of the caller's own
     pool = ProcessPoolExecutor(jobs, spawn, _start, (initializer, *given))
     running: set[Future] = set()
     try:
@@ -27,7 +28,7 @@ def in_processes(function: Callable, tasks: Iterator, jobs: int, initializer: Ca
             yield from (future.result() for future in sorted(finished, key=lambda future: future.exception() is not None))
     finally:
         if running:  # stopped or broken: do not wait for tasks in hand
-            for child in multiprocessing.active_children():
+            for child in set(multiprocessing.active_children()) - others:
                 child.terminate()
         pool.shutdown(cancel_futures=True)
 

@@ -22,6 +22,7 @@ from mixlib import (
     verdicts,
     winners,
 )  # fmt: skip
+from mixlib.evaluation import interval
 from mixlib.evidence import Evidence
 from mixlib.ledger import Ledger, key_of
 from mixlib.notebooks import Project
@@ -405,10 +406,21 @@ def test_table_3_has_a_row_for_each_loss_and_model(ledger, data):
     assert len(tables.losses({})) == 1  # a row that says so
 
 
-def test_diagnostics_are_means_over_seeds(found):
-    row = winners.tastes(found, NAMES).set_index("model").loc["Mixture-LSTM"]
-    records = found["synthetic", "sequences"].outcomes["mixture_lstm"].records
-    assert row["effective tastes"] == f"{np.mean([r['tastes']['effective_tastes'] for r in records]):.2f}"
+def test_diagnostics_and_metrics_are_means_over_seeds(found):
+    results = found["synthetic", "sequences"]
+    outcome = results.outcomes["mixture_lstm"]
+    made = [(0.25, [0.75, 0.25]), (0.75, [0.15, 0.85])]
+    records = [
+        record | {"tastes": dict.fromkeys(record["tastes"], value) | {"users_by_taste": users}, "test": {"recall_at_10": value}}
+        for record, (value, users) in zip(outcome.records, made, strict=True)
+    ]
+    outcome = replace(outcome, records=records)
+    assert outcome.metric("recall_at_10") == 0.5
+    shown = results.outcomes | {"mixture_lstm": outcome}
+    row = winners.tastes({("synthetic", "sequences"): replace(results, outcomes=shown)}, NAMES).set_index("model").loc["Mixture-LSTM"]
+    for what in ("gate entropy, nats", "effective tastes", "cosine of tastes", "weight of the dominant taste"):
+        assert row[what] == "0.50"
+    assert row["users of the commonest dominant taste"] == "80%"
 
 
 def test_other_splits_are_joined_and_compared_over_all_their_users(found, ledger):
@@ -484,6 +496,23 @@ def test_gain_against_skew_says_how_few_points_there_are(found):
     four = gains.skew_verdicts(many[many["dataset"] != "0"])
     assert all("4 data sets, too few" in said for said in four)
     assert gains.skew_verdicts(gains.family({})) == ["No records yet: nothing can be said."]
+
+
+def test_intervals_resample_users_and_not_their_rows():
+    random = np.random.default_rng(0)
+    users = np.repeat(np.arange(30), 40)
+    ours = random.random(30)[users]  # a user's rows are all the same: forty of them say no more than one
+    mean, (low, high) = gains.ratio(ours, np.ones(1200), users)
+    assert mean == pytest.approx(ours.mean()) and 0.15 < high - low < 0.35  # of 1,200 rows it would be 0.03
+    rows = pd.DataFrame({"user": users, "gain": ours, "history": users % 2 + 1.0})
+    for said, (_, part) in zip(gains.by_quarter(rows, "history")["gain [95 %]"], rows.groupby("history"), strict=True):
+        assert said == labels.with_interval(part["gain"].mean(), interval(part["gain"].to_numpy(), part["user"].to_numpy()), sign=True)
+
+
+def test_the_band_of_a_search_holds_90_of_100_orders():
+    trials = np.arange(1.0, 22)
+    curve = winners.search_curves({("synthetic", "sequences"): {"lstm": np.stack([trials] * 3, axis=1)}})
+    assert curve[["5 %", "median", "95 %"]].iloc[0].tolist() == [2, 11, 20]
 
 
 def test_a_ratio_of_means_has_an_interval_by_user():

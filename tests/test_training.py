@@ -213,3 +213,22 @@ def test_a_user_who_has_everything_still_gets_negatives():
 def test_excluding_positives_can_be_fitted(kind, tiny):
     _, _, history = fitted(kind, tiny, exclude_positives=True)
     assert len(history.losses) == 2 and np.isfinite(history.losses).all()
+
+
+def test_a_plateau_ends_training_and_keeps_its_first_epoch(tiny, monkeypatch):
+    monkeypatch.setattr(training, "validation_mrr", lambda model, data: 0.5)
+    _, _, history = fitted("factorization", tiny, epochs=50, patience=3)
+    assert history.best_epoch == 1 and len(history.losses) == 4
+
+
+def test_the_seed_of_the_settings_decides_batches_and_negatives(tiny):
+    def weights(seed):
+        torch.manual_seed(0)  # the same first parameters
+        model = model_for("factorization", tiny)
+        torch.manual_seed(seed + 100)  # the global generator decides nothing more
+        fit(model, split_for("factorization", tiny), Settings(**QUICK, seed=seed))
+        return model.item_vectors.detach().clone()
+
+    one = weights(1)
+    torch.manual_seed(5)
+    assert torch.equal(one, weights(1)) and not torch.equal(one, weights(2))
