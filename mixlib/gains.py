@@ -172,11 +172,12 @@ def by_quarter(rows: pd.DataFrame, what: str) -> pd.DataFrame:
     known = rows[rows[what].notna()]
     if known.empty:
         return pd.DataFrame({"quarter of " + what: ["not recorded"]})
-    cut = pd.qcut(known[what], 4, duplicates="drop") if known[what].nunique() > 1 else np.zeros(len(known))
+    varies = known[what].min() < known[what].max()
+    cut = pd.qcut(known[what], 4, duplicates="drop") if varies else np.zeros(len(known))
     table = [{"quarter of " + what: f"{part[what].min():.3g} to {part[what].max():.3g}", "windows or users": len(part),
               "gain [95 %]": with_interval(part["gain"].mean(), interval(part["gain"].to_numpy(), part["user"].to_numpy()), sign=True)}
              for _, part in known.groupby(cut, observed=True)]  # fmt: skip
-    rho = f"{stats.spearmanr(known[what], known['gain']).statistic:+.2f}" if known[what].nunique() > 1 else ""
+    rho = f"{stats.spearmanr(known[what], known['gain']).statistic:+.2f}" if varies else ""
     return pd.DataFrame(table).assign(**{"Spearman's rho with the gain": [rho, *[""] * (len(table) - 1)]})
 
 
