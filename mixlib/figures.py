@@ -46,6 +46,13 @@ def save(figure: "Figure", path: str | Path) -> None:
     figure.savefig(base.with_suffix(".pdf"), metadata={"CreationDate": None})
 
 
+def close(figure: "Figure") -> None:
+    """Forget a figure that nobody will look at: pyplot keeps every open one in memory."""
+    from matplotlib import pyplot as plt
+
+    plt.close(figure)
+
+
 def outcomes(
     axes: "Axes", results: Results, published: dict[str, float] | None = None, references: Mapping[str, float] | None = None
 ) -> None:

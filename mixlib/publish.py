@@ -48,9 +48,13 @@ def write_tables(project: Project) -> None:
         with renamed(project.book / "tables" / f"{name}.csv") as partial:
             table.to_csv(partial, index=False)
     drawn = project.book / "figures"
-    figures.save(figures.table1(results, tables.references_of(every)), drawn / "table1")
-    figures.save(figures.searches(curves), drawn / "search")
-    figures.save(figures.gains(by_skew, by_tastes), drawn / "gains")
+    for name, figure in (
+        ("table1", figures.table1(results, tables.references_of(every))),
+        ("search", figures.searches(curves)),
+        ("gains", figures.gains(by_skew, by_tastes)),
+    ):
+        figures.save(figure, drawn / name)
+        figures.close(figure)
     for name, sentences in (
         ("skew", gains.skew_verdicts(by_skew)),
         ("references", tables.reference_verdicts(every)),

@@ -1,5 +1,6 @@
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -20,6 +21,14 @@ settings.load_profile("mixlib")
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def no_figure_stays_open():
+    """A test may leave figures open; the next one starts without them, in whatever order they run."""
+    yield
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")
 
 
 @pytest.fixture(scope="session")

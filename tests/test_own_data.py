@@ -79,6 +79,7 @@ def test_every_notebook_runs_on_it_and_every_table_is_made(name, data_root, tmp_
     for note in (publish.note_counts, publish.note_explorer, publish.note_twins):
         note(project, interactions)
     publish.write_tables(project)
+    assert not mpl.pyplot.get_fignums()  # none is left in memory
     assert name.replace("-", " ").capitalize() in pd.read_csv(project.book / "tables" / "table1.csv").columns
 
 
