@@ -234,6 +234,9 @@ def _read_csv(path: Path) -> pd.DataFrame:
         raise ValueError(f"{path.name} has rows with more fields than there are columns: {', '.join(map(str, table.columns))}.")
     for column in needed - set(table.columns):
         raise ValueError(f"{path.name} has no column {column}: it needs user_id and item_id, and has {', '.join(map(str, table.columns))}.")
+    for column in sorted({*needed, "timestamp"}):
+        if f"{column}.1" in table.columns:  # so pandas calls the second of two
+            raise ValueError(f"{path.name} has two columns {column}: leave one of them.")
     if not len(table):
         raise ValueError(f"{path.name} holds no interactions: only a header line.")
     return table

@@ -167,7 +167,7 @@ def circle(axes: "Axes", items: np.ndarray, chosen: np.ndarray, scores: np.ndarr
 
 
 def search(axes: "Axes", curves: dict[str, np.ndarray]) -> None:
-    """Test MRR of the best trial so far against the number of trials, from `gains.best_so_far` (orders, n) of every arm.
+    """Test MRR of the best trial so far against the number of trials, from `searching.best_so_far` (orders, n) of every arm.
 
     The line is the median over orders of the trials, the band holds 90 % of them.
     """

@@ -1,4 +1,4 @@
-"""Who gains from several tastes, and when: over data sets, over users, over the factorial of generated data, and over the search."""
+"""Who gains from several tastes, and when: over data sets, over users, and over the factorial of generated data."""
 
 from collections.abc import Iterable
 
@@ -12,7 +12,6 @@ from mixlib.evaluation import interval
 from mixlib.labels import label, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, Results
-from mixlib.plans import Subject, search_trials
 from mixlib.reports import holm
 from mixlib.splits import Sequences
 from mixlib.studies import STUDIES
@@ -190,37 +189,3 @@ def by_quarters(rows: pd.DataFrame) -> pd.DataFrame:
         table.insert(0, "by", name)
         tables.append(table)
     return reports.stacked(tables)
-
-
-def searches(results: Results, ledger: Ledger) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Validation and test MRR (n,) of every arm's n search trials, in the order of the plan; failed ones count as 0."""
-    selection, found = results.selection, {}
-    for arm, winner in selection.winners.items():
-        records = ledger.read(winner["dataset"], selection.study.name)
-        trials = search_trials(selection.study, Subject.of_record(winner), selection.planned)[arm][: selection.trials]
-        made = [records[trial.key] if records[trial.key]["status"] == "done" else {"validation": {"mrr": 0.0}, "test": {"mrr": 0.0}}
-                for trial in trials]  # fmt: skip
-        found[arm] = np.array([one["validation"]["mrr"] for one in made]), np.array([one["test"]["mrr"] for one in made])
-    return found
-
-
-def best_so_far(validation: np.ndarray, test: np.ndarray, orders: int = 1000, seed: int = 0) -> np.ndarray:
-    """Test MRR (orders, n) of the trial that is the best on validation among the first 1, 2, ... n trials, in random orders of them."""
-    order = np.random.default_rng(seed).permuted(np.tile(np.arange(len(test)), (orders, 1)), axis=1)
-    ranked = validation.argsort(kind="stable").argsort(kind="stable")[order]  # place on validation, the best highest
-    best = np.maximum.accumulate(ranked, axis=1)
-    return test[validation.argsort(kind="stable")][best]
-
-
-def other_searches(baseline: tuple[np.ndarray, np.ndarray], mixture: tuple[np.ndarray, np.ndarray], draws: int = 2000) -> np.ndarray:
-    """Gain in test MRR (draws,) of one arm's winner over the other's, had their searches drawn other trials.
-
-    Both as `searches` gives them: n trials are drawn from the n with replacement, apart for each arm, and the best on validation wins.
-    """
-    random = np.random.default_rng(0)
-
-    def winners(validation: np.ndarray, test: np.ndarray) -> np.ndarray:
-        drawn = random.integers(len(test), size=(draws, len(test)))
-        return test[np.take_along_axis(drawn, validation[drawn].argmax(axis=1)[:, None], axis=1)[:, 0]]
-
-    return winners(*mixture) - winners(*baseline)

@@ -144,11 +144,17 @@ class Ledger:
     def set_aside(self, dataset: str, study: str) -> list[str]:
         """Rename damaged records of a study, so that their trials run again, and remove what killed writers left; a sentence for each."""
         said = []
-        for path, why in self.damaged(dataset, study).items():
-            for file in (path, path.with_suffix(".npz")):
-                with suppress(FileNotFoundError):  # no arrays, or another process was faster
-                    file.replace(file.with_name(f"{file.name}.damaged"))
-            said.append(f"the record {path} is damaged ({why}): set aside as {path.name}.damaged, its trial runs again.")
+        for path in self.damaged(dataset, study):
+            with _alone(path.parent):  # it may have been made again meanwhile
+                try:
+                    _sound(path)
+                except FileNotFoundError:
+                    pass  # another process was faster
+                except ValueError as error:
+                    for file in (path, path.with_suffix(".npz")):
+                        with suppress(FileNotFoundError):  # no arrays
+                            file.replace(file.with_name(f"{file.name}.damaged"))
+                    said.append(f"the record {path} is damaged ({error}): set aside as {path.name}.damaged, its trial runs again.")
         for left in self.folder(dataset, study).glob(".*.tmp"):
             with suppress(FileNotFoundError):
                 if time.time() - left.stat().st_mtime > ABANDONED:

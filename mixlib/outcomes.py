@@ -141,8 +141,8 @@ def nothing(name: str) -> Results:
     return Results(Selection(study, PROFILES["paper"].of(study), 0, {}, {}, []), {})
 
 
-def recorded(ledger: Ledger, dataset: str, name: str) -> Results | None:
-    """Results of a study from its records alone, without the data; None if there are none.
+def recorded(ledger: Ledger, dataset: str, name: str, arms: Iterable[str] = ()) -> Results | None:
+    """Results of a study from its records alone, without the data; None if there are none. arms: only these, all if none is named.
 
     Where records of several versions of the data lie together, the version with the most of them counts, the same one for all studies.
     """
@@ -152,7 +152,7 @@ def recorded(ledger: Ledger, dataset: str, name: str) -> Results | None:
     counted = Counter(subject for subject in map(Subject.of_record, records.values()) if subject.fingerprint == version)
     if not counted:
         return None
-    ours, study = max(sorted(counted, key=str), key=counted.__getitem__), STUDIES[name]
+    ours, study = max(sorted(counted, key=str), key=counted.__getitem__), STUDIES[name].only(arms)
     found = _results(select(study, records_of(study, ledger, dataset), ours, PROFILES["paper"].of(study)), ledger.arrays)
     return replace(found, left_out=_left_out(ledger, dataset, name, ours))
 

@@ -14,7 +14,22 @@ from pathlib import Path
 
 import yaml
 
-from mixlib import datasets, describe, experiments, explorer, figures, gains, labels, outcomes, reports, tables, twins, verdicts, winners
+from mixlib import (
+    datasets,
+    describe,
+    experiments,
+    explorer,
+    figures,
+    gains,
+    labels,
+    outcomes,
+    reports,
+    searching,
+    tables,
+    twins,
+    verdicts,
+    winners,
+)
 from mixlib.datasets import Interactions
 from mixlib.ledger import code_version, key_of, renamed
 from mixlib.notebooks import Project, file_hash, run_notebooks
@@ -34,15 +49,17 @@ def write_tables(project: Project) -> None:
     names = list(dict.fromkeys(dataset for dataset, _ in results))
     ratios = {name: kept["ratio"] for name, kept in counts(project).items()}
     by_skew, by_tastes = gains.gain_by_skew(results, ratios), gains.factorial(project.ledger)
-    curves, by_twin = winners.searches(every, project.ledger), twins.generated(project.ledger)
+    curves, by_twin = searching.curves(every, project.ledger), twins.generated(project.ledger)
     more = {"references": tables.reference_points(every, names), "components": tables.components(every, names),
             "losses": tables.losses(every), "capacity": tables.capacity(every, names), "dims": tables.dims(every, names),
             "splits": winners.splits(every), "binary": winners.binary(every, project.ledger, names),
             "tastes": winners.tastes(every, names), "progress": tables.progress(every, names), "hours": tables.hours(project.ledger),
             "verdict": verdicts.claims(every, ratios), "datasets": describe.data_sets(counts(project)),
-            "search": winners.search_curves(curves), "skew": by_skew.round(5), "factorial": by_tastes.round(5),
+            "search": searching.curve_table(curves), "skew": by_skew.round(5), "factorial": by_tastes.round(5),
             "cells": tables.cells(by_tastes), "effects": tables.effects(by_tastes),
-            "luck": winners.luck(every, project.ledger), "twins": twins.shares(every, counts(project)),
+            "luck": searching.luck(every, project.ledger), "same": searching.same_settings(every, project.ledger),
+            "head-start": searching.head_start(every, project.ledger),
+            "twins": twins.shares(every, counts(project)),
             "twin-gains": twins.table(by_twin), "copies": twins.real(project.ledger)}  # fmt: skip
     for name, table in more.items():
         with renamed(project.book / "tables" / f"{name}.csv") as partial:
@@ -61,7 +78,8 @@ def write_tables(project: Project) -> None:
         ("binary", winners.binary_verdicts(every, project.ledger)),
         ("dims", winners.width_verdicts(every, project.ledger)),
         ("splits", winners.split_verdicts(every)),
-        ("border", winners.border_verdicts(every)),
+        ("border", searching.border_verdicts(every)),
+        ("same", searching.same_verdicts(every, project.ledger)),
         ("losses", tables.loss_verdicts(every)),
         ("capacity", tables.capacity_verdicts(every)),
         ("effects", tables.effect_verdicts(by_tastes)),

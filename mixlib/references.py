@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from scipy import sparse
+from scipy import linalg, sparse
 from scipy.stats import loguniform
 from threadpoolctl import threadpool_limits
 from torch import Tensor
@@ -130,7 +130,7 @@ def ease(data: Data, seed: int, l2: float) -> Reference:
         raise TooLarge(f"EASE inverts a matrix of items by items, and {data.n_items:,} items are too many: it is run up to {LARGEST:,}.")
     gram = (data.chosen.T @ data.chosen)[1:, 1:].toarray().astype(np.float64)
     gram[np.diag_indices_from(gram)] += l2
-    inverse = np.linalg.inv(gram)
+    inverse = linalg.inv(gram)  # by Cholesky, as it is symmetric
     weights = np.zeros((data.n_items + 1,) * 2, np.float32)
     weights[1:, 1:] = -inverse / np.diag(inverse)
     np.fill_diagonal(weights, 0)

@@ -149,8 +149,40 @@ def numbers(results: dict[tuple[str, str], Results]) -> dict[str, str | int]:
                 best = max(result.mixtures, key=lambda pair: result.outcomes[pair[0]].search["validation"]["mrr"])
                 said = str(Evidence.of(result, *best))
             found[f"{short}_{dataset.replace('-', '_')}"] = said
+    for study in MAIN:
+        for arm in list(STUDIES[study].arms)[1:]:
+            found[f"{arm}_sides"] = _sides({title(d): one for d, one in _of_mixture(results, study, arm)})
+    found["largest_gain"] = _largest_gain(results)
     whole, begun = ([title(d) for d in dict.fromkeys(d for d, _ in results) if _whole(results, d) == wanted] for wanted in (True, False))
     return found | {"whole_data_sets": " and ".join(whole) or "no data set", "begun_data_sets": ", ".join(begun) or "no other"}
+
+
+def _of_mixture(results: dict[tuple[str, str], Results], study: str, arm: str) -> list[tuple[str, Evidence]]:
+    """What a mixture gains over its single vector, by data set; those of one seed are left out."""
+    pairs = [(d, result, dict(result.mixtures)) for (d, name), result in results.items() if name == study]
+    every = [(d, Evidence.of(result, arm, baselines[arm])) for d, result, baselines in pairs if arm in baselines]
+    return [(d, one) for d, one in every if one.side != ONE_SEED]
+
+
+def _sides(judged: dict[str, Evidence]) -> str:
+    """`better on Goodbooks; worse on none; undecided on Movielens 1M and Amazon apps`."""
+    if not judged:
+        return "not judged yet"
+    words = []
+    for side, word in ((AHEAD, "better on"), (BEHIND, "worse on"), (UNDECIDED, "undecided on")):
+        *others, last = [where for where, one in judged.items() if one.side == side] or ["none"]
+        words.append(f"{word} {', '.join(others)}{' and ' if others else ''}{last}")
+    return "; ".join(words)
+
+
+def _largest_gain(results: dict[tuple[str, str], Results]) -> str:
+    """The mixture that is ahead by the largest share of its baseline's MRR, and by how much."""
+    ahead = []
+    for (dataset, _), result in results.items():
+        for arm, baseline in result.mixtures:
+            if (one := Evidence.of(result, arm, baseline)).side == AHEAD:
+                ahead.append((one.gap.difference / result.outcomes[baseline].mrr, f"{label(arm)} on {title(dataset)}: {one}"))
+    return "{1}, {0:+.0%} of the MRR".format(*max(ahead)) if ahead else "none is decided"
 
 
 def _whole(results: dict[tuple[str, str], Results], dataset: str) -> bool:

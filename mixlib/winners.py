@@ -1,4 +1,4 @@
-"""The tables about winners: again on other splits, from other searches, their binary codes, how they use their tastes."""
+"""The tables about winners: again on other splits, their binary codes, how they use their tastes."""
 
 import json
 from collections.abc import Iterable
@@ -7,19 +7,17 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mixlib import codes, experiments, gains, models, reports
+from mixlib import codes, experiments, models, reports
 from mixlib.datasets import Interactions
 from mixlib.evaluation import compare
 from mixlib.evidence import Evidence
-from mixlib.gains import best_so_far, other_searches, ratio
+from mixlib.gains import ratio
 from mixlib.labels import label, title, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, Outcome, Results
 from mixlib.splits import Sequences
 from mixlib.studies import STUDIES
 from mixlib.tables import SPENT, Found, binary_of, rows_of, spent
-
-FEW = 5  # search trials: from fewer, too few other searches can be drawn
 
 
 def splits(found: Found) -> pd.DataFrame:
@@ -48,61 +46,6 @@ def split_verdicts(found: Found) -> list[str]:
             said.append(f"{who}: {one.over_users} in test MRR over all their users, over splits, too: {one.over_seeds}; "
                         f"{reports.SIDES[one.side]}.")  # fmt: skip
     return said or [reports.NOTHING]
-
-
-def searches(found: Found, ledger: Ledger) -> dict[tuple[str, str], dict[str, np.ndarray]]:
-    """The curves of `gains.best_so_far` by arm, of every main study with more than one search trial, by (data set, study)."""
-    return {
-        (dataset, name): {arm: best_so_far(*trials) for arm, trials in gains.searches(results, ledger).items()}
-        for (dataset, name), results in found.items()
-        if name in MAIN and results.outcomes and results.selection.trials > 1
-    }
-
-
-def search_curves(curves: dict[tuple[str, str], dict[str, np.ndarray]]) -> pd.DataFrame:
-    """The data of the figure of searches: over random orders of the trials, the median and the middle 90 % of the best one's test MRR."""
-    rows = []
-    for (dataset, name), arms in curves.items():
-        for arm, found in arms.items():
-            for trials, (low, middle, high) in enumerate(np.quantile(found, [0.05, 0.5, 0.95], axis=0).T, 1):
-                rows.append({"data set": title(dataset), "protocol": name, "model": label(arm), "trials": trials,
-                             "median": round(middle, 5), "5 %": round(low, 5), "95 %": round(high, 5)})  # fmt: skip
-    return pd.DataFrame(rows, columns=["data set", "protocol", "model", "trials", "median", "5 %", "95 %"])
-
-
-def luck(found: Found, ledger: Ledger) -> pd.DataFrame:
-    """How much of a gain is luck of the search: the gain between winners, trained once, over searches that drew other trials.
-
-    A row for each mixture of a main study with at least FEW search trials; the range holds 95 % of `gains.other_searches`.
-    """
-    rows = []
-    for (dataset, name), results in found.items():
-        if name not in MAIN or results.selection.trials < FEW:
-            continue
-        trials = gains.searches(results, ledger)
-        for arm, baseline in results.mixtures:
-            drawn = other_searches(trials[baseline], trials[arm])
-            low, high = np.quantile(drawn, [0.025, 0.975])
-            rows.append({"data set": title(dataset), "mixture": label(arm), "against": label(baseline),
-                         "gain over searches [middle 95 %]": with_interval(float(np.median(drawn)), (low, high), sign=True),
-                         "searches in which it gains": f"{np.mean(drawn > 0):.0%}", "trials": results.selection.trials})  # fmt: skip
-    return reports.listed(rows)
-
-
-def border_verdicts(found: Found) -> list[str]:
-    """The winners of main studies whose best epoch is the last that is allowed, data set by data set, and how many others there are."""
-    at_the_end: dict[str, list[str]] = {}
-    others = 0
-    for (dataset, name), results in found.items():
-        for arm, record in results.selection.winners.items() if name in MAIN else ():
-            if record["best_epoch"] == record["definition"]["training"]["epochs"]:
-                at_the_end.setdefault(title(dataset), []).append(f"{label(arm)} ({record['best_epoch']})")
-            else:
-                others += 1
-    if not at_the_end and not others:
-        return [reports.NOTHING]
-    said = [f"{where}: {' and '.join(arms)}; a higher limit might have helped." for where, arms in at_the_end.items()]
-    return [*said, f"{'The other' if said else 'All'} {others} winners stopped before the last epoch that is allowed."]
 
 
 def binary(found: Found, ledger: Ledger, datasets: Iterable[str]) -> pd.DataFrame:

@@ -173,6 +173,7 @@ def test_titles_without_the_needed_columns_are_an_error(data_root):
     ("text", "message"),
     [
         ("user_id,item\n1,2\n", "has no column item_id: it needs user_id and item_id, and has user_id, item"),
+        ("user_id,item_id,item_id\n1,2,3\n", "has two columns item_id: leave one of them"),
         ("user_id,item_id\n1,2\n1,abc\n1,\n", r"row 2: item_id must be a whole number, not 'abc' \(2 such rows\)"),
         ("user_id,item_id\n1,2\n,3\n", r"row 2: user_id must be a whole number, not nothing \(1 such rows\)"),
         ("user_id,item_id\n1,2\n1.5,3\n", "row 2: user_id must be a whole number, not 1.5"),

@@ -192,6 +192,19 @@ def test_what_is_damaged_is_set_aside_and_nothing_else_is_moved(kept):
         f"{path.name}.damaged", f"{path.stem}.npz.damaged", other.name))  # fmt: skip
 
 
+def test_what_another_share_made_again_meanwhile_is_not_set_aside(kept, monkeypatch):
+    path, seen = kept.write(record(seed=1), ARRAYS), kept.damaged
+    path.write_text("{")
+
+    def slow(*folder):
+        found = seen(*folder)
+        Ledger(kept.root).write(record(seed=1), ARRAYS)  # between the look and the deed
+        return found
+
+    monkeypatch.setattr(kept, "damaged", slow)
+    assert kept.set_aside("books", "sequences") == [] and list(kept.read("books", "sequences")) == [path.stem]
+
+
 def test_what_a_killed_writer_left_is_never_read_and_goes_after_an_hour(kept):
     path = kept.write(record(seed=1))
     old, new = (path.with_name(f".{path.name}.{name}.tmp") for name in ("old", "new"))

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mixlib import experiments, labels, outcomes, reports
+from mixlib import evaluation, experiments, labels, outcomes, reports
+from mixlib.evidence import Evidence
 from mixlib.ledger import Ledger
 from mixlib.plans import Subject, search_trials, seed_trials
 from mixlib.studies import PAPER, STUDIES
@@ -118,6 +119,25 @@ def test_status_counts_what_is_done_of_what_is_planned(ledger):
 def test_numbers_for_the_text_exist_before_anything_ran(tmp_path):
     numbers = reports.numbers(outcomes.all_results(Ledger(tmp_path)))
     assert numbers["whole_data_sets"] == "no data set" and numbers["sequence_gain_movielens_1m"] == "(not run yet)"
+
+
+def test_the_abstract_counts_sides_and_names_the_largest_gain(ledger, monkeypatch):
+    found = outcomes.all_results(ledger)
+    key, gap = ("movielens-100k", "sequences"), evaluation.Comparison(0.02, 0.01, 0.03, 0.01, 0.5)
+
+    def said(wide):
+        monkeypatch.setattr(reports.Evidence, "of", lambda *_: Evidence(gap, wide))
+        return reports.numbers(found)
+
+    share = 0.02 / found[key].outcomes["lstm"].mrr
+    ahead, behind, unsure, single = said((0.005, 0.035)), said((-0.03, -0.01)), said((-0.01, 0.05)), said(None)
+    assert ahead["mixture_lstm_sides"] == "better on Movielens 100K; worse on none; undecided on none"
+    assert ahead["largest_gain"].startswith("Mixture-LSTM on Movielens 100K: +0.020 [+0.010, +0.030], over seeds, too: [+0.005, +0.035]")
+    assert ahead["largest_gain"].endswith(f", {share:+.0%} of the MRR")
+    assert behind["mixture_lstm_sides"] == "better on none; worse on Movielens 100K; undecided on none"
+    assert unsure["mixture_lstm_sides"] == "better on none; worse on none; undecided on Movielens 100K"
+    assert {behind["largest_gain"], unsure["largest_gain"], single["largest_gain"]} == {"none is decided"}
+    assert single["mixture_lstm_sides"] == ahead["embedding_mixture_sides"] == "not judged yet"
 
 
 def test_an_empty_study_says_which_command_runs_it(tiny, tmp_path):

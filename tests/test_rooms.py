@@ -46,6 +46,7 @@ ORDER = [
     "reports",
     "gains",
     "tables",
+    "searching",
     "winners",
     "twins",
     "verdicts",

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from mixlib import (
     outcomes,
     publish,
     reports,
+    searching,
     synthetic,
     tables,
     twins,
@@ -25,6 +27,7 @@ from mixlib import (
 from mixlib.evaluation import interval
 from mixlib.evidence import Evidence
 from mixlib.ledger import Ledger, key_of
+from mixlib.losses import LOSSES
 from mixlib.notebooks import Project
 from mixlib.studies import PAPER, STUDIES, Budget
 
@@ -301,12 +304,12 @@ def without(found, arms):
     ],
 )
 def test_models_that_failed_in_all_trials_leave_gaps_and_no_other_baseline(failed, compared, found, ledger, data, monkeypatch):
-    monkeypatch.setattr(winners, "FEW", 2)
+    monkeypatch.setattr(searching, "FEW", 2)
     left = without(found, failed)
     main = {key: results for key, results in left.items() if key[1] in outcomes.MAIN}
     shown = reports.table1(main).set_index("model")["Synthetic"]
     assert {arm for arm in labels.LABELS if shown[labels.label(arm)] == "failed in all trials"} == failed & set(labels.LABELS)
-    for table in (reports.gains(main), winners.luck(left, ledger), gains.family(main).replace(labels.LABELS)):
+    for table in (reports.gains(main), searching.luck(left, ledger), gains.family(main).replace(labels.LABELS)):
         assert table.get("mixture", pd.Series(dtype=str)).tolist() == compared
     said = [sentence for results in main.values() for sentence in reports.verdicts(results) if sentence != reports.NOTHING]
     assert [sentence.split(" against ")[0] for sentence in said] == compared
@@ -319,7 +322,7 @@ def test_models_that_failed_in_all_trials_leave_gaps_and_no_other_baseline(faile
         assert not make(left, NAMES).isna().any().any()
     assert len(winners.binary(left, ledger, NAMES)) == len(labels.LABELS)
     assert len(reports.sources(main)) == len(labels.LABELS) - len(failed & set(labels.LABELS))
-    winners.searches(left, ledger), winners.binary_verdicts(left, ledger), tables.reference_verdicts(left), winners.splits(left)
+    searching.curves(left, ledger), winners.binary_verdicts(left, ledger), tables.reference_verdicts(left), winners.splits(left)
     figures.table1(main, tables.references_of(left))
     for name, arm in (("sequences", "mixture_lstm"), ("factorization", "embedding_mixture")):
         rows = gains.who_gains(left["synthetic", name], arm, data, ledger)
@@ -511,7 +514,7 @@ def test_intervals_resample_users_and_not_their_rows():
 
 def test_the_band_of_a_search_holds_90_of_100_orders():
     trials = np.arange(1.0, 22)
-    curve = winners.search_curves({("synthetic", "sequences"): {"lstm": np.stack([trials] * 3, axis=1)}})
+    curve = searching.curve_table({("synthetic", "sequences"): {"lstm": np.stack([trials] * 3, axis=1)}})
     assert curve[["5 %", "median", "95 %"]].iloc[0].tolist() == [2, 11, 20]
 
 
@@ -646,9 +649,9 @@ def test_cells_of_the_factorial_are_not_columns_of_table_1(planned, data, tmp_pa
 def test_other_searches_choose_on_validation():
     one = np.array([0.3]), np.array([0.5])
     sure = np.array([0.1, 0.9]), np.array([0.9, 0.7])  # the second wins unless both draws are of the first: 3 in 4
-    drawn = gains.other_searches(one, sure, draws=4000)
+    drawn = searching.other_searches(one, sure, draws=4000)
     assert set(drawn.round(6)) == {0.4, 0.2} and np.mean(drawn < 0.3) == pytest.approx(0.75, abs=0.03)
-    assert gains.other_searches(sure, one, draws=4000).mean() == pytest.approx(-0.25, abs=0.01)
+    assert searching.other_searches(sure, one, draws=4000).mean() == pytest.approx(-0.25, abs=0.01)
 
 
 def test_two_equal_arms_lie_outside_the_range_of_searches_in_at_most_a_fifth():
@@ -657,39 +660,134 @@ def test_two_equal_arms_lie_outside_the_range_of_searches_in_at_most_a_fifth():
     for _ in range(200):  # one distribution of trials for both arms; the best of a few is too seldom drawn for the nominal 5 %
         quality = random.normal(0.1, 0.02, (2, 20))
         arms = [(row + random.normal(0, 0.002, 20), row + random.normal(0, 0.002, 20)) for row in quality]
-        low, high = np.quantile(gains.other_searches(*arms, draws=500), [0.025, 0.975])
+        low, high = np.quantile(searching.other_searches(*arms, draws=500), [0.025, 0.975])
         sure += low > 0 or high < 0
     assert 0.05 * 200 < sure <= 0.2 * 200  # the caption says so
 
 
 def test_luck_has_a_row_for_each_mixture_with_enough_trials(found, ledger, monkeypatch):
-    assert winners.luck(found, ledger).to_numpy().tolist() == [["nothing is recorded yet"]]  # two trials are too few
-    monkeypatch.setattr(winners, "FEW", 2)
-    table = winners.luck(found, ledger).set_index("mixture")
+    assert searching.luck(found, ledger).to_numpy().tolist() == [["nothing is recorded yet"]]  # two trials are too few
+    monkeypatch.setattr(searching, "FEW", 2)
+    table = searching.luck(found, ledger).set_index("mixture")
     assert sorted(table.index) == ["Embedding mixture", "Mixture-LSTM", "Projection mixture"] and set(table["trials"]) == {2}
-    trials = gains.searches(found["synthetic", "sequences"], ledger)
-    drawn = gains.other_searches(trials["lstm"], trials["mixture_lstm"])
+    trials = searching.trials_of(found["synthetic", "sequences"], ledger)
+    drawn = searching.other_searches(trials["lstm"], trials["mixture_lstm"])
     assert table.loc["Mixture-LSTM", "searches in which it gains"] == f"{np.mean(drawn > 0):.0%}"
 
 
+def test_a_single_vector_with_more_trials_is_compared_apart(found, ledger, data, planned, tmp_path):
+    assert searching.head_start(found, ledger).to_numpy().tolist() == [["nothing is recorded yet"]]  # all arms have the same trials
+    kept = Ledger(tmp_path)
+    experiments.run("sequences", data, kept, replace(TINY, trials=1, seeds=2))
+    experiments.run("sequences", data, kept, replace(TINY, trials=2, seeds=2), arms=["lstm"])
+    every = tables.collected(kept)
+    assert every["synthetic", "sequences"].selection.trials == 1
+    (row,) = searching.head_start(every, kept).to_dict("records")
+    assert (row["mixture"], row["its trials"], row["against"], row["trials"]) == ("Mixture-LSTM", 1, "LSTM", 2)
+    made = [one for one in kept.read("synthetic", "sequences").values() if one["arm"] == "lstm"]
+    best = max((one for one in made if one["stage"] == "search"), key=lambda one: one["validation"]["mrr"])
+    again = [one["test"]["mrr"] for one in made if one["stage"] == "seeds" and one["definition"]["training"]["learning_rate"]
+             == best["definition"]["training"]["learning_rate"]]  # fmt: skip
+    assert len(again) == 2 and row["MRR"].startswith(f"{np.mean(again):.3f} [")
+
+
+def test_trials_of_the_same_settings_are_compared_in_pairs(found, ledger, monkeypatch):
+    assert searching.same_settings(found, ledger).to_numpy().tolist() == [["nothing is recorded yet"]]  # two pairs are too few
+    assert searching.same_verdicts(found, ledger) == [reports.NOTHING]
+    monkeypatch.setattr(searching, "PAIRS", 2)
+    table = searching.same_settings(found, ledger).set_index(["model", "against"])
+    assert {("Mixture-LSTM", "LSTM"), ("Projection mixture", "Factorization"), ("Embedding mixture", "Factorization")} == set(table.index)
+    made = [one for one in ledger.read("synthetic", "sequences").values() if one["stage"] == "search"]
+    ours, theirs = ({one["index"]: one for one in made if one["arm"] == arm} for arm in ("mixture_lstm", "lstm"))
+    assert sorted(ours) == sorted(theirs) == [0, 1]
+    for index in ours:
+        assert ours[index]["definition"]["training"] == theirs[index]["definition"]["training"]
+    gap = [ours[index]["test"]["mrr"] - theirs[index]["test"]["mrr"] for index in (0, 1)]
+    half = 12.7062 * abs(gap[0] - gap[1]) / 2  # Student's t of one degree of freedom
+    row = table.loc["Mixture-LSTM", "LSTM"]
+    assert (row["pairs"], row["ahead in"]) == (2, sum(one > 0 for one in gap))
+    shown = [float(number) for number in re.findall(r"[+-]\d\.\d+", row["mean difference [95 %]"])]
+    assert shown == pytest.approx([np.mean(gap), np.mean(gap) - half, np.mean(gap) + half], abs=0.00051)
+    said = searching.same_verdicts(found, ledger)[0]
+    assert said.startswith(f"Mixture-LSTM against LSTM: ahead in {row['ahead in']} of 2 pairs; ")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("sequence-components", [(f"mixture_lstm/{m}", "mixture_lstm/1") for m in (2, 4, 6, 8, 12)]),
+        ("sequence-capacity", [("mixture_lstm/dim 64", f"lstm/dim {d}") for d in (64, 91, 256)]),
+        (
+            "sequence-losses",
+            [
+                (f"{kind}/adaptive_hinge", f"{kind}/{loss}")
+                for kind in ("lstm", "mixture_lstm")
+                for loss in LOSSES
+                if loss != "adaptive_hinge"
+            ],
+        ),
+        ("sequence-variants", []),
+    ],
+)
+def test_numbers_of_tastes_are_paired_with_one_and_the_mixture_with_every_width(name, expected, found, ledger, monkeypatch):
+    monkeypatch.setattr(searching, "PAIRS", 2)
+    some = found["synthetic", "sequences"]
+    some = replace(some, selection=replace(some.selection, study=STUDIES[name]))
+    trials = {arm: (np.ones(2), np.full(2, place + 1.0)) for place, arm in enumerate(STUDIES[name].arms)}
+    monkeypatch.setattr(searching, "trials_of", lambda *_: trials)
+    made = list(searching.pairs({("synthetic", name): some}, ledger, ("losses", "components", "capacity")))
+    assert [pair for _, *pair, _, _ in made] == [list(pair) for pair in expected]
+    for _, arm, baseline, ours, theirs in made:
+        assert (ours[0], theirs[0]) == (trials[arm][1][0], trials[baseline][1][0])
+
+
+def test_every_loss_of_a_study_has_a_sentence_over_all_its_models(found, ledger, monkeypatch):
+    monkeypatch.setattr(searching, "PAIRS", 2)
+    some = found["synthetic", "sequences"]
+    some = replace(some, selection=replace(some.selection, study=STUDIES["sequence-losses"]))
+    better = {"bpr": -0.05, "log_bpr": 0.05}  # than the adaptive hinge
+    trials = {arm: (np.ones(3), np.array([0.1, 0.11, 0.12]) + better.get(arm.partition("/")[2], 0)) for arm in some.selection.study.arms}
+    monkeypatch.setattr(searching, "trials_of", lambda *_: trials)
+    said = dict(sentence.split(": ", 1) for sentence in searching.same_verdicts({("synthetic", "sequence-losses"): some}, ledger))
+    assert said["Adaptive hinge against BPR as printed"].startswith(
+        "ahead in 6 of 6 pairs; the mean difference lies above 0 beyond its interval in 2 of 2"
+    )
+    assert said["Adaptive hinge against log-BPR"].endswith(
+        "lies below 0 beyond its interval in 2 of 2 (Synthetic, LSTM; Synthetic, Mixture-LSTM)."
+    )
+    assert said["Adaptive hinge against hinge"] == "ahead in 0 of 6 pairs; no mean difference beyond its interval."
+
+
+@pytest.mark.parametrize(("gain", "words"), [(0.02, "lies above 0"), (-0.02, "lies below 0"), (0.0, "no mean difference beyond")])
+def test_pairs_that_differ_beyond_their_interval_are_said(gain, words, found, ledger, monkeypatch):
+    random = np.random.default_rng(0)
+    single = random.uniform(0.05, 0.15, 20)
+    trials = {"lstm": (single, single), "mixture_lstm": (single, np.r_[0, (single + gain + random.normal(0, 0.01, 20))[1:]])}  # one failed
+    monkeypatch.setattr(searching, "PAIRS", 2)
+    monkeypatch.setattr(searching, "trials_of", lambda *_: trials)
+    sequences = {key: results for key, results in found.items() if key[1] == "sequences"}
+    assert words in searching.same_verdicts(sequences, ledger)[0] and "of 19 pairs" in searching.same_verdicts(sequences, ledger)[0]
+    assert searching.same_settings(sequences, ledger)["pairs"].tolist() == [19]
+
+
 def test_best_so_far_follows_validation_and_not_test():
-    found = gains.best_so_far(np.array([0.1, 0.3, 0.2]), np.array([0.9, 0.5, 0.7]), orders=500)
+    found = searching.best_so_far(np.array([0.1, 0.3, 0.2]), np.array([0.9, 0.5, 0.7]), orders=500)
     assert found.shape == (500, 3) and set(found[:, -1]) == {0.5} and set(found[:, 0]) == {0.9, 0.5, 0.7}
     assert found[:, 0].mean() == pytest.approx(0.7, abs=0.03)
     assert set(map(tuple, found)) == {(0.9, 0.5, 0.5), (0.9, 0.7, 0.5), (0.5, 0.5, 0.5), (0.7, 0.7, 0.5), (0.7, 0.5, 0.5)}
 
 
 def test_winners_that_trained_to_the_last_epoch_are_said(found):
-    assert winners.border_verdicts({}) == [reports.NOTHING]
+    assert searching.border_verdicts({}) == [reports.NOTHING]
     main = [record for name in outcomes.MAIN for record in found["synthetic", name].selection.winners.values()]
     late = {record["key"] for record in main if record["best_epoch"] == record["definition"]["training"]["epochs"]}
-    said = winners.border_verdicts(found)
+    said = searching.border_verdicts(found)
     assert len(said) == (1 if not late else 2) and f" {len(main) - len(late)} winners stopped before" in said[-1]
     results = found["synthetic", "sequences"]
     record = results.selection.winners["lstm"]
     ended = results.selection.winners | {"lstm": record | {"best_epoch": record["definition"]["training"]["epochs"]}}
     only = {("synthetic", "sequences"): replace(results, selection=replace(results.selection, winners=ended))}
-    assert winners.border_verdicts(only)[0].startswith("Synthetic: LSTM (")
+    assert searching.border_verdicts(only)[0].startswith("Synthetic: LSTM (")
 
 
 def test_the_largest_variant_is_over_the_same_users(planned, data, tmp_path):
@@ -705,14 +803,14 @@ def test_the_largest_variant_is_over_the_same_users(planned, data, tmp_path):
 
 def test_searches_are_those_of_the_records(found, ledger):
     results = found["synthetic", "sequences"]
-    for arm, (validation, test) in gains.searches(results, ledger).items():
+    for arm, (validation, test) in searching.trials_of(results, ledger).items():
         assert len(validation) == len(test) == 2 and validation.max() == results.selection.winners[arm]["validation"]["mrr"]
         assert test[validation.argmax()] == results.selection.winners[arm]["test"]["mrr"]
 
 
 def test_figures_of_search_and_gains_draw_every_arm(found, ledger):
     figure, (left, right) = figures.new(2)
-    curves = {arm: gains.best_so_far(*both) for arm, both in gains.searches(found["synthetic", "factorization"], ledger).items()}
+    curves = {arm: searching.best_so_far(*both) for arm, both in searching.trials_of(found["synthetic", "factorization"], ledger).items()}
     figures.search(left, curves)
     assert len(left.lines) == 3
     figures.relative_gains(right, gains.gain_by_skew(found, {"synthetic": 3.5}), "ratio", "popularity ratio")
@@ -756,12 +854,12 @@ def test_the_figure_of_table_1_has_a_line_for_popularity_and_one_for_the_best_re
 
 
 def test_the_figure_of_searches_has_a_panel_for_every_study(found, ledger):
-    curves = winners.searches(found, ledger)
+    curves = searching.curves(found, ledger)
     assert set(curves) == {("synthetic", "sequences"), ("synthetic", "factorization")}
     assert [len(axes.lines) for axes in figures.searches(curves).axes] == [2, 3]
-    data = winners.search_curves(curves)
+    data = searching.curve_table(curves)
     line = data[(data["protocol"] == "sequences") & (data["model"] == "LSTM")]
     assert line["median"].tolist() == pytest.approx(np.median(curves["synthetic", "sequences"]["lstm"], axis=0), abs=1e-5)
-    assert winners.search_curves({}).empty
+    assert searching.curve_table({}).empty
     figures.searches({}).canvas.draw()  # before anything was run
     figures.gains(gains.gain_by_skew(found, {}), gains.factorial(ledger, [])).canvas.draw()

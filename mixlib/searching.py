@@ -1,0 +1,197 @@
+"""What the searches show: how the best trial changes, how much of a gain is luck, and what differs at the same settings."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from mixlib import outcomes, reports
+from mixlib.evidence import Evidence
+from mixlib.labels import LOSS_LABELS, label, title, with_interval
+from mixlib.ledger import Ledger
+from mixlib.outcomes import MAIN, Results
+from mixlib.plans import Subject, search_trials
+from mixlib.tables import Found
+
+FEW = 5  # search trials: from fewer, too few other searches can be drawn
+PAIRS = 3  # of trials at the same settings: fewer say nothing
+
+
+def trials_of(results: Results, ledger: Ledger) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Validation and test MRR (n,) of every arm's n search trials, in the order of the plan; failed ones count as 0."""
+    selection, found = results.selection, {}
+    for arm, winner in selection.winners.items():
+        records = ledger.read(winner["dataset"], selection.study.name)
+        trials = search_trials(selection.study, Subject.of_record(winner), selection.planned)[arm][: selection.trials]
+        made = [records[trial.key] if records[trial.key]["status"] == "done" else {"validation": {"mrr": 0.0}, "test": {"mrr": 0.0}}
+                for trial in trials]  # fmt: skip
+        found[arm] = np.array([one["validation"]["mrr"] for one in made]), np.array([one["test"]["mrr"] for one in made])
+    return found
+
+
+def at_same_settings(trials: dict[str, tuple[np.ndarray, np.ndarray]], arm: str, baseline: str) -> tuple[np.ndarray, np.ndarray]:
+    """Test MRR (n,) of an arm and of its baseline, trial by trial: the arms of a study draw the same settings. Pairs of which a trial
+    failed are left out. trials: as `trials_of` gives them.
+    """
+    ours, theirs = (trials[each][1] for each in (arm, baseline))
+    both = (ours > 0) & (theirs > 0)
+    return ours[both], theirs[both]
+
+
+def student(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean of the values (n,), n > 1, and Student's 95 % interval of it."""
+    half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    return float(values.mean()), float(values.mean()) - half, float(values.mean()) + half
+
+
+def best_so_far(validation: np.ndarray, test: np.ndarray, orders: int = 1000, seed: int = 0) -> np.ndarray:
+    """Test MRR (orders, n) of the trial that is the best on validation among the first 1, 2, ... n trials, in random orders of them."""
+    order = np.random.default_rng(seed).permuted(np.tile(np.arange(len(test)), (orders, 1)), axis=1)
+    ranked = validation.argsort(kind="stable").argsort(kind="stable")[order]  # place on validation, the best highest
+    best = np.maximum.accumulate(ranked, axis=1)
+    return test[validation.argsort(kind="stable")][best]
+
+
+def other_searches(baseline: tuple[np.ndarray, np.ndarray], mixture: tuple[np.ndarray, np.ndarray], draws: int = 2000) -> np.ndarray:
+    """Gain in test MRR (draws,) of one arm's winner over the other's, had their searches drawn other trials.
+
+    Both as `trials_of` gives them: n trials are drawn from the n with replacement, apart for each arm, and the best on validation wins.
+    """
+    random = np.random.default_rng(0)
+
+    def winners(validation: np.ndarray, test: np.ndarray) -> np.ndarray:
+        drawn = random.integers(len(test), size=(draws, len(test)))
+        return test[np.take_along_axis(drawn, validation[drawn].argmax(axis=1)[:, None], axis=1)[:, 0]]
+
+    return winners(*mixture) - winners(*baseline)
+
+
+def curves(found: Found, ledger: Ledger) -> dict[tuple[str, str], dict[str, np.ndarray]]:
+    """The curves of `best_so_far` by arm, of every main study with more than one search trial, by (data set, study)."""
+    return {
+        (dataset, name): {arm: best_so_far(*trials) for arm, trials in trials_of(results, ledger).items()}
+        for (dataset, name), results in found.items()
+        if name in MAIN and results.outcomes and results.selection.trials > 1
+    }
+
+
+def curve_table(curves: dict[tuple[str, str], dict[str, np.ndarray]]) -> pd.DataFrame:
+    """The data of the figure of searches: over random orders of the trials, the median and the middle 90 % of the best one's test MRR."""
+    rows = []
+    for (dataset, name), arms in curves.items():
+        for arm, found in arms.items():
+            for trials, (low, middle, high) in enumerate(np.quantile(found, [0.05, 0.5, 0.95], axis=0).T, 1):
+                rows.append({"data set": title(dataset), "protocol": name, "model": label(arm), "trials": trials,
+                             "median": round(middle, 5), "5 %": round(low, 5), "95 %": round(high, 5)})  # fmt: skip
+    return pd.DataFrame(rows, columns=["data set", "protocol", "model", "trials", "median", "5 %", "95 %"])
+
+
+def luck(found: Found, ledger: Ledger) -> pd.DataFrame:
+    """How much of a gain is luck of the search: the gain between winners, trained once, over searches that drew other trials.
+
+    A row for each mixture of a main study with at least FEW search trials; the range holds 95 % of `other_searches`.
+    """
+    rows = []
+    for (dataset, name), results in found.items():
+        if name not in MAIN or results.selection.trials < FEW:
+            continue
+        trials = trials_of(results, ledger)
+        for arm, baseline in results.mixtures:
+            drawn = other_searches(trials[baseline], trials[arm])
+            low, high = np.quantile(drawn, [0.025, 0.975])
+            rows.append({"data set": title(dataset), "mixture": label(arm), "against": label(baseline),
+                         "gain over searches [middle 95 %]": with_interval(float(np.median(drawn)), (low, high), sign=True),
+                         "searches in which it gains": f"{np.mean(drawn > 0):.0%}", "trials": results.selection.trials})  # fmt: skip
+    return reports.listed(rows)
+
+
+def head_start(found: Found, ledger: Ledger) -> pd.DataFrame:
+    """Each mixture against a single vector that had more search trials: what remains of a gain when the budget favours the baseline.
+
+    A row for each mixture of a main study whose baseline has records of more trials, with a winner retrained, than all arms share.
+    """
+    rows = []
+    for (dataset, name), results in found.items():
+        first = next(iter(results.selection.study.arms))
+        alone = outcomes.recorded(ledger, dataset, name, [first]) if name in MAIN and results.mixtures else None
+        if alone is None or first not in alone.outcomes or alone.selection.trials <= results.selection.trials:
+            continue
+        single = alone.outcomes[first]
+        for arm, _ in results.mixtures:
+            one = Evidence.between(results.outcomes[arm], single)
+            rows.append({"data set": title(dataset), "mixture": label(arm), "its trials": results.selection.trials,
+                         "its MRR": with_interval(results.outcomes[arm].mrr, results.outcomes[arm].bounds), "against": label(first),
+                         "trials": alone.selection.trials, "MRR": with_interval(single.mrr, single.bounds),
+                         "difference [95 %]": one.over_users, reports.OVER_SEEDS: one.over_seeds, "so": one.side})  # fmt: skip
+    return reports.listed(rows)
+
+
+def pairs(found: Found, ledger: Ledger, which: Iterable[str]) -> Iterator[tuple[str, str, str, np.ndarray, np.ndarray]]:
+    """Data set, two arms, and the test MRR of both (n,) at the same settings, for the studies of the given kinds with at least PAIRS pairs.
+
+    Main studies: each mixture and its single vector. Losses: the adaptive hinge and each other, with the same model. Components: each
+    number of tastes and one. Capacity: the mixture and each width.
+    """
+    for (dataset, name), results in found.items():
+        kind, arms = name if name in MAIN else name.rpartition("-")[2], list(results.selection.study.arms)
+        if kind not in which or results.selection.trials < PAIRS:
+            continue
+        compared = {
+            "losses": [(f"{arm.partition('/')[0]}/adaptive_hinge", arm) for arm in arms if not arm.endswith("/adaptive_hinge")],
+            "components": [(arm, arms[0]) for arm in arms[1:]],
+            "capacity": [(arms[-1], arm) for arm in arms[:-1]],
+        }
+        trials = trials_of(results, ledger)
+        for arm, baseline in compared.get(kind, results.mixtures):
+            ours, theirs = at_same_settings(trials, arm, baseline) if {arm, baseline} <= set(trials) else (np.zeros(0),) * 2
+            if len(ours) >= PAIRS:
+                yield dataset, arm, baseline, ours, theirs
+
+
+def same_settings(found: Found, ledger: Ledger) -> pd.DataFrame:
+    """What one arm gains over another at the same settings: their search trials pair by pair, with Student's 95 % interval over them.
+
+    No winner is chosen, so that no luck of a search is in it.
+    """
+    rows = []
+    for dataset, arm, baseline, ours, theirs in pairs(found, ledger, (*MAIN, "losses", "components", "capacity")):
+        gap, (share, *around) = student(ours - theirs), np.exp(student(np.log(ours / theirs)))
+        rows.append({"data set": title(dataset), "model": label(arm), "against": label(baseline), "pairs": len(ours),
+                     "ahead in": int((ours > theirs).sum()), "mean difference [95 %]": with_interval(gap[0], gap[1:], sign=True),
+                     "mean ratio [95 %]": with_interval(share, (around[0], around[1]))})  # fmt: skip
+    return reports.listed(rows)
+
+
+def same_verdicts(found: Found, ledger: Ledger) -> list[str]:
+    """In how many pairs each mixture, and the adaptive hinge, is ahead, and where the interval of the mean difference does not hold 0."""
+    said: dict[str, list[tuple[str, np.ndarray]]] = {}
+    for dataset, arm, baseline, ours, theirs in pairs(found, ledger, (*MAIN, "losses")):
+        kind, _, loss = baseline.partition("/")
+        who = f"Adaptive hinge against {LOSS_LABELS.get(loss, loss)}" if loss else f"{label(arm)} against {label(baseline)}"
+        said.setdefault(who, []).append((f"{title(dataset)}, {label(kind)}" if loss else title(dataset), ours - theirs))
+    sentences = []
+    for who, rows in said.items():
+        bounds = [(where, student(gap)[1:]) for where, gap in rows]
+        sides = {"above": [where for where, (low, _) in bounds if low > 0], "below": [where for where, (_, high) in bounds if high < 0]}
+        far = "; ".join(f"the mean difference lies {side} 0 beyond its interval in {len(some)} of {len(rows)} ({'; '.join(some)})"
+                        for side, some in sides.items() if some)  # fmt: skip
+        every = np.concatenate([gap for _, gap in rows])
+        sentences.append(f"{who}: ahead in {(every > 0).sum()} of {len(every)} pairs; {far or 'no mean difference beyond its interval'}.")
+    return sentences or [reports.NOTHING]
+
+
+def border_verdicts(found: Found) -> list[str]:
+    """The winners of main studies whose best epoch is the last that is allowed, data set by data set, and how many others there are."""
+    at_the_end: dict[str, list[str]] = {}
+    others = 0
+    for (dataset, name), results in found.items():
+        for arm, record in results.selection.winners.items() if name in MAIN else ():
+            if record["best_epoch"] == record["definition"]["training"]["epochs"]:
+                at_the_end.setdefault(title(dataset), []).append(f"{label(arm)} ({record['best_epoch']})")
+            else:
+                others += 1
+    if not at_the_end and not others:
+        return [reports.NOTHING]
+    said = [f"{where}: {' and '.join(arms)}; a higher limit might have helped." for where, arms in at_the_end.items()]
+    return [*said, f"{'The other' if said else 'All'} {others} winners stopped before the last epoch that is allowed."]
