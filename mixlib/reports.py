@@ -165,14 +165,13 @@ def _of_mixture(results: dict[tuple[str, str], Results], study: str, arm: str) -
 
 
 def _sides(judged: dict[str, Evidence]) -> str:
-    """`better on Goodbooks; worse on none; undecided on Movielens 1M and Amazon apps`."""
-    if not judged:
-        return "not judged yet"
+    """`better on Goodbooks; undecided on Movielens 1M and Amazon apps`, or `worse on all 6 data sets`."""
     words = []
-    for side, word in ((AHEAD, "better on"), (BEHIND, "worse on"), (UNDECIDED, "undecided on")):
-        *others, last = [where for where, one in judged.items() if one.side == side] or ["none"]
-        words.append(f"{word} {', '.join(others)}{' and ' if others else ''}{last}")
-    return "; ".join(words)
+    for side, word in ((AHEAD, "better"), (BEHIND, "worse"), (UNDECIDED, "undecided")):
+        *others, last = [where for where, one in judged.items() if one.side == side] or [""]
+        every = f"all {len(judged)} data sets" if len(others) + 1 == len(judged) > 1 else ""
+        words += [f"{word} on {every or ' and '.join(filter(None, (', '.join(others), last)))}"] if last else []
+    return "; ".join(words) or "not judged yet"
 
 
 def _largest_gain(results: dict[tuple[str, str], Results]) -> str:

@@ -131,13 +131,21 @@ def test_the_abstract_counts_sides_and_names_the_largest_gain(ledger, monkeypatc
 
     share = 0.02 / found[key].outcomes["lstm"].mrr
     ahead, behind, unsure, single = said((0.005, 0.035)), said((-0.03, -0.01)), said((-0.01, 0.05)), said(None)
-    assert ahead["mixture_lstm_sides"] == "better on Movielens 100K; worse on none; undecided on none"
+    assert ahead["mixture_lstm_sides"] == "better on Movielens 100K"
     assert ahead["largest_gain"].startswith("Mixture-LSTM on Movielens 100K: +0.020 [+0.010, +0.030], over seeds, too: [+0.005, +0.035]")
     assert ahead["largest_gain"].endswith(f", {share:+.0%} of the MRR")
-    assert behind["mixture_lstm_sides"] == "better on none; worse on Movielens 100K; undecided on none"
-    assert unsure["mixture_lstm_sides"] == "better on none; worse on none; undecided on Movielens 100K"
+    assert behind["mixture_lstm_sides"] == "worse on Movielens 100K"
+    assert unsure["mixture_lstm_sides"] == "undecided on Movielens 100K"
     assert {behind["largest_gain"], unsure["largest_gain"], single["largest_gain"]} == {"none is decided"}
     assert single["mixture_lstm_sides"] == ahead["embedding_mixture_sides"] == "not judged yet"
+
+
+def test_sides_name_the_data_sets_and_count_them_where_all_are_alike():
+    gap = evaluation.Comparison(0.0, 0.0, 0.0, 1.0, 0.0)
+    up, down, open_ = (Evidence(gap, wide) for wide in ((0.1, 0.2), (-0.2, -0.1), (-0.1, 0.1)))
+    assert reports._sides({"A": up, "B": open_, "C": up, "D": down, "E": up}) == "better on A, C and E; worse on D; undecided on B"
+    assert reports._sides({"A": up, "B": up}) == "better on all 2 data sets" and reports._sides({"A": down}) == "worse on A"
+    assert reports._sides({}) == "not judged yet"
 
 
 def test_an_empty_study_says_which_command_runs_it(tiny, tmp_path):
