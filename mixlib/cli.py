@@ -75,8 +75,9 @@ def run(
     if budget.trials > planned.trials or budget.seeds > planned.seeds:
         _note((f"planned are {planned.trials} trials and {planned.seeds} seeds: tables and `mixlib status` count no more than these.",))
     ledger = Ledger(results)
-    for line in ledger.set_aside(interactions.name, study):
-        print(line, flush=True)
+    for where in filter(None, (study, studies.STUDIES[study].other)):
+        for line in ledger.set_aside(interactions.name, where):
+            print(line, flush=True)
     elsewhere = None
     if cluster:
         from mixlib.cluster import on_cluster

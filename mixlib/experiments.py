@@ -172,7 +172,8 @@ def run(
         own = selection.share(*shard)
         if not own or time.monotonic() >= deadline:
             return selection
-        ledger.prepare(subject.dataset, name)
+        for where in sorted({trial.study for trial in own}):
+            ledger.prepare(subject.dataset, where)
         todo = (trial for trial in own if time.monotonic() < deadline)
         made = elsewhere(todo) if elsewhere else _made_here(todo, interactions, jobs, device)
         with closing(made):  # an error while writing must end the workers, too

@@ -9,7 +9,7 @@ import pandas as pd
 
 from mixlib.labels import LABELS, PUBLISHED, label, title
 from mixlib.models import SEQUENTIAL
-from mixlib.outcomes import Results
+from mixlib.outcomes import MAIN, Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -189,11 +189,11 @@ def search(axes: "Axes", curves: dict[str, np.ndarray]) -> None:
 def gains(by_skew: pd.DataFrame, by_tastes: pd.DataFrame) -> "Figure":
     """Two panels: relative gains of mixtures against popularity skew on real data, and against the true number of tastes on generated ones.
 
-    by_skew: rows of `gains.gain_by_skew`; by_tastes: rows of `gains.factorial`.
+    by_skew: rows of `gains.gain_by_skew`; by_tastes: rows of `gains.factorial`, of which those of the main studies are shown.
     """
     figure, (left, right) = new(2, width=7.0, height=3.6)
     relative_gains(left, by_skew, "ratio", "95th / 50th popularity")
-    run = by_tastes.dropna(subset="relative")
+    run = by_tastes[by_tastes["protocol"].isin(MAIN)].dropna(subset="relative")
     places, levels = run["tastes"].factorize(sort=True)
     relative_gains(right, apart(run.assign(tastes=places), "tastes", 0.8), "tastes", "true number of tastes")
     right.set_xticks(range(len(levels)), [str(level) for level in levels])
@@ -203,6 +203,25 @@ def gains(by_skew: pd.DataFrame, by_tastes: pd.DataFrame) -> "Figure":
     shown = {name: mark for axes in (left, right) for mark, name in zip(*axes.get_legend_handles_labels(), strict=True)}
     if shown:
         figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=len(shown))
+    return figure
+
+
+def size(by_size: pd.DataFrame) -> "Figure":
+    """Relative gain over the narrow single vector, of a vector as large as the mixture and of the mixture: rows of `gains.by_size`."""
+    datasets = list(dict.fromkeys(by_size["dataset"]))
+    figure, axes = new(height=1.3 + 0.5 * len(datasets))
+    for arm, rows in by_size.groupby("model"):
+        kind, shift = str(arm).partition("/")[0], 0.12 if "mixture" in str(arm).partition("/")[0] else -0.12
+        scale = 100 * rows["relative"] / rows["gain"].where(rows["gain"] != 0)
+        error = [scale * (rows["gain"] - rows["low"]), scale * (rows["high"] - rows["gain"])]
+        axes.errorbar(100 * rows["relative"], [datasets.index(dataset) + shift for dataset in rows["dataset"]], xerr=np.abs(error),
+                      fmt=MARKERS[kind], color=COLOURS[kind], ms=7, lw=2, label=label(str(arm)))  # fmt: skip
+    axes.axvline(0, color="#999999", lw=0.8)
+    axes.set_yticks(range(len(datasets)), [title(dataset) for dataset in datasets])
+    axes.set_ylim(max(len(datasets), 1) - 0.5, -0.5)
+    axes.set_xlabel("gain in test MRR over factorization of width 32, % of its MRR")
+    if datasets:
+        figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 

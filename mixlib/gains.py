@@ -41,6 +41,27 @@ def gain_by_skew(found: dict[tuple[str, str], Results], ratios: dict[str, float]
     return table[table["dataset"].isin(list(ratios))].assign(ratio=lambda rows: rows["dataset"].map(ratios))
 
 
+def by_size(found: dict[tuple[str, str], Results]) -> pd.DataFrame:
+    """What the embedding mixture, and a single vector as large, gain over the narrow one of the main study: two rows for each data set with
+    several seeds. low, high: for other seeds, too.
+    """
+    study, mixture, wide = reports.SIZE
+    rows = []
+    for (dataset, name), results in found.items():
+        baseline, *_ = STUDIES[study].arms
+        whole = name == study and {wide, mixture, baseline} <= set(results.outcomes) and results.selection.seeds > 1
+        for arm in (wide, mixture) if whole else ():
+            rows.append({"dataset": dataset, "model": arm} | _gained(results, arm, baseline))
+    return pd.DataFrame(rows, columns=["dataset", "model", "gain", "low", "high", "relative"])
+
+
+def _gained(results: Results, arm: str, baseline: str) -> dict[str, float]:
+    """A paired difference of two arms in numbers; low, high: for other seeds, too, where there are several."""
+    gap, wide = results.against(arm, baseline), results.over_seeds(arm, baseline)
+    low, high = wide or (gap.low, gap.high)
+    return {"gain": gap.difference, "low": low, "high": high, "relative": gap.difference / results.outcomes[baseline].mrr}
+
+
 def skew_correlations(table: pd.DataFrame) -> pd.DataFrame:
     """Spearman's rank correlation of popularity ratio and relative gain, a row for each mixture of the rows of `gain_by_skew`.
 
@@ -74,42 +95,42 @@ def skew_verdicts(table: pd.DataFrame) -> list[str]:
 
 
 def factorial(ledger: Ledger, names: Iterable[str] = synthetic.FACTORIAL) -> pd.DataFrame:
-    """What each mixture gains on every cell of the factorial: one row for each cell and mixture, its true parameters as columns.
+    """What each mixture gains over its single vector, and over one as large, on every cell of the factorial: one row for each comparison,
+    with the true parameters of the cell as columns.
 
-    Cells that were not run have 0 trials and no gain (NaN).
+    low, high: for other seeds, too, where there are several. Cells that were not run have 0 trials and no gain (NaN).
     """
+    compared = [(name, arm, next(iter(STUDIES[name].arms))) for name in MAIN for arm in list(STUDIES[name].arms)[1:]]
     rows = []
-    for name in names:
-        cell = synthetic.parameters(name)
-        for study in MAIN:
-            results = outcomes.recorded(ledger, name, study)
-            for arm in list(STUDIES[study].arms)[1:]:
-                row = cell | {"protocol": study, "mixture": arm, "trials": results.selection.trials if results else 0}
-                row["seeds"] = results.selection.seeds if results else 0
-                if results and arm in (pairs := dict(results.mixtures)):
-                    gap = results.against(arm, pairs[arm])
-                    row |= {"gain": gap.difference, "low": gap.low, "high": gap.high}
-                    row["relative"] = gap.difference / results.outcomes[pairs[arm]].mrr
-                rows.append(row)
-    columns = ["tastes", "stickiness", "skew", "twins", "protocol", "mixture", "trials", "seeds", "gain", "low", "high", "relative"]
-    return pd.DataFrame(rows).reindex(columns=columns)
+    for dataset in names:
+        results = {name: outcomes.recorded(ledger, dataset, name) for name in (*MAIN, reports.SIZE[0])}
+        for name, arm, baseline in (*compared, reports.SIZE):
+            one = results[name]
+            row = synthetic.parameters(dataset) | {"protocol": name, "mixture": arm, "against": baseline}
+            row |= {"trials": one.selection.trials, "seeds": one.selection.seeds} if one else {"trials": 0, "seeds": 0}
+            if one and {arm, baseline} <= set(one.outcomes):
+                row |= _gained(one, arm, baseline)
+            rows.append(row)
+    columns = [*CONTRASTS, "protocol", "mixture", "against", "trials", "seeds", "gain", "low", "high", "relative"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def effects(factorial: pd.DataFrame) -> pd.DataFrame:
-    """What each property of generated users adds to the gain of a mixture: one row for each mixture and property of `factorial`.
+    """What each property of generated users adds to the gain of a mixture: one row for each comparison and property of `factorial`.
 
     effect: mean difference in gain between the two levels of CONTRASTS over all pairs of cells that were run with the same budget and
     differ in nothing else; low, high: its 95 % interval, from the intervals of the cells as of independent ones. NaN where no pair was
     run. Users of one taste cannot leave it, so that cells of one taste which differ in stickiness hold the same data: they count as one,
-    with the larger budget, and not as a pair.
+    with the larger budget, and not as a pair. Cells of one seed are left out.
     """
     rows = []
-    for mixture, cells in factorial.dropna(subset="gain").groupby("mixture"):
+    for (mixture, against), cells in factorial.dropna(subset="gain").groupby(["mixture", "against"]):
         cells = cells.assign(half=(cells["high"] - cells["low"]) / 2, stays=cells["stickiness"].where(cells["tastes"] > 1, 0))
         cells = cells.assign(data=cells.groupby(["tastes", "stays", "skew", "twins"]).ngroup())
         cells = cells.sort_values(["trials", "seeds"])  # of the same data, the larger budget counts
         shared = ["trials", "seeds", "gain", "half"]
         cells[shared] = cells.groupby("data")[shared].transform("last")
+        cells = cells[cells["seeds"] > 1]
         half = cells.drop_duplicates("data").set_index("data")["half"]
         for factor, levels in CONTRASTS.items():
             same = [*(other for other in CONTRASTS if other != factor), "trials", "seeds"]
@@ -119,9 +140,9 @@ def effects(factorial: pd.DataFrame) -> pd.DataFrame:
             weight = pairs["data_above"].value_counts().sub(pairs["data_below"].value_counts(), fill_value=0) / max(len(pairs), 1)
             effect = (pairs["gain_above"] - pairs["gain_below"]).mean()
             error = np.sqrt(((weight * half.reindex(weight.index)) ** 2).sum()) if len(pairs) else np.nan
-            rows.append({"mixture": mixture, "property": factor, "from": levels[0], "to": levels[1], "pairs": len(pairs),
-                         "effect": effect, "low": effect - error, "high": effect + error})  # fmt: skip
-    return pd.DataFrame(rows, columns=["mixture", "property", "from", "to", "pairs", "effect", "low", "high"])
+            rows.append({"mixture": mixture, "against": against, "property": factor, "from": levels[0], "to": levels[1],
+                         "pairs": len(pairs), "effect": effect, "low": effect - error, "high": effect + error})  # fmt: skip
+    return pd.DataFrame(rows, columns=["mixture", "against", "property", "from", "to", "pairs", "effect", "low", "high"])
 
 
 def ratio(ours: np.ndarray, theirs: np.ndarray, users: np.ndarray) -> tuple[float, tuple[float, float]]:

@@ -202,7 +202,8 @@ def status(ledger: Ledger, datasets: list[str] | None = None) -> tuple[pd.DataFr
     """Planned against done for every study of the given data sets (default: those with records and those that the book names).
 
     The column `missing` counts all seeds while the search goes on, since another trial may win; `other code` counts records that another
-    version of mixlib's computing rooms wrote. Beside the table, sentences that name what is left out of it.
+    version of mixlib's computing rooms wrote. Arms that a study shares with the one that it stands beside are counted there.
+    Beside the table, sentences that name what is left out of it.
     """
     rows, said = [], []
     for dataset in datasets or sorted({*ledger.datasets(), *TITLES}):
@@ -215,17 +216,17 @@ def status(ledger: Ledger, datasets: list[str] | None = None) -> tuple[pd.DataFr
             if found is None and apart(dataset):
                 continue
             done, seeds = (found.selection.trials, found.selection.seeds) if found else (0, 0)
-            begun = len(study.arms) - len(found.selection.ahead) if found else 0
-            rows.append({"dataset": dataset, "study": name, "arms": f"{begun} of {len(study.arms)}", "search": f"{done} of {plan.trials}",
-                         "seeds": f"{seeds} of {plan.seeds}", "missing": _count_missing(found, study),
+            ahead = [arm for arm in study.own if found is None or arm in found.selection.ahead]
+            rows.append({"dataset": dataset, "study": name, "arms": f"{len(study.own) - len(ahead)} of {len(study.own)}",
+                         "search": f"{done} of {plan.trials}", "seeds": f"{seeds} of {plan.seeds}", "missing": _count_missing(found, study),
                          "other code": sum(record["code"] != code_version() for record in records.values())})  # fmt: skip
     return pd.DataFrame(rows), said
 
 
 def _count_missing(found: Results | None, study: Study) -> int:
     plan = PROFILES["paper"].of(study)
-    seeds = plan.seeds * len(study.arms)
+    seeds = plan.seeds * len(study.own)
     if found is None:
-        return seeds + (0 if study.winners_of else plan.trials * len(study.arms))
+        return seeds + (0 if study.winners_of else plan.trials * len(study.own))
     searching = any(trial.stage == "search" for trial in found.selection.missing)  # whose winners then need their seeds
     return len(found.selection.missing) + (seeds if searching else 0)

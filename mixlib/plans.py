@@ -60,28 +60,31 @@ class Trial:
 def search_trials(study: Study, subject: Subject, budget: Budget) -> dict[str, list[Trial]]:
     """The search of every arm: trial i draws from a generator seeded by the study's name and i, the same for all arms.
 
-    A study that takes over the search of another has that study's trials.
+    A study that takes over the search of another has that study's trials; one beside another has its draws, and its trials of shared arms.
     """
     space, name = budget.space[study.family], study.winners_of or study.name
     plan: dict[str, list[Trial]] = {label: [] for label in study.arms}
     for i in range(budget.trials):
-        seed = int.from_bytes(sha256(f"{name}/{i}".encode()).digest()[:4], "big")
+        seed = int.from_bytes(sha256(f"{study.beside or name}/{i}".encode()).digest()[:4], "big")
         drawn = next(iter(ParameterSampler(space, 1, random_state=seed)))
         for label, arm in study.arms.items():
+            where = name if study.beside is None or label in study.own else study.beside
             if arm.kind in references.KINDS:
                 model = _reference(arm.kind, budget.dim[study.family], seed) | arm.model
-                plan[label].append(Trial(name, label, "search", i, define(study.family, subject, model, {"seed": 0}, **arm.split)))
+                plan[label].append(Trial(where, label, "search", i, define(study.family, subject, model, {"seed": 0}, **arm.split)))
                 continue
             model = {"kind": arm.kind, "dim": budget.dim[study.family]}
             if "mixture" in arm.kind:
                 model["components"] = int(drawn["components"])
             if arm.kind == "projection_mixture":
                 model["gain"] = float(drawn["gain"])
+            if arm.as_large:  # m tastes and their attention
+                model["dim"] *= 2 * int(drawn["components"])
             settings = training.Settings(
                 loss=arm.loss, batch_size=int(drawn["batch_size"]), learning_rate=float(drawn["learning_rate"]), l2=float(drawn["l2"]),
                 epochs=budget.epochs[study.family], **PATIENCE[study.family], **arm.training,
             )  # fmt: skip
-            plan[label].append(Trial(name, label, "search", i, define(study.family, subject, model | arm.model, settings, **arm.split)))
+            plan[label].append(Trial(where, label, "search", i, define(study.family, subject, model | arm.model, settings, **arm.split)))
     return plan
 
 
@@ -103,21 +106,25 @@ def define(family: str, subject: Subject, model: dict, settings: training.Settin
 
 
 def seed_trials(study: Study, winner: Trial, seeds: int) -> list[Trial]:
-    """The winner's settings with the seeds 1, 2, ...; the search itself used seed 0. What uses no chance is trained once for all seeds."""
+    """The winner's settings with the seeds 1, 2, ...; the search itself used seed 0. What uses no chance is trained once for all seeds.
+
+    They belong to the study of the winner's search, or to the study that took that over.
+    """
     reference = references.KINDS.get(winner.definition["model"]["kind"])
     again = []
     for seed in range(1, seeds + 1):
         settings = winner.definition["training"] | {"seed": seed if reference is None or reference.random else 1}
         split = winner.definition["split"] | ({"seed": seed} if study.winners_of else {})
         definition = winner.definition | {"training": settings, "split": split}
-        again.append(replace(winner, study=study.name, stage="seeds", index=seed, definition=definition))
+        again.append(
+            replace(winner, study=study.name if study.winners_of else winner.study, stage="seeds", index=seed, definition=definition)
+        )
     return again
 
 
 def records_of(study: Study, ledger: Ledger, dataset: str) -> dict[str, dict]:
-    """The records by key that a selection of the study rests on: its own, and those of the search that it takes over."""
-    searched = ledger.read(dataset, study.winners_of) if study.winners_of else {}
-    return searched | ledger.read(dataset, study.name)
+    """The records by key that a selection of the study rests on: its own, and those of the study whose search or draws it shares."""
+    return (ledger.read(dataset, study.other) if study.other else {}) | ledger.read(dataset, study.name)
 
 
 @dataclass(frozen=True)
@@ -150,11 +157,13 @@ class Selection:
         """The missing trials of the share i of n, counted from 1: which share a trial falls to does not depend on what is there already.
 
         Every n trials in a row, index by index and arm by arm, go one to each share; the next n begin a share further, so that a share
-        meets all arms.
+        meets all arms. Arms that are shared with another study, and may all be there already, are counted apart.
         """
-        labels = list(self.study.arms)
+        own = self.study.own
+        shared = [label for label in self.study.arms if label not in own]
         rows = ((trial, trial.index - (trial.stage == "seeds")) for trial in self.missing)  # seeds are counted from 1
-        places = ((trial, row * len(labels) + labels.index(trial.arm)) for trial, row in rows)
+        among = ((trial, row, own if trial.arm in own else shared) for trial, row in rows)
+        places = ((trial, row * len(labels) + labels.index(trial.arm)) for trial, row, labels in among)
         return [trial for trial, place in places if (place + place // n) % n == i - 1]
 
 

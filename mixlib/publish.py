@@ -49,16 +49,17 @@ def write_tables(project: Project) -> None:
     names = list(dict.fromkeys(dataset for dataset, _ in results))
     ratios = {name: kept["ratio"] for name, kept in counts(project).items()}
     by_skew, by_tastes = gains.gain_by_skew(results, ratios), gains.factorial(project.ledger)
+    by_size = gains.by_size(every)
     curves, by_twin = searching.curves(every, project.ledger), twins.generated(project.ledger)
     more = {"references": tables.reference_points(every, names), "components": tables.components(every, names),
             "losses": tables.losses(every), "capacity": tables.capacity(every, names), "dims": tables.dims(every, names),
             "splits": winners.splits(every), "binary": winners.binary(every, project.ledger, names),
             "tastes": winners.tastes(every, names), "progress": tables.progress(every, names), "hours": tables.hours(project.ledger),
             "verdict": verdicts.claims(every, ratios), "datasets": describe.data_sets(counts(project)),
-            "search": searching.curve_table(curves), "skew": by_skew.round(5), "factorial": by_tastes.round(5),
+            "search": searching.curve_table(curves), "skew": by_skew.round(5), "size": by_size.round(5), "factorial": by_tastes.round(5),
             "cells": tables.cells(by_tastes), "effects": tables.effects(by_tastes),
             "luck": searching.luck(every, project.ledger), "same": searching.same_settings(every, project.ledger),
-            "head-start": searching.head_start(every, project.ledger),
+            "repeated": searching.repeated(every), "head-start": searching.head_start(every, project.ledger),
             "twins": twins.shares(every, counts(project)),
             "twin-gains": twins.table(by_twin), "copies": twins.real(project.ledger)}  # fmt: skip
     for name, table in more.items():
@@ -69,12 +70,15 @@ def write_tables(project: Project) -> None:
         ("table1", figures.table1(results, tables.references_of(every))),
         ("search", figures.searches(curves)),
         ("gains", figures.gains(by_skew, by_tastes)),
+        ("size", figures.size(by_size)),
     ):
         figures.save(figure, drawn / name)
         figures.close(figure)
     for name, sentences in (
         ("skew", gains.skew_verdicts(by_skew)),
         ("references", tables.reference_verdicts(every)),
+        ("als", tables.reference_verdicts(every, "als")),
+        ("repeated", searching.repeated_verdicts(every)),
         ("binary", winners.binary_verdicts(every, project.ledger)),
         ("dims", winners.width_verdicts(every, project.ledger)),
         ("splits", winners.split_verdicts(every)),
@@ -82,6 +86,7 @@ def write_tables(project: Project) -> None:
         ("same", searching.same_verdicts(every, project.ledger)),
         ("losses", tables.loss_verdicts(every)),
         ("capacity", tables.capacity_verdicts(every)),
+        ("size", tables.capacity_verdicts(every, [reports.SIZE[0]])),
         ("effects", tables.effect_verdicts(by_tastes)),
         ("copies", twins.copy_verdicts(project.ledger)),
     ):

@@ -13,6 +13,7 @@ from mixlib.studies import STUDIES
 NOTHING = "No records yet: nothing can be said."
 FAILED = "failed in all trials"
 OVER_SEEDS = "over seeds, too"
+SIZE = ("factorization-size", "embedding_mixture", "factorization/as large as the mixture")  # the study, the mixture, its control
 SIDES = {AHEAD: "better beyond the interval", BEHIND: "worse beyond the interval", UNDECIDED: "the interval holds 0, so undecided",
          ONE_SEED: ONE_SEED}  # fmt: skip
 
@@ -107,6 +108,13 @@ def verdicts(results: Results, where: str = "") -> list[str]:
     return said or [NOTHING]
 
 
+def size_verdicts(results: Results) -> list[str]:
+    """What the mixture gains over a single vector as large, from the study of SIZE, in a sentence; none when there are no records."""
+    _, mixture, wide = SIZE
+    both = {mixture, wide} <= set(results.outcomes)
+    return [sentence(label(mixture), Evidence.of(results, mixture, wide), label(wide))] if both else []
+
+
 def sentence(who: str, found: Evidence, other: str) -> str:
     """A paired difference in one sentence: who against which other, by how much, and what that decides."""
     return f"{who} against {other}: {found} in test MRR, {SIDES[found.side]}."
@@ -139,49 +147,60 @@ def listed(rows: list[dict]) -> pd.DataFrame:
 
 
 def numbers(results: dict[tuple[str, str], Results]) -> dict[str, str | int]:
-    """The numbers that stand in the book's text, by the names under which they are glued."""
+    """The numbers that stand in the book's text, by the names under which they are glued: from the main studies, and that of SIZE."""
+    main = {key: result for key, result in results.items() if key[1] in MAIN}
+    gained = [(dataset, arm, result.outcomes[baseline].mrr, Evidence.of(result, arm, baseline))
+              for (dataset, _), result in main.items() for arm, baseline in result.mixtures]  # fmt: skip
     found: dict[str, str | int] = {}
     for dataset in ("movielens-100k", "movielens-1m"):
         for name, short in (("sequences", "sequence_gain"), ("factorization", "factorization_gain")):
-            result = results.get((dataset, name))
+            result = main.get((dataset, name))
             said = "(not run yet)"
             if result and result.mixtures:
                 best = max(result.mixtures, key=lambda pair: result.outcomes[pair[0]].search["validation"]["mrr"])
                 said = str(Evidence.of(result, *best))
             found[f"{short}_{dataset.replace('-', '_')}"] = said
-    for study in MAIN:
-        for arm in list(STUDIES[study].arms)[1:]:
-            found[f"{arm}_sides"] = _sides({title(d): one for d, one in _of_mixture(results, study, arm)})
-    found["largest_gain"] = _largest_gain(results)
-    whole, begun = ([title(d) for d in dict.fromkeys(d for d, _ in results) if _whole(results, d) == wanted] for wanted in (True, False))
+    for arm in (arm for study in MAIN for arm in list(STUDIES[study].arms)[1:]):
+        found[f"{arm}_sides"] = _sides({title(dataset): one for dataset, other, _, one in gained if other == arm})
+    found["size_sides"] = _sides({title(dataset): one for dataset, one in _of_size(results).items()})
+    winners = {key: {arm: one.search["key"] for arm, one in result.outcomes.items()} for key, result in results.items()}
+    same = {
+        d: one for d, one in _of_size(results).items() if winners[d, SIZE[0]][SIZE[1]] == winners.get((d, "factorization"), {}).get(SIZE[1])
+    }
+    found["largest_gain"] = _largest_gain(gained, same)
+    whole, begun = ([title(d) for d in dict.fromkeys(d for d, _ in main) if _whole(main, d) == wanted] for wanted in (True, False))
     return found | {"whole_data_sets": " and ".join(whole) or "no data set", "begun_data_sets": ", ".join(begun) or "no other"}
 
 
-def _of_mixture(results: dict[tuple[str, str], Results], study: str, arm: str) -> list[tuple[str, Evidence]]:
-    """What a mixture gains over its single vector, by data set; those of one seed are left out."""
-    pairs = [(d, result, dict(result.mixtures)) for (d, name), result in results.items() if name == study]
-    every = [(d, Evidence.of(result, arm, baselines[arm])) for d, result, baselines in pairs if arm in baselines]
-    return [(d, one) for d, one in every if one.side != ONE_SEED]
+def _of_size(results: dict[tuple[str, str], Results]) -> dict[str, Evidence]:
+    """By data set, what the embedding mixture gains over a single vector as large."""
+    study, *arms = SIZE
+    return {dataset: Evidence.of(result, *arms) for (dataset, name), result in results.items()
+            if name == study and set(arms) <= set(result.outcomes)}  # fmt: skip
 
 
 def _sides(judged: dict[str, Evidence]) -> str:
-    """`better on Goodbooks; undecided on Movielens 1M and Amazon apps`, or `worse on all 6 data sets`."""
-    words = []
+    """`better on Goodbooks; undecided on Movielens 1M and Amazon apps`, or `worse on all 6 data sets`; those of one seed are left out."""
+    words, judged = [], {where: one for where, one in judged.items() if one.side != ONE_SEED}
     for side, word in ((AHEAD, "better"), (BEHIND, "worse"), (UNDECIDED, "undecided")):
         *others, last = [where for where, one in judged.items() if one.side == side] or [""]
-        every = f"all {len(judged)} data sets" if len(others) + 1 == len(judged) > 1 else ""
+        number = f"all {len(judged)}" if len(judged) > 2 else "both"
+        every = f"{number} data sets" if len(others) + 1 == len(judged) > 1 else ""
         words += [f"{word} on {every or ' and '.join(filter(None, (', '.join(others), last)))}"] if last else []
     return "; ".join(words) or "not judged yet"
 
 
-def _largest_gain(results: dict[tuple[str, str], Results]) -> str:
-    """The mixture that is ahead by the largest share of its baseline's MRR, and by how much."""
-    ahead = []
-    for (dataset, _), result in results.items():
-        for arm, baseline in result.mixtures:
-            if (one := Evidence.of(result, arm, baseline)).side == AHEAD:
-                ahead.append((one.gap.difference / result.outcomes[baseline].mrr, f"{label(arm)} on {title(dataset)}: {one}"))
-    return "{1}, {0:+.0%} of the MRR".format(*max(ahead)) if ahead else "none is decided"
+def _largest_gain(gained: list[tuple[str, str, float, Evidence]], by_size: dict[str, Evidence]) -> str:
+    """The mixture that is ahead by the largest share of its baseline's MRR, by how much, and what is left against a vector as large.
+
+    by_size: the latter by data set, of the same mixture.
+    """
+    ahead = [(one.gap.difference / mrr, dataset, arm, one) for dataset, arm, mrr, one in gained if one.side == AHEAD]
+    if not ahead:
+        return "none is decided"
+    share, dataset, arm, one = max(ahead, key=lambda gain: gain[0])
+    size = f"; against a single vector as large, {by_size[dataset]}" if arm == SIZE[1] and dataset in by_size else ""
+    return f"{label(arm)} on {title(dataset)}: {one}, {share:+.0%} of the MRR{size}"
 
 
 def _whole(results: dict[tuple[str, str], Results], dataset: str) -> bool:
@@ -244,9 +263,10 @@ def gains(results: dict[tuple[str, str], Results]) -> pd.DataFrame:
         for arm, baseline in found.mixtures:
             one, ours, theirs = Evidence.of(found, arm, baseline), found.outcomes[arm], found.outcomes[baseline]
             p_values.append(one.gap.p_value)
+            around = "" if one.wide is None else f" [{one.wide[0] / theirs.mrr:+.0%}, {one.wide[1] / theirs.mrr:+.0%}]"
             rows.append({"data set": title(dataset), "mixture": label(arm), "against": label(baseline),
                          "gain in test MRR [95 %]": one.over_users, OVER_SEEDS: one.over_seeds,
-                         "relative": f"{one.gap.difference / theirs.mrr:+.0%}",
+                         "relative, over seeds, too": f"{one.gap.difference / theirs.mrr:+.0%}{around}",
                          "rank-biserial": f"{one.gap.rank_biserial:+.2f}", "Wilcoxon p": _p_value(one.gap.p_value),
                          "Holm p": "", "trials": f"{found.selection.trials} of {found.selection.planned.trials}",
                          "seeds": f"{len(ours.records)} of {found.selection.planned.seeds}"})  # fmt: skip

@@ -8,11 +8,11 @@ from scipy import stats
 
 from mixlib import outcomes, reports
 from mixlib.evidence import Evidence
-from mixlib.labels import LOSS_LABELS, label, title, with_interval
+from mixlib.labels import LABELS, LOSS_LABELS, label, title, with_interval
 from mixlib.ledger import Ledger
-from mixlib.outcomes import MAIN, Results
-from mixlib.plans import Subject, search_trials
-from mixlib.tables import Found
+from mixlib.outcomes import MAIN, Outcome, Results
+from mixlib.plans import Subject, records_of, search_trials
+from mixlib.tables import SPENT, Found, spent
 
 FEW = 5  # search trials: from fewer, too few other searches can be drawn
 PAIRS = 3  # of trials at the same settings: fewer say nothing
@@ -21,8 +21,9 @@ PAIRS = 3  # of trials at the same settings: fewer say nothing
 def trials_of(results: Results, ledger: Ledger) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Validation and test MRR (n,) of every arm's n search trials, in the order of the plan; failed ones count as 0."""
     selection, found = results.selection, {}
+    records: dict[str, dict] = {}
     for arm, winner in selection.winners.items():
-        records = ledger.read(winner["dataset"], selection.study.name)
+        records = records or records_of(selection.study, ledger, winner["dataset"])
         trials = search_trials(selection.study, Subject.of_record(winner), selection.planned)[arm][: selection.trials]
         made = [records[trial.key] if records[trial.key]["status"] == "done" else {"validation": {"mrr": 0.0}, "test": {"mrr": 0.0}}
                 for trial in trials]  # fmt: skip
@@ -127,11 +128,54 @@ def head_start(found: Found, ledger: Ledger) -> pd.DataFrame:
     return reports.listed(rows)
 
 
+def repeated(found: Found) -> pd.DataFrame:
+    """One model in several searches: what the winners of every study reach whose arm is a model of a main study, with no other loss, split
+    or width. A row for each of them where a data set has more than one.
+
+    In studies of capacity and width a mixture has four tastes; elsewhere their number is drawn.
+    """
+    rows = []
+    for dataset, study, outcome, results in _again(found):
+        rows.append({"data set": title(dataset), "model": label(outcome.arm.partition("/")[0]), "study": study,
+                     "test MRR [95 %]": with_interval(outcome.mrr, outcome.bounds), SPENT: spent(results)})  # fmt: skip
+    table = pd.DataFrame(rows, columns=["data set", "model", "study", "test MRR [95 %]", SPENT])
+    several = table.groupby(["data set", "model"])["study"].transform("size") > 1
+    return reports.listed(table[several].sort_values(["data set", "model"], kind="stable").to_dict("records"))
+
+
+def repeated_verdicts(found: Found) -> list[str]:
+    """How far the searches of one model lie apart, and what a mixture gains in each, a sentence for each data set and mixture."""
+    reached: dict[tuple[str, str], dict[str, float]] = {}  # by data set and study, then by kind of model
+    for dataset, study, outcome, _ in _again(found):
+        reached.setdefault((dataset, study), {})[outcome.arm.partition("/")[0]] = outcome.mrr
+    said = []
+    for (dataset, main), results in found.items():
+        for mixture, baseline in results.mixtures if main in MAIN else ():
+            both = {study: arms for (where, study), arms in reached.items() if where == dataset and {mixture, baseline} <= set(arms)}
+            if len(both) > 1:
+                ours, theirs = ([arms[kind] for arms in both.values()] for kind in (mixture, baseline))
+                gaps = [f"{a - b:+.3f} ({study})" for a, b, study in zip(ours, theirs, both, strict=True)]
+                ranges = [f"{label(kind)} {min(some):.3f} to {max(some):.3f}" for kind, some in ((mixture, ours), (baseline, theirs))]
+                said.append(f"{title(dataset)}, {len(both)} searches: {', '.join(ranges)}; the first minus the second: {', '.join(gaps)}.")
+    return said or [reports.NOTHING]
+
+
+def _again(found: Found) -> Iterator[tuple[str, str, Outcome, Results]]:
+    """Data set, study, outcome and results of every arm that is a model of a main study as it is there, from searches of their own."""
+    for (dataset, name), results in found.items():
+        study = results.selection.study
+        same = ("", "adaptive_hinge", f"dim {results.selection.planned.dim[study.family]}")
+        for arm, outcome in results.outcomes.items() if not study.winners_of and not study.beside else ():
+            kind, _, rest = arm.partition("/")
+            if kind in LABELS and rest in same:
+                yield dataset, name, outcome, results
+
+
 def pairs(found: Found, ledger: Ledger, which: Iterable[str]) -> Iterator[tuple[str, str, str, np.ndarray, np.ndarray]]:
     """Data set, two arms, and the test MRR of both (n,) at the same settings, for the studies of the given kinds with at least PAIRS pairs.
 
     Main studies: each mixture and its single vector. Losses: the adaptive hinge and each other, with the same model. Components: each
-    number of tastes and one. Capacity: the mixture and each width.
+    number of tastes and one. Capacity: the mixture and each width. Size: the mixture and the vector as large.
     """
     for (dataset, name), results in found.items():
         kind, arms = name if name in MAIN else name.rpartition("-")[2], list(results.selection.study.arms)
@@ -141,6 +185,7 @@ def pairs(found: Found, ledger: Ledger, which: Iterable[str]) -> Iterator[tuple[
             "losses": [(f"{arm.partition('/')[0]}/adaptive_hinge", arm) for arm in arms if not arm.endswith("/adaptive_hinge")],
             "components": [(arm, arms[0]) for arm in arms[1:]],
             "capacity": [(arms[-1], arm) for arm in arms[:-1]],
+            "size": [(arms[-1], arms[-2])],
         }
         trials = trials_of(results, ledger)
         for arm, baseline in compared.get(kind, results.mixtures):
@@ -155,7 +200,7 @@ def same_settings(found: Found, ledger: Ledger) -> pd.DataFrame:
     No winner is chosen, so that no luck of a search is in it.
     """
     rows = []
-    for dataset, arm, baseline, ours, theirs in pairs(found, ledger, (*MAIN, "losses", "components", "capacity")):
+    for dataset, arm, baseline, ours, theirs in pairs(found, ledger, (*MAIN, "losses", "components", "capacity", "size")):
         gap, (share, *around) = student(ours - theirs), np.exp(student(np.log(ours / theirs)))
         rows.append({"data set": title(dataset), "model": label(arm), "against": label(baseline), "pairs": len(ours),
                      "ahead in": int((ours > theirs).sum()), "mean difference [95 %]": with_interval(gap[0], gap[1:], sign=True),

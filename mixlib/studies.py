@@ -33,7 +33,7 @@ PATIENCE: dict[str, dict] = {"sequences": {"validate_every": 1, "patience": 10},
 @dataclass(frozen=True)
 class Arm:
     """One side of a comparison: a kind of model or of reference, a loss (which a reference does not use), and what is given instead of
-    drawn: of the model, the training, the split.
+    drawn: of the model, the training, the split. as_large: a vector of as many numbers as the drawn embedding mixture has for each user.
     """
 
     kind: str
@@ -41,14 +41,16 @@ class Arm:
     model: dict = field(default_factory=dict)
     training: dict = field(default_factory=dict)
     split: dict = field(default_factory=dict)
+    as_large: bool = False
 
 
 @dataclass(frozen=True)
 class Study:
     """Arms by label, all of one family, `sequences` or `factorization`; trials: fewer than the budget's, if the study plans so.
 
-    winners_of: the study whose search it takes over instead of one of its own; every seed then draws a split, too. only_for: the one
-    data set that it is planned for, if not for all.
+    winners_of: the study whose search it takes over instead of one of its own; every seed then draws a split, too. beside: the study
+    whose draws it shares, so that it also takes the records of arms that both have. only_for: the one data set that it is planned for,
+    if not for all.
     """
 
     name: str
@@ -56,7 +58,19 @@ class Study:
     arms: dict[str, Arm]
     trials: int | None = None
     winners_of: str | None = None
+    beside: str | None = None
     only_for: str | None = None
+
+    @property
+    def other(self) -> str | None:
+        """The study whose records it takes as well."""
+        return self.winners_of or self.beside
+
+    @property
+    def own(self) -> list[str]:
+        """The arms that it does not share with the study that it stands beside."""
+        shared = STUDIES[self.beside].arms if self.beside else {}
+        return [label for label, arm in self.arms.items() if shared.get(label) != arm]
 
     def only(self, arms: Iterable[str]) -> "Study":
         """The same study with these arms alone, all if none is named. Raises ValueError that says which arms exist."""
@@ -137,6 +151,14 @@ STUDIES = {
             "factorization",
             _dims(_FACTORIZATION, dims=(32, 256)) | _dims(_EMBEDDING_MIXTURE, dims=(32,)),
             10,
+        ),
+        Study(  # the same question at the settings of the main study: a vector as large as each trial's mixture
+            "factorization-size",
+            "factorization",
+            _kinds("factorization")
+            | {"factorization/as large as the mixture": Arm("factorization", as_large=True)}
+            | _kinds("embedding_mixture"),
+            beside="factorization",
         ),
         Study("sequence-references", "sequences", _kinds("popularity", "markov", "item_knn", "ease", "als")),
         Study("factorization-references", "factorization", _kinds("popularity", "item_knn", "ease", "als")),

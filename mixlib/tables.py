@@ -19,7 +19,8 @@ Found = dict[tuple[str, str], Results]
 SPENT = "trials, seeds"
 PROPERTIES = {"tastes": "true tastes", "stickiness": "chance to stay in a taste", "skew": "skew of popularity", "twins": "chance of a twin"}
 EIGHT = "m = 8 minus m = 2 [95 %]"
-CONTROLS = {"sequence-capacity": "mixture_lstm/dim 64", "factorization-capacity": "embedding_mixture/dim 32"}
+CONTROLS = {"sequence-capacity": "mixture_lstm/dim 64", "factorization-capacity": "embedding_mixture/dim 32",
+            reports.SIZE[0]: reports.SIZE[1]}  # fmt: skip
 
 
 def collected(ledger: Ledger, names: Iterable[str] = STUDIES, datasets: Iterable[str] | None = None) -> Found:
@@ -118,11 +119,14 @@ def reference_points(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def reference_verdicts(found: Found) -> list[str]:
-    """A sentence for every data set and protocol: the best reference against the best model, each the best of its kind on validation."""
+def reference_verdicts(found: Found, arm: str = "") -> list[str]:
+    """A sentence for every data set and protocol: a reference, the best if none is named, against the best model. The best is that on
+    validation.
+    """
     said, references = [], references_of(found)
     for key, results in found.items():
-        ours, theirs = _best(results), _best(references.get(key))
+        others = references.get(key)
+        ours, theirs = _best(results), _best(others) if not arm else others.outcomes.get(arm) if others else None
         if key[1] not in MAIN or ours is None or theirs is None:
             continue
         budgets = f"{references[key].selection.trials} against {results.selection.trials} search trials"
@@ -147,7 +151,8 @@ def cells(factorial: pd.DataFrame) -> pd.DataFrame:
     """The cells of `gains.factorial` that were run, for reading."""
     rows = [
         {"tastes": int(cell["tastes"]), "stays": cell["stickiness"], "skew": cell["skew"], "twins": cell["twins"],
-         "mixture": label(cell["mixture"]), "gain [95 %]": with_interval(cell["gain"], (cell["low"], cell["high"]), sign=True),
+         "mixture": label(cell["mixture"]), "against": label(cell["against"]),
+         "gain [95 %]": with_interval(cell["gain"], (cell["low"], cell["high"]), sign=True),
          "relative": f"{cell['relative']:+.0%}", SPENT: f"{cell['trials']}, {cell['seeds']}"}
         for cell in factorial[factorial["gain"].notna()].to_dict("records")
     ]  # fmt: skip
@@ -157,7 +162,8 @@ def cells(factorial: pd.DataFrame) -> pd.DataFrame:
 def effects(factorial: pd.DataFrame) -> pd.DataFrame:
     """`gains.effects` of the factorial, for reading: the properties of which a pair of cells was run."""
     rows = [
-        {"mixture": label(row["mixture"]), "property": PROPERTIES[row["property"]], "change": f"{row['from']:g} to {row['to']:g}",
+        {"mixture": label(row["mixture"]), "against": label(row["against"]), "property": PROPERTIES[row["property"]],
+         "change": f"{row['from']:g} to {row['to']:g}",
          "pairs of cells": row["pairs"], "change in the gain [95 %]": with_interval(row["effect"], (row["low"], row["high"]), sign=True)}
         for row in gains.effects(factorial).to_dict("records") if row["pairs"]
     ]  # fmt: skip
@@ -165,9 +171,9 @@ def effects(factorial: pd.DataFrame) -> pd.DataFrame:
 
 
 def effect_verdicts(factorial: pd.DataFrame) -> list[str]:
-    """Which properties of generated users change the gain of a mixture beyond the interval, a sentence for each mixture."""
+    """Which properties of generated users change the gain of a mixture beyond the interval, a sentence for each comparison."""
     said = []
-    for mixture, rows in gains.effects(factorial).groupby("mixture", sort=False):
+    for (mixture, against), rows in gains.effects(factorial).groupby(["mixture", "against"], sort=False):
         rows = rows[rows["pairs"] > 0]
         sure = [f"{PROPERTIES[row['property']]} ({row['from']:g} to {row['to']:g}) {'raises' if row['low'] > 0 else 'lowers'} it"
                 for row in rows.to_dict("records") if row["low"] > 0 or row["high"] < 0]  # fmt: skip
@@ -176,7 +182,7 @@ def effect_verdicts(factorial: pd.DataFrame) -> list[str]:
             unsure = f"{'the other ' if sure else ''}{len(rows) - len(sure)} of {len(rows)} compared properties: undecided"
             parts = [*sure, *([unsure] if len(sure) < len(rows) else [])]
             parts += [f"no pair of cells of equal budgets for {' and '.join(unknown)}"] if unknown else []
-            said.append(f"{label(str(mixture))}: {'; '.join(parts)}.")
+            said.append(f"{label(str(mixture))} against {label(str(against))}: {'; '.join(parts)}.")
     return said or [reports.NOTHING]
 
 
@@ -203,15 +209,28 @@ def components(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
 
 
 def _gains(found: Found, study: str, pairs: list[tuple[str, str]]) -> list[str]:
-    return [reports.sentence(f"{title(dataset)}: {label(ours)}", Evidence.of(results, ours, theirs), label(theirs))
-            for (dataset, name), results in found.items() if name == study
-            for ours, theirs in pairs if {ours, theirs} <= set(results.outcomes)]  # fmt: skip
+    said = []
+    for (dataset, name), results in found.items():
+        for ours, theirs in pairs if name == study else ():
+            both, who = [results.outcomes.get(arm) for arm in (ours, theirs)], f"{title(dataset)}: {label(ours)}"
+            sizes = [numbers_for_a_user(one) for one in both if one]
+            if all(both):
+                other = label(theirs) + (f" ({sizes[0]} and {sizes[1]} numbers for a user)" if all(sizes) else "")
+                said.append(reports.sentence(who, Evidence.of(results, ours, theirs), other))
+            elif reports.FAILED in (reports.absent(results, arm) for arm in (ours, theirs)):
+                said.append(f"{who} against {label(theirs)}: {reports.FAILED}.")
+    return said
 
 
-def capacity_verdicts(found: Found) -> list[str]:
-    """What the mixture gains over single vectors of as many parameters, a sentence for each data set and size."""
-    said = [sentence for study, mixture in CONTROLS.items()
-            for sentence in _gains(found, study, [(mixture, arm) for arm in STUDIES[study].arms if arm != mixture])]  # fmt: skip
+def capacity_verdicts(found: Found, names: Iterable[str] = CONTROLS) -> list[str]:
+    """What the mixture gains over single vectors as large, a sentence for each data set and size of these studies.
+
+    What a study shares with the main study that it stands beside is left out.
+    """
+    said = []
+    for name in names:
+        mixture = CONTROLS[name]
+        said += _gains(found, name, [(mixture, arm) for arm in STUDIES[name].own if arm != mixture])
     return said or [reports.NOTHING]
 
 
@@ -223,15 +242,27 @@ def loss_verdicts(found: Found) -> list[str]:
 
 
 def capacity(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
-    """Capacity control: single vectors with as many parameters as a mixture of four tastes, and what the mixture still gains over them."""
+    """Capacity control: single vectors as large as a mixture, and what the mixture still gains over them.
+
+    numbers for a user: those of the tables of users, none in sequence models; parameters: all.
+    """
     rows = []
     for name, control in CONTROLS.items():
         for row, outcome, absent, results in rows_of(found, begun(found, datasets, name), [name]):
             mixture = results.outcomes.get(control) if results else None
-            row |= {"test MRR [95 %]": _mrr(outcome, absent), "parameters": f"{outcome.search['parameters']:,}" if outcome else ""}
-            row["mixture minus this [95 %]"] = "" if outcome is mixture else _gain(mixture, outcome)
+            row |= {"test MRR [95 %]": _mrr(outcome, absent), "numbers for a user": numbers_for_a_user(outcome) if outcome else ""}
+            row["parameters"] = f"{outcome.search['parameters']:,}" if outcome else ""
+            gap = Evidence.between(mixture, outcome) if mixture and outcome and outcome is not mixture else None
+            row |= {"mixture minus this [95 %]": gap.over_users if gap else "", reports.OVER_SEEDS: gap.over_seeds if gap else ""}
             rows.append(row | {SPENT: spent(results)})
     return reports.listed(rows)
+
+
+def numbers_for_a_user(outcome: Outcome) -> str:
+    """How many numbers the winner's tables hold for each user: d, or 2 m d of an embedding mixture; empty for a sequence model."""
+    d = outcome.search["definition"]
+    tastes = 2 * d["model"]["components"] if d["model"]["kind"] == "embedding_mixture" and d["model"]["components"] > 1 else 1
+    return f"{tastes * d['model']['dim']:,}" if d["family"] == "factorization" else ""
 
 
 def dims(found: Found, datasets: Iterable[str]) -> pd.DataFrame:

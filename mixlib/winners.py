@@ -170,7 +170,9 @@ def tastes(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
             continue
         made = [record["tastes"] for record in outcome.records if "tastes" in record] if outcome else []
         row["tastes m"] = outcome.search["definition"]["model"]["components"] if outcome else absent
-        for name, said in (("gate_entropy", "gate entropy, nats"), ("effective_tastes", "effective tastes"), ("cosine", "cosine of tastes"),
+        entropy = np.mean([one["gate_entropy"] for one in made]) if made else np.nan
+        row["gate entropy / ln m"] = f"{entropy / np.log(row['tastes m']):.2f}" if made else ""
+        for name, said in (("effective_tastes", "effective tastes"), ("cosine", "cosine of tastes"),
                            ("dominant_share", "weight of the dominant taste")):  # fmt: skip
             row[said] = f"{np.mean([one[name] for one in made]):.2f}" if made else ""
         row["users of the commonest dominant taste"] = f"{np.mean([max(one['users_by_taste']) for one in made]):.0%}" if made else ""

@@ -216,6 +216,34 @@ def test_capacity_controls_have_as_many_parameters_as_the_mixture():
     assert size("factorization-capacity", "embedding_mixture/dim 32") == size("factorization-capacity", "factorization/dim 256") == 256
 
 
+def test_the_control_for_size_is_as_large_as_the_mixture_of_every_trial_and_shares_all_else():
+    size, main = (search_trials(STUDIES[name], SUBJECT, PAPER) for name in ("factorization-size", "factorization"))
+    assert [t.key for t in size["factorization"]] == [t.key for t in main["factorization"]]
+    assert {t.study for arm in main for t in size.get(arm, [])} == {"factorization"}
+    for wide, mixture in zip(size["factorization/as large as the mixture"], main["embedding_mixture"], strict=True):
+        built = [models.build(n_items=10, n_users=100, **trial.definition["model"]) for trial in (wide, mixture)]
+        numbers = [sum(p.numel() for name, p in b.named_parameters() if name not in ("items.weight", "biases.weight")) for b in built]
+        assert numbers[0] == numbers[1] and wide.definition["training"] == mixture.definition["training"]
+        assert wide.study == "factorization-size" and seed_trials(STUDIES[wide.study], wide, 1)[0].study == wide.study
+
+
+def test_a_study_beside_another_trains_shared_arms_once_and_where_they_belong(tiny, tmp_path):
+    assert run("factorization-size", tiny, tmp_path).missing == []
+    assert {r["arm"] for r in Ledger(tmp_path).read(tiny.name, "factorization-size").values()} == {"factorization/as large as the mixture"}
+    before = essence(tmp_path, "factorization", tiny)
+    assert run("factorization", tiny, tmp_path).missing == []
+    after = essence(tmp_path, "factorization", tiny)
+    assert len(after) - len(before) == TINY.trials + TINY.seeds and {key: after[key] for key in before} == before
+
+
+def test_all_folders_are_prepared_before_anything_is_computed(tiny, tmp_path, monkeypatch):
+    (tmp_path / tiny.name).mkdir()
+    (tmp_path / tiny.name / "factorization").write_text("in the way")
+    monkeypatch.setattr(experiments, "run_trial", lambda *_: pytest.fail("a trial ran"))
+    with pytest.raises(OSError, match="factorization"):
+        run("factorization-size", tiny, tmp_path)
+
+
 def test_an_empty_ledger_lacks_everything():
     found = select(STUDY, {}, SUBJECT, TINY)
     assert (found.trials, found.winners, found.finalists, len(found.missing), found.complete) == (0, {}, {}, 6, False)

@@ -53,6 +53,9 @@ def test_gains_are_paired_and_say_the_budget(ledger):
     gains = reports.gains(outcomes.all_results(ledger)).iloc[0]
     assert gains["gain in test MRR [95 %]"] == "+0.020 [+0.020, +0.020]"  # the spread over users is shared, so it cancels
     assert (gains["trials"], gains["seeds"]) == ("2 of 20", "2 of 5")
+    found = outcomes.all_results(ledger)["movielens-100k", "sequences"]
+    low, high = (bound / found.outcomes["lstm"].mrr for bound in found.over_seeds("mixture_lstm", "lstm"))
+    assert gains["relative, over seeds, too"].endswith(f"% [{low:+.0%}, {high:+.0%}]")
 
 
 def test_every_cell_leads_to_records_that_exist(ledger):
@@ -114,6 +117,7 @@ def test_status_counts_what_is_done_of_what_is_planned(ledger):
     assert table.loc["factorization", "search"] == "0 of 20" and table.loc["sequence-losses", "search"] == "0 of 10"
     assert table.loc[["sequences", "factorization"], "arms"].tolist() == ["2 of 2", "0 of 3"]
     assert table.loc["sequences", "missing"] >= 2 * 18
+    assert table.loc["factorization-size", ["arms", "missing"]].tolist() == ["0 of 1", 20 + 5]  # the others are the main study's
 
 
 def test_numbers_for_the_text_exist_before_anything_ran(tmp_path):
@@ -137,15 +141,25 @@ def test_the_abstract_counts_sides_and_names_the_largest_gain(ledger, monkeypatc
     assert behind["mixture_lstm_sides"] == "worse on Movielens 100K"
     assert unsure["mixture_lstm_sides"] == "undecided on Movielens 100K"
     assert {behind["largest_gain"], unsure["largest_gain"], single["largest_gain"]} == {"none is decided"}
-    assert single["mixture_lstm_sides"] == ahead["embedding_mixture_sides"] == "not judged yet"
+    assert single["mixture_lstm_sides"] == ahead["embedding_mixture_sides"] == ahead["size_sides"] == "not judged yet"
+
+
+def test_the_largest_gain_of_an_embedding_mixture_is_set_against_a_vector_as_large():
+    gain, size = (Evidence(evaluation.Comparison(mean, mean, mean, 0.01, 0.5), (mean, mean)) for mean in (0.02, -0.03))
+    gained = [("movielens-1m", "embedding_mixture", 0.2, gain), ("movielens-100k", "mixture_lstm", 0.4, gain)]
+    assert reports._largest_gain(gained, {"movielens-1m": size}).endswith(f", +10% of the MRR; against a single vector as large, {size}")
+    assert reports._largest_gain(gained, {"movielens-100k": size}).endswith(", +10% of the MRR")  # not run on that data set
+    assert reports._largest_gain(gained[1:], {"movielens-100k": size}).endswith(", +5% of the MRR")  # a control of another mixture
 
 
 def test_sides_name_the_data_sets_and_count_them_where_all_are_alike():
     gap = evaluation.Comparison(0.0, 0.0, 0.0, 1.0, 0.0)
     up, down, open_ = (Evidence(gap, wide) for wide in ((0.1, 0.2), (-0.2, -0.1), (-0.1, 0.1)))
     assert reports._sides({"A": up, "B": open_, "C": up, "D": down, "E": up}) == "better on A, C and E; worse on D; undecided on B"
-    assert reports._sides({"A": up, "B": up}) == "better on all 2 data sets" and reports._sides({"A": down}) == "worse on A"
-    assert reports._sides({}) == "not judged yet"
+    assert reports._sides({"A": up, "B": up, "C": up}) == "better on all 3 data sets"
+    assert reports._sides({"A": up, "B": up}) == "better on both data sets" and reports._sides({"A": down}) == "worse on A"
+    assert reports._sides({"A": up, "C": up, "B": Evidence(gap)}) == "better on both data sets"  # one seed is no case
+    assert reports._sides({}) == reports._sides({"A": Evidence(gap)}) == "not judged yet"
 
 
 def test_an_empty_study_says_which_command_runs_it(tiny, tmp_path):

@@ -96,9 +96,47 @@ def test_sentences_on_size_and_loss_hold_one_comparison_for_each_arm_that_was_ru
     assert loss == [
         f"Synthetic, Factorization: the adaptive hinge loss against BPR as printed: {one} in test MRR, {reports.SIDES[one.side]}."
     ]
-    assert [sentence.split(":")[1] for sentence in size] == [f" {labels.label(arms[2])} against {labels.label(arm)}" for arm in arms[:2]]
+    assert [sentence.partition(": ")[2].partition(" (")[0] for sentence in size] == [
+        f"{labels.label(arms[2])} against {labels.label(arm)}" for arm in arms[:2]
+    ]
     assert all(sentence.endswith("one seed, so not judged.") for sentence in size)
     assert tables.capacity_verdicts({}) == tables.loss_verdicts({}) == [reports.NOTHING]
+
+
+def test_the_vector_as_large_as_the_mixture_stands_in_tables_sentences_and_abstract(planned, data, tmp_path, monkeypatch):
+    ledger, (study, mixture, wide) = Ledger(tmp_path), reports.SIZE
+    experiments.run(study, data, ledger, TINY)
+    found = tables.collected(ledger)
+    one = Evidence.of(found["synthetic", study], mixture, wide)
+    control, narrow = labels.label(wide), labels.label("factorization")
+    said = tables.capacity_verdicts(found)
+    assert said == tables.capacity_verdicts(found, [study]) and len(said) == 1  # none on the narrow one: the gains have it
+    models = [found["synthetic", study].outcomes[arm].search["definition"]["model"] for arm in (mixture, wide)]
+    sizes = f"({2 * models[0]['components'] * models[0]['dim']} and {models[1]['dim']} numbers for a user)"
+    assert said[0] == reports.sentence(f"Synthetic: {labels.label(mixture)}", one, f"{control} {sizes}")
+    left = without(found, {wide})
+    assert tables.capacity_verdicts(left) == [f"Synthetic: {labels.label(mixture)} against {control}: failed in all trials."]
+    rows = tables.capacity(found, NAMES).set_index("model")
+    assert rows.loc[[control, labels.label(mixture)], "mixture minus this [95 %]"].tolist() == [one.over_users, ""]
+    assert rows.loc[control, reports.OVER_SEEDS] == one.over_seeds and narrow in rows.index
+    assert rows.loc[control, "numbers for a user"] == f"{models[1]['dim']}"
+    assert rows.loc[narrow, "numbers for a user"] == f"{TINY.dim['factorization']}"
+    word = {"ahead": "better", "behind": "worse", "undecided": "undecided"}[one.side]
+    assert reports.numbers(found)["size_sides"] == f"{word} on Synthetic"
+    assert searching.trials_of(found["synthetic", study], ledger).keys() == STUDIES[study].arms.keys()
+    monkeypatch.setattr(searching, "PAIRS", 2)
+    same = searching.same_settings(found, ledger)
+    assert [labels.label(mixture), control] in same[["model", "against"]].to_numpy().tolist()
+    assert verdicts.claims(found, {})["verdict"].iloc[3] == verdicts.weighed([one])
+    assert reports.size_verdicts(found["synthetic", study]) == [reports.sentence(labels.label(mixture), one, control)]
+    assert reports.size_verdicts(outcomes.nothing(study)) == []
+    table = gains.by_size(found).set_index("model")
+    results = found["synthetic", study]
+    assert list(table.index) == [wide, mixture] and tuple(table.loc[wide, ["low", "high"]]) == results.over_seeds(wide, "factorization")
+    drawn = figures.size(table.reset_index()).axes[0]
+    middles = [container.lines[0].get_xdata()[0] for container in drawn.containers]
+    assert middles == pytest.approx([100 * table.loc[arm, "relative"] for arm in sorted(table.index)])
+    figures.size(gains.by_size({})).canvas.draw()  # before anything was run
 
 
 def test_eight_tastes_stand_against_two(planned, data, tmp_path):
@@ -275,6 +313,37 @@ def test_the_best_reference_is_set_against_the_best_model(found):
     assert tables.reference_verdicts({}) == ["No records yet: nothing can be said."]
 
 
+def test_a_reference_that_is_named_is_set_against_the_best_model_whether_it_is_the_best_or_not(found):
+    references = found["synthetic", "factorization-references"].outcomes
+    best = max(found["synthetic", "factorization"].outcomes.values(), key=lambda outcome: outcome.search["validation"]["mrr"])
+    (said,) = tables.reference_verdicts({key: one for key, one in found.items() if "factorization" in key[1]}, "als")
+    assert f": Implicit ALS against {labels.label(best.arm)}: {Evidence.between(references['als'], best)} in test MRR" in said
+    assert tables.reference_verdicts(found, "markov") == tables.reference_verdicts(
+        {k: v for k, v in found.items() if k[1][0] == "s"}, "markov"
+    )
+
+
+def test_searches_of_one_model_stand_beside_each_other(planned, data, tmp_path):
+    ledger, same = Ledger(tmp_path), ["factorization/dim 4", "embedding_mixture/dim 4"]  # as wide as in the tiny main study
+    experiments.run("factorization", data, ledger, TINY)
+    assert searching.repeated(tables.collected(ledger)).to_numpy().tolist() == [["nothing is recorded yet"]]
+    assert searching.repeated_verdicts(tables.collected(ledger)) == [reports.NOTHING]
+    experiments.run("factorization-dims", data, ledger, replace(TINY, trials=1, seeds=1), arms=[*same, "factorization/dim 2"])
+    found = tables.collected(ledger)
+    table = searching.repeated(found)
+    assert table[["model", "study"]].to_numpy().tolist() == [
+        [model, study] for model in ("Embedding mixture", "Factorization") for study in ("factorization", "factorization-dims")
+    ]
+    main, dims = (found["synthetic", name].outcomes for name in ("factorization", "factorization-dims"))
+    ours, theirs = [main["embedding_mixture"].mrr, dims[same[1]].mrr], [main["factorization"].mrr, dims[same[0]].mrr]
+    (said,) = searching.repeated_verdicts(found)
+    assert said == (
+        f"Synthetic, 2 searches: Embedding mixture {min(ours):.3f} to {max(ours):.3f}, "
+        f"Factorization {min(theirs):.3f} to {max(theirs):.3f}; "
+        f"the first minus the second: {ours[0] - theirs[0]:+.3f} (factorization), {ours[1] - theirs[1]:+.3f} (factorization-dims)."
+    )
+
+
 def test_a_method_that_failed_is_said(data, planned, tmp_path, monkeypatch):
     monkeypatch.setattr(experiments.references, "LARGEST", 10)
     experiments.run("factorization-references", data, Ledger(tmp_path), replace(TINY, trials=1, seeds=1))
@@ -421,7 +490,9 @@ def test_diagnostics_and_metrics_are_means_over_seeds(found):
     assert outcome.metric("recall_at_10") == 0.5
     shown = results.outcomes | {"mixture_lstm": outcome}
     row = winners.tastes({("synthetic", "sequences"): replace(results, outcomes=shown)}, NAMES).set_index("model").loc["Mixture-LSTM"]
-    for what in ("gate entropy, nats", "effective tastes", "cosine of tastes", "weight of the dominant taste"):
+    m = outcome.search["definition"]["model"]["components"]
+    assert row["gate entropy / ln m"] == f"{0.5 / np.log(m):.2f}"
+    for what in ("effective tastes", "cosine of tastes", "weight of the dominant taste"):
         assert row[what] == "0.50"
     assert row["users of the commonest dominant taste"] == "80%"
 
@@ -562,8 +633,22 @@ def test_the_factorial_lists_cells_that_were_not_run(planned, tmp_path):
     table = table.set_index(["tastes", "mixture"])
     gap = outcomes.recorded(Ledger(tmp_path), names[1], "sequences").against("mixture_lstm", "lstm")
     assert table.loc[(3, "mixture_lstm"), ["trials", "gain", "low"]].tolist() == [1, gap.difference, gap.low]
-    assert table["trials"].sum() == 1 and table["gain"].notna().sum() == 1 and len(table) == 6
-    assert len(gains.factorial(Ledger(tmp_path))) == 3 * 32
+    assert table["trials"].sum() == 1 and table["gain"].notna().sum() == 1 and len(table) == 8
+    assert len(gains.factorial(Ledger(tmp_path))) == 4 * 32
+
+
+def test_the_factorial_has_intervals_for_other_seeds_and_a_comparison_with_a_vector_as_large(planned, tmp_path):
+    name, (study, *arms) = "synthetic:users=90,items=40,clusters=4,length=20.0,tastes=3", reports.SIZE
+    experiments.run(study, synthetic.from_name(name), Ledger(tmp_path), replace(TINY, trials=1, seeds=2))
+    table = gains.factorial(Ledger(tmp_path), [name]).set_index(["mixture", "against"])
+    results = outcomes.recorded(Ledger(tmp_path), name, study)
+    assert tuple(table.loc[tuple(arms), ["low", "high"]]) == results.over_seeds(*arms)
+    assert tuple(table.loc[tuple(arms), ["low", "high"]]) != (results.against(*arms).low, results.against(*arms).high)
+    every = table.reset_index()
+    points = [len(box[0].get_xdata()) for box in figures.gains(gains.gain_by_skew({}, {}), every).axes[1].containers]
+    assert points == [1]  # of the mixture against the baseline alone
+    shown = tables.cells(every)[["mixture", "against"]].to_numpy().tolist()
+    assert [labels.label(arm) for arm in arms] in shown
 
 
 def grid(gain, half=0.01):
@@ -572,7 +657,7 @@ def grid(gain, half=0.01):
     gained = levels.apply(gain, axis=1)
     gained = gained.groupby(levels["stickiness"].where(levels["tastes"] > 1, 0).astype(str) + levels["skew"].astype(str)
                             + levels["twins"].astype(str) + levels["tastes"].astype(str)).transform("first")  # the same data  # fmt: skip
-    return levels.assign(mixture="mixture_lstm", trials=4, seeds=2, gain=gained, low=gained - half, high=gained + half)
+    return levels.assign(mixture="mixture_lstm", against="lstm", trials=4, seeds=2, gain=gained, low=gained - half, high=gained + half)
 
 
 def test_effects_of_a_factorial_are_those_that_were_put_in():
@@ -583,7 +668,7 @@ def test_effects_of_a_factorial_are_those_that_were_put_in():
     widths = [np.sqrt(4 * 2**2 + 8) / 8, np.sqrt(8) / 4, np.sqrt(12) / 6, np.sqrt(12) / 6]
     assert (found["high"] - found["effect"]).to_numpy() == pytest.approx([0.01 * width for width in widths])
     assert tables.effects(grid(lambda cell: 0.0)).iloc[3].tolist() == [
-        "Mixture-LSTM", "chance of a twin", "0 to 0.5", 6, "+0.000 [-0.006, +0.006]",
+        "Mixture-LSTM", "LSTM", "chance of a twin", "0 to 0.5", 6, "+0.000 [-0.006, +0.006]",
     ]  # fmt: skip
 
 
@@ -595,6 +680,8 @@ def test_effects_need_cells_that_differ_in_nothing_else():
     assert len(tables.effects(table[table["stickiness"] == 0.9])) == 3
     assert tables.effects(table.iloc[:1]).to_numpy().tolist() == [["nothing is recorded yet"]]
     assert gains.effects(table.assign(gain=np.nan)).empty
+    single = gains.effects(table.assign(seeds=np.where(table["twins"] == 0.5, 1, 2))).set_index("property")
+    assert single["pairs"].tolist() == [4, 2, 3, 0]  # one seed decides nothing
 
 
 def test_effects_are_of_cells_with_the_same_budget_and_the_larger_one_counts_of_the_same_data():
@@ -607,10 +694,10 @@ def test_effects_are_of_cells_with_the_same_budget_and_the_larger_one_counts_of_
     doubles = table.assign(trials=np.where(double, 1, 4), gain=table["gain"] + 9 * double)
     assert gains.effects(doubles)["effect"].to_numpy() == pytest.approx([0, 0, 0, 0.5])
     assert tables.effect_verdicts(table) == [
-        "Mixture-LSTM: chance of a twin (0 to 0.5) raises it; the other 3 of 4 compared properties: undecided."
+        "Mixture-LSTM against LSTM: chance of a twin (0 to 0.5) raises it; the other 3 of 4 compared properties: undecided."
     ]
     (none,) = tables.effect_verdicts(grid(lambda cell: 0.0))
-    assert none == "Mixture-LSTM: 4 of 4 compared properties: undecided."
+    assert none == "Mixture-LSTM against LSTM: 4 of 4 compared properties: undecided."
     (some,) = tables.effect_verdicts(table[table["stickiness"] == 0.9])
     assert some.endswith(
         "the other 2 of 3 compared properties: undecided; no pair of cells of equal budgets for chance to stay in a taste."
@@ -717,6 +804,7 @@ def test_trials_of_the_same_settings_are_compared_in_pairs(found, ledger, monkey
     [
         ("sequence-components", [(f"mixture_lstm/{m}", "mixture_lstm/1") for m in (2, 4, 6, 8, 12)]),
         ("sequence-capacity", [("mixture_lstm/dim 64", f"lstm/dim {d}") for d in (64, 91, 256)]),
+        ("factorization-size", [("embedding_mixture", "factorization/as large as the mixture")]),
         (
             "sequence-losses",
             [
@@ -735,7 +823,7 @@ def test_numbers_of_tastes_are_paired_with_one_and_the_mixture_with_every_width(
     some = replace(some, selection=replace(some.selection, study=STUDIES[name]))
     trials = {arm: (np.ones(2), np.full(2, place + 1.0)) for place, arm in enumerate(STUDIES[name].arms)}
     monkeypatch.setattr(searching, "trials_of", lambda *_: trials)
-    made = list(searching.pairs({("synthetic", name): some}, ledger, ("losses", "components", "capacity")))
+    made = list(searching.pairs({("synthetic", name): some}, ledger, ("losses", "components", "capacity", "size")))
     assert [pair for _, *pair, _, _ in made] == [list(pair) for pair in expected]
     for _, arm, baseline, ours, theirs in made:
         assert (ours[0], theirs[0]) == (trials[arm][1][0], trials[baseline][1][0])

@@ -67,7 +67,7 @@ def test_evidence_is_whole_when_all_trials_and_seeds_of_all_models_are_done(requ
 
 def test_a_claim_without_records_is_not_run_yet(tmp_path):
     table = verdicts.claims(tables.collected(Ledger(tmp_path)), {})
-    assert len(table) == 8 and (table["verdict"] == "not run yet").all()
+    assert len(table) == 9 and (table["verdict"] == "not run yet").all()
     assert table["printed in 2018"].iloc[0] == "* Movielens 10M +0.009\n* Amazon +0.039\n* Goodbooks-10K +0.020"
 
 
@@ -93,11 +93,12 @@ def test_the_verdict_on_popularity_follows_from_the_rank_correlations(rows, said
     assert verdicts.correlation_verdict(pd.DataFrame(rows, columns=["datasets", "rho", "p"])) == said
 
 
-def test_other_splits_count_as_evidence_and_unequal_budgets_make_the_last_row_provisional(request):
+def test_other_splits_are_shown_but_not_counted_twice_and_unequal_budgets_make_the_last_row_provisional(request):
     found = tables.collected(Ledger(request.config.rootpath / "results"), ["sequences", "sequence-splits", "factorization"])
     gap = found["movielens-100k", "sequence-splits"].against("mixture_lstm", "lstm")
     table = verdicts.claims(found, {dataset: float(i) for i, (dataset, _) in enumerate(found)})
     assert f"Movielens 100K, other splits {gap.difference:+.3f} [" in table[verdicts.HERE].iloc[0]
+    assert table["verdict"].iloc[0] == verdicts.claims({k: v for k, v in found.items() if k[1] == "sequences"}, {})["verdict"].iloc[0]
     assert table["verdict"].iloc[-1].startswith("Provisional: ") != all(results.whole for results in found.values())
     whole = {key: results for key, results in found.items() if key[0] == "movielens-100k"}
     assert verdicts.claims(whole, {"movielens-100k": 1.0})["verdict"].iloc[-1] == "undecided: fewer than 5 data sets"
