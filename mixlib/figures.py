@@ -189,7 +189,8 @@ def search(axes: "Axes", curves: dict[str, np.ndarray]) -> None:
 def gains(by_skew: pd.DataFrame, by_tastes: pd.DataFrame) -> "Figure":
     """Two panels: relative gains of mixtures against popularity skew on real data, and against the true number of tastes on generated ones.
 
-    by_skew: rows of `gains.gain_by_skew`; by_tastes: rows of `gains.factorial`, of which those of the main studies are shown.
+    by_skew: rows of `gains.gain_by_skew`; by_tastes: rows of `gains.factorial`, of which those of the main studies are shown. The right
+    panel is cut at half as much again as its largest gain or loss.
     """
     figure, (left, right) = new(2, width=7.0, height=3.6)
     relative_gains(left, by_skew, "ratio", "95th / 50th popularity")
@@ -197,6 +198,8 @@ def gains(by_skew: pd.DataFrame, by_tastes: pd.DataFrame) -> "Figure":
     places, levels = run["tastes"].factorize(sort=True)
     relative_gains(right, apart(run.assign(tastes=places), "tastes", 0.8), "tastes", "true number of tastes")
     right.set_xticks(range(len(levels)), [str(level) for level in levels])
+    if len(run):  # two seeds can give an interval that would leave nothing else to see
+        right.set_ylim(*(np.array([-150, 150]) * run["relative"].abs().max()))
     left.set_title("Real data", loc="left")
     right.set_title("Generated data", loc="left")
     right.set_ylabel("")

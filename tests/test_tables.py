@@ -647,6 +647,9 @@ def test_the_factorial_has_intervals_for_other_seeds_and_a_comparison_with_a_vec
     every = table.reset_index()
     points = [len(box[0].get_xdata()) for box in figures.gains(gains.gain_by_skew({}, {}), every).axes[1].containers]
     assert points == [1]  # of the mixture against the baseline alone
+    main = every.loc[(every["protocol"] == "factorization") & every["gain"].notna(), "relative"]
+    limits = figures.gains(gains.gain_by_skew({}, {}), every.assign(low=-9.0, high=9.0)).axes[1].get_ylim()
+    assert limits == pytest.approx((-150 * main.abs().max(), 150 * main.abs().max()))
     shown = tables.cells(every)[["mixture", "against"]].to_numpy().tolist()
     assert [labels.label(arm) for arm in arms] in shown
 
