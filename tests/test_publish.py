@@ -17,7 +17,7 @@ import yaml
 from bs4 import BeautifulSoup
 from conftest import CUT_OFF
 
-from mixlib import datasets, describe, experiments, labels, notebooks, outcomes, publish, reports, studies
+from mixlib import datasets, describe, experiments, labels, notebooks, outcomes, publish, reports, studies, tables
 from mixlib.datasets import Interactions
 from mixlib.ledger import Ledger, key_of
 from mixlib.sources import SOURCES, published
@@ -440,3 +440,30 @@ def test_tables_hold_only_text_and_no_empty_cells_in_table_1():
     table = pd.read_csv(ROOT / "book" / "tables" / "table1.csv", keep_default_na=False)
     assert (table.drop(columns="model") != "").all().all()
     assert json.dumps(table.columns.tolist()).count("Movielens") == 3
+
+
+OURS = ["movielens-100k", "movielens-1m", "amazon-beauty", "amazon-cds", "amazon-apps", "goodbooks-v1"]
+
+
+def test_fingerprints_on_the_page_of_data_sets_are_those_of_the_records():
+    rows = re.findall(
+        r"^\| `([\w-]+)` \|.*\| `([0-9a-f]{16})` \|$", (ROOT / "book" / "datasets.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    ledger = Ledger(ROOT / "results")
+    assert sorted(name for name, _ in rows) == sorted(set(OURS) - {"movielens-100k"})
+    for name, fingerprint in rows:
+        assert {record["definition"]["fingerprint"] for record in ledger.read(name, "factorization").values()} == {fingerprint}
+
+
+def test_findings_written_by_hand_are_those_of_the_records():
+    """Of README, abstract and verdict: whoever adds records that change one of these must change the sentences, too."""
+    names = [*outcomes.MAIN, reports.SIZE[0], "factorization-references"]
+    found = tables.collected(Ledger(ROOT / "results"), names, OURS)
+    numbers = reports.numbers(found)
+    assert numbers["mixture_lstm_sides"] == "undecided on all 5 data sets"
+    assert numbers["projection_mixture_sides"] == numbers["size_sides"] == "worse on all 6 data sets"
+    assert str(numbers["embedding_mixture_sides"]).startswith("better on ")
+    factorization = {key: results for key, results in found.items() if key[1] != "sequences"}
+    for arm, ahead in (("", 6), ("als", 5)):
+        said = tables.reference_verdicts(factorization, arm)
+        assert (len(said), sum("better beyond" in sentence for sentence in said)) == (6, ahead)
