@@ -1,9 +1,14 @@
 """The command line: `mixlib fetch / run / status / book`. Errors are one line; exit code 1 is an error, 2 wrong usage, 130 stopped."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mixlib.plans import Trial
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 Name = Annotated[str, typer.Option(help="a registered name, a folder of the data root, or the path of an interactions.csv[.gz]")]
@@ -84,16 +89,22 @@ def run(
 
         elsewhere = partial(on_cluster, address=cluster, interactions=interactions, device=device)
     i, n = int(share[1]), int(share[2])
-    selection = experiments.run(study, interactions, ledger, budget, minutes, jobs, device, _say, (i, n), elsewhere, arm or ())
+    said = _Said(None if ledger.root.exists() else ledger.root.resolve())
+    selection = experiments.run(
+        study, interactions, ledger, budget, minutes, jobs, device, said.record, (i, n), elsewhere, arm or (), said.begin
+    )
     left, own = len(selection.missing), len(selection.share(i, n))
     failed = [name for name, made in selection.finalists.items() if not made]
-    said = f"complete, but nothing came of {', '.join(failed)}: its trials failed." if failed else "complete."
+    end = f"complete, but nothing came of {', '.join(failed)}: its trials failed." if failed else "complete."
+    every = ("search trials", budget.trials, planned.trials), ("seeds", budget.seeds, planned.seeds)
+    asked = [f"{some} of {most} planned {what}" for what, some, most in every if some < most]
+    end += f" Asked for were {' and '.join(asked)}." if asked else ""
     if own:
-        said = f"{own if n > 1 else left} trials {f'of share {shard} ' if n > 1 else ''}are still missing; the same command goes on."
+        end = f"{own if n > 1 else left} trials {f'of share {shard} ' if n > 1 else ''}are still missing; the same command goes on."
     elif left:
         then = "the same command then runs the seeds" if selection.missing[0].stage == "search" else "then the study is complete"
-        said = f"share {shard} is done. Other shares lack {left} trials of the {selection.missing[0].stage}; {then}."
-    print(f"{interactions.name}, {study}: {said}")
+        end = f"share {shard} is done. Other shares lack {left} trials of the {selection.missing[0].stage}; {then}."
+    print(f"{interactions.name}, {study}: {end}")
 
 
 def _note(notes: tuple[str, ...]) -> None:
@@ -101,15 +112,27 @@ def _note(notes: tuple[str, ...]) -> None:
         print(f"mixlib: {note}", file=sys.stderr)
 
 
-def _say(record: dict) -> None:
-    what = f"{record['arm']}, {record['stage']} {record['index']}"
-    if record["status"] == "done":
-        print(
-            f"{what}: validation MRR {record['validation']['mrr']:.4f}, epoch {record['best_epoch']}, {record['seconds']['fit']} s",
-            flush=True,
-        )
-    else:
-        print(f"{what}: failed, {record['error']}", flush=True)
+class _Said:
+    """What is said while a study runs: a line before a search or the seeds begin, and one for each record."""
+
+    def __init__(self, new: "Path | None"):
+        """new: the folder of a ledger that is not there yet."""
+        self.new, self.made, self.of = new, 0, 0
+
+    def begin(self, trials: "list[Trial]") -> None:
+        if self.new:
+            _note((f"a new ledger begins in {self.new}.",))
+        self.new, self.made, self.of = None, 0, len(trials)
+        print(f"{trials[0].stage}: {self.of} trial{'s' * (self.of > 1)} to run", flush=True)
+
+    def record(self, record: dict) -> None:
+        self.made += 1
+        what = f"{self.made} of {self.of}: {record['arm']}, {record['stage']} {record['index']}"
+        if record["status"] == "done":
+            reached = f"validation MRR {record['validation']['mrr']:.4f}, epoch {record['best_epoch']}, {record['seconds']['fit']} s"
+            print(f"{what}: {reached}", flush=True)
+        else:
+            print(f"{what}: failed, {record['error']}", flush=True)
 
 
 @app.command()
@@ -128,8 +151,10 @@ def status(
     if not Path(results).is_dir():
         raise FileNotFoundError(f"there is no folder {results}: run this where the ledger lies, or name its folder with --results.")
     ledger = Ledger(results)
-    for name in (name for name in dataset or () if not name.startswith("synthetic:") and ":copies=" not in name):
-        choose("data set", name, sorted({*ledger.datasets(), *TITLES, *datasets.names()}))
+    for name in (name for name in dataset or () if not outcomes.apart(name)):
+        choose(
+            "recorded data set", name, {*(known for known in ledger.datasets() if not outcomes.apart(known)), *TITLES, *datasets.names()}
+        )
     table, left_out = outcomes.status(ledger, dataset)
     if table.empty:
         raise ValueError(f"nothing is recorded of {', '.join(dataset or ())} yet.")
@@ -142,9 +167,26 @@ def book(
     force: Annotated[bool, typer.Option(help="run the notebooks even if nothing changed")] = False,
 ) -> None:
     """Run the notebooks that changed, for each data set, and render the book."""
+    import re
+
     from mixlib import publish
 
-    print(publish.book(datasets.split(), force))
+    names = datasets.split()
+    if joined := next((name for name in names if re.fullmatch(r"[\w.-]+(,[\w.-]+)+", name)), None):
+        raise ValueError(f'data sets are separated by spaces, not by commas: --datasets "{joined.replace(",", " ")}"')
+    print(publish.book(names, force))
+
+
+def _where(error: Exception) -> str:
+    """After the name of a data set that nobody knows: where one's own are looked for, and whether there is a folder of that name."""
+    from mixlib.names import UnknownName
+
+    if not isinstance(error, UnknownName) or error.what != "data set":
+        return ""
+    from mixlib.datasets import root_folder
+
+    empty = " The folder is there, but holds no interactions.csv or interactions.csv.gz." if (root_folder() / error.name).is_dir() else ""
+    return f" Data of your own are looked for in {root_folder() / error.name}; set MIXLIB_DATA to look elsewhere.{empty}"
 
 
 def main() -> None:
@@ -152,7 +194,7 @@ def main() -> None:
     try:
         app()
     except (ValueError, OSError, RuntimeError, ImportError) as error:
-        print(f"mixlib: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"mixlib: {' '.join(f'{error}{_where(error)}'.split())}", file=sys.stderr)
         sys.exit(1)
     except SystemExit as stop:
         if stop.code == 130:

@@ -154,13 +154,15 @@ def run(
     name: str, interactions: Interactions, ledger: Ledger, budget: Budget | None = None, minutes: float = math.inf, jobs: int = 1,
     device: str = "cpu", report: Callable[[dict], None] = lambda record: None, shard: tuple[int, int] = (1, 1),
     elsewhere: Callable[[Iterator[Trial]], Made] | None = None, arms: Iterable[str] = (),
+    begin: Callable[[list[Trial]], None] = lambda trials: None,
 ) -> Selection:  # fmt: skip
     """Run what the ledger lacks of a study, the search first, then the winners' seeds, and give what the records then say.
 
     budget: what is planned if none is given. minutes: no trial starts later than that. jobs: processes, each on its share of the
     cores. report: called with every new record.
     shard: (i, n) for the share i of n, counted from 1; seeds start once the searches of all shares are there. elsewhere: finishes trials
-    in place of this machine, as `cluster.on_cluster` does. arms: only these.
+    in place of this machine, as `cluster.on_cluster` does. arms: only these. begin: called with the trials of a search, or of the seeds,
+    before the first of them.
     Raises RuntimeError when a worker dies (out of memory, killed), OSError when the ledger cannot be written to; what was finished
     stays in the ledger.
     """
@@ -174,6 +176,7 @@ def run(
             return selection
         for where in sorted({trial.study for trial in own}):
             ledger.prepare(subject.dataset, where)
+        begin(own)
         todo = (trial for trial in own if time.monotonic() < deadline)
         made = elsewhere(todo) if elsewhere else _made_here(todo, interactions, jobs, device)
         with closing(made):  # an error while writing must end the workers, too

@@ -10,6 +10,8 @@ import pandas as pd
 from mixlib.labels import LABELS, PUBLISHED, label, title
 from mixlib.models import SEQUENTIAL
 from mixlib.outcomes import MAIN, Results
+from mixlib.reports import HALF, SIZE
+from mixlib.studies import PAPER, STUDIES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -210,22 +212,47 @@ def gains(by_skew: pd.DataFrame, by_tastes: pd.DataFrame) -> "Figure":
 
 
 def size(by_size: pd.DataFrame) -> "Figure":
-    """Relative gain over the narrow single vector, of a vector as large as the mixture and of the mixture: rows of `gains.by_size`."""
-    datasets = list(dict.fromkeys(by_size["dataset"]))
-    figure, axes = new(height=1.3 + 0.5 * len(datasets))
-    for arm, rows in by_size.groupby("model"):
-        kind, shift = str(arm).partition("/")[0], 0.12 if "mixture" in str(arm).partition("/")[0] else -0.12
-        scale = 100 * rows["relative"] / rows["gain"].where(rows["gain"] != 0)
-        error = [scale * (rows["gain"] - rows["low"]), scale * (rows["high"] - rows["gain"])]
-        axes.errorbar(100 * rows["relative"], [datasets.index(dataset) + shift for dataset in rows["dataset"]], xerr=np.abs(error),
-                      fmt=MARKERS[kind], color=COLOURS[kind], ms=7, lw=2, label=label(str(arm)))  # fmt: skip
+    """Relative gain over the narrow vector, of larger ones (hollow: half as large) and of the mixture, from rows of `gains.by_size`."""
+    datasets, arms = list(dict.fromkeys(by_size["dataset"])), [arm for arm in STUDIES[SIZE].arms if arm in set(by_size["model"])]
+    figure, axes = new(height=1.3 + 0.6 * len(datasets))
+    for place, arm in enumerate(arms):
+        rows, kind, shift = by_size[by_size["model"] == arm], arm.partition("/")[0], 0.22 * (place - (len(arms) - 1) / 2)
+        y = [datasets.index(dataset) + shift for dataset in rows["dataset"]]
+        axes.errorbar(100 * rows["relative"], y, xerr=_around(rows), fmt=MARKERS[kind], color=COLOURS[kind], ms=7, lw=2,
+                      mfc="white" if arm == HALF else None, label=label(arm))  # fmt: skip
     axes.axvline(0, color="#999999", lw=0.8)
     axes.set_yticks(range(len(datasets)), [title(dataset) for dataset in datasets])
     axes.set_ylim(max(len(datasets), 1) - 0.5, -0.5)
-    axes.set_xlabel("gain in test MRR over factorization of width 32, % of its MRR")
+    axes.set_xlabel(f"gain in test MRR over factorization of width {PAPER.dim['factorization']}, % of its MRR")
     if datasets:
-        figure.legend(loc="outside lower center", ncols=2)
+        figure.legend(loc="outside lower center", ncols=min(len(arms), 2))
     return figure
+
+
+def true_tastes(by_components: pd.DataFrame) -> "Figure":
+    """Relative gain of the embedding mixture with m tastes over m = 1, a panel for each true number of tastes: rows of
+    `gains.by_components`. A dotted line is where m is the true number.
+    """
+    kinds, levels = (sorted(set(by_components[column])) for column in ("tastes", "m"))
+    figure, grid = new(len(kinds) or 1, width=7.0, height=2.8, squeeze=False, sharey=True)
+    for axes, tastes in zip(grid[0], kinds, strict=False):
+        rows = by_components[by_components["tastes"] == tastes]
+        axes.errorbar([levels.index(m) for m in rows["m"]], 100 * rows["relative"], _around(rows), marker=MARKERS["embedding_mixture"],
+                      color=COLOURS["embedding_mixture"], ms=5, lw=1)  # fmt: skip
+        axes.axhline(0, color="#999999", lw=0.8)
+        if tastes in levels:
+            axes.axvline(levels.index(tastes), ls=":", color="#777777", lw=1.2, zorder=0)
+        axes.set_xticks(range(len(levels)), [str(m) for m in levels])
+        axes.set_title(f"true number: {tastes}", loc="left")
+        axes.set_xlabel("tastes of the model, m")
+    grid[0][0].set_ylabel("gain in test MRR over m = 1, %")
+    return figure
+
+
+def _around(rows: pd.DataFrame) -> np.ndarray:
+    """How far (2, n) the intervals of gains reach below and above them, in per cent of the baseline's MRR."""
+    scale = 100 * rows["relative"] / rows["gain"].where(rows["gain"] != 0)
+    return np.abs([scale * (rows["gain"] - rows["low"]), scale * (rows["high"] - rows["gain"])])
 
 
 def apart(table: pd.DataFrame, column: str, width: float) -> pd.DataFrame:
@@ -241,9 +268,7 @@ def relative_gains(axes: "Axes", table: pd.DataFrame, against: str, name: str) -
     Sequence models are hollow.
     """
     for kind, rows in table.dropna(subset="relative").groupby("mixture"):
-        scale = 100 * rows["relative"] / rows["gain"].where(rows["gain"] != 0)
-        error = [scale * (rows["gain"] - rows["low"]), scale * (rows["high"] - rows["gain"])]
-        axes.errorbar(rows[against], 100 * rows["relative"], np.abs(error), fmt=MARKERS[str(kind)], color=COLOURS[str(kind)], ms=5, lw=1,
+        axes.errorbar(rows[against], 100 * rows["relative"], _around(rows), fmt=MARKERS[str(kind)], color=COLOURS[str(kind)], ms=5, lw=1,
                       mfc="white" if kind in SEQUENTIAL else None, label=label(str(kind)))  # fmt: skip
     axes.axhline(0, color="#999999", lw=0.8)
     axes.set_xlabel(name)

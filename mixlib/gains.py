@@ -18,6 +18,9 @@ from mixlib.studies import STUDIES
 
 ENOUGH = 5  # data sets: the best of all orders of four points has p = 0.08, so that four can never decide
 CONTRASTS = {"tastes": (1, 4), "stickiness": (0.5, 0.9), "skew": (0.4, 1.2), "twins": (0.0, 0.5)}  # levels of the factorial
+BY_TASTES = tuple(
+    name for name in synthetic.FACTORIAL if synthetic.parameters(name).items() >= {"stickiness": 0.9, "skew": 0.4, "twins": 0.0}.items()
+)
 
 
 def family(found: dict[tuple[str, str], Results]) -> pd.DataFrame:
@@ -42,15 +45,14 @@ def gain_by_skew(found: dict[tuple[str, str], Results], ratios: dict[str, float]
 
 
 def by_size(found: dict[tuple[str, str], Results]) -> pd.DataFrame:
-    """What the embedding mixture, and a single vector as large, gain over the narrow one of the main study: two rows for each data set with
+    """What the embedding mixture and larger vectors gain over the narrow one of the main study: a row for each model on every data set with
     several seeds. low, high: for other seeds, too.
     """
-    study, mixture, wide = reports.SIZE
+    baseline, *larger = STUDIES[reports.SIZE].arms
     rows = []
     for (dataset, name), results in found.items():
-        baseline, *_ = STUDIES[study].arms
-        whole = name == study and {wide, mixture, baseline} <= set(results.outcomes) and results.selection.seeds > 1
-        for arm in (wide, mixture) if whole else ():
+        judged = name == reports.SIZE and baseline in results.outcomes and results.selection.seeds > 1
+        for arm in (arm for arm in larger if judged and arm in results.outcomes):
             rows.append({"dataset": dataset, "model": arm} | _gained(results, arm, baseline))
     return pd.DataFrame(rows, columns=["dataset", "model", "gain", "low", "high", "relative"])
 
@@ -95,23 +97,45 @@ def skew_verdicts(table: pd.DataFrame) -> list[str]:
 
 
 def factorial(ledger: Ledger, names: Iterable[str] = synthetic.FACTORIAL) -> pd.DataFrame:
-    """What each mixture gains over its single vector, and over one as large, on every cell of the factorial: one row for each comparison,
+    """What each mixture gains over its single vector, and over larger ones, on every cell of the factorial: one row for each comparison,
     with the true parameters of the cell as columns.
 
-    low, high: for other seeds, too, where there are several. Cells that were not run have 0 trials and no gain (NaN).
+    low, high: for other seeds, too, where there are several. Comparisons that were not run have 0 trials and no gain (NaN).
     """
     compared = [(name, arm, next(iter(STUDIES[name].arms))) for name in MAIN for arm in list(STUDIES[name].arms)[1:]]
+    compared += [(reports.SIZE, reports.MIXTURE, control) for control in (reports.WIDE, reports.HALF)]
     rows = []
     for dataset in names:
-        results = {name: outcomes.recorded(ledger, dataset, name) for name in (*MAIN, reports.SIZE[0])}
-        for name, arm, baseline in (*compared, reports.SIZE):
+        results = {name: outcomes.recorded(ledger, dataset, name) for name in (*MAIN, reports.SIZE)}
+        for name, arm, baseline in compared:
             one = results[name]
             row = synthetic.parameters(dataset) | {"protocol": name, "mixture": arm, "against": baseline}
-            row |= {"trials": one.selection.trials, "seeds": one.selection.seeds} if one else {"trials": 0, "seeds": 0}
+            row |= {"trials": 0, "seeds": 0}
             if one and {arm, baseline} <= set(one.outcomes):
-                row |= _gained(one, arm, baseline)
+                row |= {"trials": one.selection.trials, "seeds": one.selection.seeds} | _gained(one, arm, baseline)
             rows.append(row)
     columns = [*CONTRASTS, "protocol", "mixture", "against", "trials", "seeds", "gain", "low", "high", "relative"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def by_components(ledger: Ledger, names: Iterable[str] = BY_TASTES) -> pd.DataFrame:
+    """Does it help to have as many tastes as the users? What the embedding mixture with m tastes gains over the one with m = 1, which is
+    factorization, on the cells of the factorial that differ in the true number alone: a row for each m, which had a search of its own.
+
+    low, high: for other seeds, too, where there are several; none (NaN) for m = 1. Empty before any such study was run.
+    """
+    study, rows = "factorization-components", []
+    arms = {int(arm.partition("/")[2]): arm for arm in STUDIES[study].arms}
+    for dataset in names:
+        results = outcomes.recorded(ledger, dataset, study)
+        if results is None:
+            continue
+        for m, arm in ((m, arm) for m, arm in arms.items() if {arm, arms[1]} <= set(results.outcomes)):
+            one = results.outcomes[arm]
+            row = {"tastes": synthetic.parameters(dataset)["tastes"], "m": m, "mrr": one.mrr, "validation": one.search["validation"]["mrr"]}
+            row |= _gained(results, arm, arms[1]) if m > 1 else {"gain": 0.0, "relative": 0.0}
+            rows.append(row | {"trials": results.selection.trials, "seeds": results.selection.seeds})
+    columns = ["tastes", "m", "mrr", "validation", "gain", "low", "high", "relative", "trials", "seeds"]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -19,6 +19,7 @@ TITLES = {"movielens-10m": "Movielens 10M", "amazon": "Amazon", "goodbooks-10k":
           "amazon-apps": "Amazon apps", "goodbooks-v1": "Goodbooks, first release"}  # fmt: skip
 UNORDERED = ("goodbooks-v1",)  # no times, and no order in the file: nothing for a sequence model
 LOSS_LABELS = {"bpr": "BPR as printed", "log_bpr": "log-BPR", "adaptive_hinge": "adaptive hinge", "hardest": "hardest of 5"}
+SIZE_LABELS = {"half as large": "half as large as the mixture"}
 METRIC_LABELS = {"mrr_over_users": "MRR over users", "first_hit_mrr": "first-hit MRR", "recall_at_10": "Recall@10", "ndcg_at_10": "NDCG@10"}
 PUBLISHED = tomllib.loads((Path(__file__).parent / "published.toml").read_text(encoding="utf-8"))
 
@@ -31,7 +32,7 @@ def applies(dataset: str, study: str) -> bool:
 def label(arm: str) -> str:
     """An arm's name as a reader says it: `mixture_lstm/4` is `Mixture-LSTM, 4`."""
     kind, _, rest = arm.partition("/")
-    return (LABELS | REFERENCE_LABELS)[kind] + (f", {LOSS_LABELS.get(rest, rest)}" if rest else "")
+    return (LABELS | REFERENCE_LABELS)[kind] + (f", {(LOSS_LABELS | SIZE_LABELS).get(rest, rest)}" if rest else "")
 
 
 def title(dataset: str) -> str:

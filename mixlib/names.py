@@ -8,17 +8,25 @@ from difflib import get_close_matches
 LONGEST = 120  # characters of a title that are shown
 
 
+class UnknownName(ValueError):
+    """A name that is not among those that are known. what: of what kind of thing."""
+
+    def __init__(self, what: str, name: str, message: str):
+        super().__init__(message)
+        self.what, self.name = what, name
+
+
 def choose(what: str, name: str, known: Iterable[str]) -> str:
     """Give `name` back if it is among `known`.
 
-    Raises ValueError that suggests the nearest name and lists those that exist: `no loss 'bprr': did you mean 'bpr'? ...`.
+    Raises UnknownName, a ValueError, that suggests the nearest name and lists those that exist: `no loss 'bprr': did you mean 'bpr'? ...`.
     """
     names = sorted(known)
     if name in names:
         return name
     near = get_close_matches(str(name), names, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"no {what} {name!r}: {hint}There are {', '.join(names)}.")
+    hint = f": did you mean {near[0]!r}?" if near else "."
+    raise UnknownName(what, name, f"no {what} {name!r}{hint} There are {', '.join(names)}.")
 
 
 def in_markdown(title: str) -> str:

@@ -20,6 +20,7 @@ from mixlib.plans import Selection, Subject, records_of, select
 from mixlib.studies import PROFILES, STUDIES, Study, study_for
 
 MAIN = ("sequences", "factorization")  # the studies of Table 1
+SHORT = 0.8  # of another training with the same settings: one that reaches less falls short
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,11 @@ class Outcome:
     def bounds(self) -> tuple[float, float]:
         """95 % bootstrap interval of the MRR, resampling users."""
         return interval(self.values, self.users)
+
+    @property
+    def short_of_search(self) -> int:
+        """How many seeds reach less than SHORT of the test MRR that the search's own training of the same settings reached."""
+        return int((self.by_seed < SHORT * self.search["test"]["mrr"]).sum())
 
     def metric(self, name: str) -> float:
         """Mean over seeds of another test metric of the records."""
@@ -229,4 +235,4 @@ def _count_missing(found: Results | None, study: Study) -> int:
     if found is None:
         return seeds + (0 if study.winners_of else plan.trials * len(study.own))
     searching = any(trial.stage == "search" for trial in found.selection.missing)  # whose winners then need their seeds
-    return len(found.selection.missing) + (seeds if searching else 0)
+    return sum(trial.arm in study.own for trial in found.selection.missing) + (seeds if searching else 0)

@@ -79,7 +79,7 @@ def search_trials(study: Study, subject: Subject, budget: Budget) -> dict[str, l
             if arm.kind == "projection_mixture":
                 model["gain"] = float(drawn["gain"])
             if arm.as_large:  # m tastes and their attention
-                model["dim"] *= 2 * int(drawn["components"])
+                model["dim"] = int(arm.as_large * 2 * int(drawn["components"]) * model["dim"])
             settings = training.Settings(
                 loss=arm.loss, batch_size=int(drawn["batch_size"]), learning_rate=float(drawn["learning_rate"]), l2=float(drawn["l2"]),
                 epochs=budget.epochs[study.family], **PATIENCE[study.family], **arm.training,

@@ -49,7 +49,8 @@ def write_tables(project: Project) -> None:
     names = list(dict.fromkeys(dataset for dataset, _ in results))
     ratios = {name: kept["ratio"] for name, kept in counts(project).items()}
     by_skew, by_tastes = gains.gain_by_skew(results, ratios), gains.factorial(project.ledger)
-    by_size = gains.by_size(every)
+    by_size, by_components = gains.by_size(every), gains.by_components(project.ledger)
+    short = winners.short_seeds(every)
     curves, by_twin = searching.curves(every, project.ledger), twins.generated(project.ledger)
     more = {"references": tables.reference_points(every, names), "components": tables.components(every, names),
             "losses": tables.losses(every), "capacity": tables.capacity(every, names), "dims": tables.dims(every, names),
@@ -57,9 +58,11 @@ def write_tables(project: Project) -> None:
             "tastes": winners.tastes(every, names), "progress": tables.progress(every, names), "hours": tables.hours(project.ledger),
             "verdict": verdicts.claims(every, ratios), "datasets": describe.data_sets(counts(project)),
             "search": searching.curve_table(curves), "skew": by_skew.round(5), "size": by_size.round(5), "factorial": by_tastes.round(5),
+            "true-tastes": tables.true_tastes(by_components), "by-components": by_components.round(5),
             "cells": tables.cells(by_tastes), "effects": tables.effects(by_tastes),
             "luck": searching.luck(every, project.ledger), "same": searching.same_settings(every, project.ledger),
-            "repeated": searching.repeated(every), "head-start": searching.head_start(every, project.ledger),
+            "repeated": searching.repeated(every), "short-seeds": winners.short_table(short),
+            "head-start": searching.head_start(every, project.ledger),
             "twins": twins.shares(every, counts(project)),
             "twin-gains": twins.table(by_twin), "copies": twins.real(project.ledger)}  # fmt: skip
     for name, table in more.items():
@@ -71,6 +74,7 @@ def write_tables(project: Project) -> None:
         ("search", figures.searches(curves)),
         ("gains", figures.gains(by_skew, by_tastes)),
         ("size", figures.size(by_size)),
+        ("true-tastes", figures.true_tastes(by_components)),
     ):
         figures.save(figure, drawn / name)
         figures.close(figure)
@@ -82,16 +86,18 @@ def write_tables(project: Project) -> None:
         ("binary", winners.binary_verdicts(every, project.ledger)),
         ("dims", winners.width_verdicts(every, project.ledger)),
         ("splits", winners.split_verdicts(every)),
+        ("short-seeds", winners.short_verdicts(short)),
         ("border", searching.border_verdicts(every)),
         ("same", searching.same_verdicts(every, project.ledger)),
         ("losses", tables.loss_verdicts(every)),
         ("capacity", tables.capacity_verdicts(every)),
-        ("size", tables.capacity_verdicts(every, [reports.SIZE[0]])),
+        ("size", tables.capacity_verdicts(every, [reports.SIZE])),
+        ("true-tastes", tables.true_tastes_verdicts(by_components)),
         ("effects", tables.effect_verdicts(by_tastes)),
         ("copies", twins.copy_verdicts(project.ledger)),
     ):
         with renamed(project.book / "tables" / f"{name}.md") as partial:
-            partial.write_text("".join(f"* {said[0].upper()}{said[1:]}\n" for said in sentences))
+            partial.write_text("".join(f"* {said[0].upper()}{said[1:]}\n" for said in sentences or [reports.NOTHING]))
     kept = [path for path in sorted((project.book / "tables").glob("explorer/*.json")) if _here(project, path.stem)]
     extracts = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in kept}
     with renamed(project.book / "tables" / "explorer.html") as partial:

@@ -7,13 +7,14 @@ import pandas as pd
 
 from mixlib.evidence import AHEAD, BEHIND, ONE_SEED, UNDECIDED, Evidence
 from mixlib.labels import LABELS, LOSS_LABELS, METRIC_LABELS, PUBLISHED, applies, label, title, with_interval
-from mixlib.outcomes import MAIN, Results
+from mixlib.outcomes import MAIN, SHORT, Results
 from mixlib.studies import STUDIES
 
 NOTHING = "No records yet: nothing can be said."
 FAILED = "failed in all trials"
 OVER_SEEDS = "over seeds, too"
-SIZE = ("factorization-size", "embedding_mixture", "factorization/as large as the mixture")  # the study, the mixture, its control
+SIZE, MIXTURE = "factorization-size", "embedding_mixture"  # the study of size, and the mixture that it is about
+WIDE, HALF = "factorization/as large as the mixture", "factorization/half as large"  # its single vectors
 SIDES = {AHEAD: "better beyond the interval", BEHIND: "worse beyond the interval", UNDECIDED: "the interval holds 0, so undecided",
          ONE_SEED: ONE_SEED}  # fmt: skip
 
@@ -108,20 +109,15 @@ def verdicts(results: Results, where: str = "") -> list[str]:
     return said or [NOTHING]
 
 
-def size_verdicts(results: Results) -> list[str]:
-    """What the mixture gains over a single vector as large, from the study of SIZE, in a sentence; none when there are no records."""
-    _, mixture, wide = SIZE
-    both = {mixture, wide} <= set(results.outcomes)
-    return [sentence(label(mixture), Evidence.of(results, mixture, wide), label(wide))] if both else []
-
-
 def sentence(who: str, found: Evidence, other: str) -> str:
     """A paired difference in one sentence: who against which other, by how much, and what that decides."""
     return f"{who} against {other}: {found} in test MRR, {SIDES[found.side]}."
 
 
 def largest_variant(found: Iterable[Results]) -> str:
-    """The variant whose MRR lies farthest from the first arm with the same model, over the same users or windows, in one sentence."""
+    """The variant whose MRR lies farthest from the first arm with the same model, over the same users or windows, in one sentence; and how
+    many seeds of either fall short of the search, if any do.
+    """
     moves = []
     for results in found:
         for arm, outcome in results.outcomes.items():
@@ -133,7 +129,12 @@ def largest_variant(found: Iterable[Results]) -> str:
     if not moves:
         return "No variant is recorded here yet."
     _, arm, first, results = max(moves, key=lambda move: move[0])
-    return sentence(label(arm), Evidence.of(results, arm, first), label(first))
+    said = sentence(label(arm), Evidence.of(results, arm, first), label(first))
+    for one in (results.outcomes[arm], results.outcomes[first]):
+        if one.short_of_search:
+            seeds = f"{one.short_of_search} of {len(one.by_seed)} seeds of {label(one.arm)}"
+            said += f" {seeds} reach less than {SHORT:.0%} of what its settings reached in the search."
+    return said
 
 
 def stacked(tables: list[pd.DataFrame]) -> pd.DataFrame:
@@ -162,21 +163,21 @@ def numbers(results: dict[tuple[str, str], Results]) -> dict[str, str | int]:
             found[f"{short}_{dataset.replace('-', '_')}"] = said
     for arm in (arm for study in MAIN for arm in list(STUDIES[study].arms)[1:]):
         found[f"{arm}_sides"] = _sides({title(dataset): one for dataset, other, _, one in gained if other == arm})
-    found["size_sides"] = _sides({title(dataset): one for dataset, one in _of_size(results).items()})
+    for name, control in (("size_sides", WIDE), ("half_size_sides", HALF)):
+        found[name] = _sides({title(dataset): one for dataset, one in _of_size(results, control).items()})
     winners = {key: {arm: one.search["key"] for arm, one in result.outcomes.items()} for key, result in results.items()}
     same = {
-        d: one for d, one in _of_size(results).items() if winners[d, SIZE[0]][SIZE[1]] == winners.get((d, "factorization"), {}).get(SIZE[1])
+        d: one for d, one in _of_size(results).items() if winners[d, SIZE][MIXTURE] == winners.get((d, "factorization"), {}).get(MIXTURE)
     }
     found["largest_gain"] = _largest_gain(gained, same)
     whole, begun = ([title(d) for d in dict.fromkeys(d for d, _ in main) if _whole(main, d) == wanted] for wanted in (True, False))
     return found | {"whole_data_sets": " and ".join(whole) or "no data set", "begun_data_sets": ", ".join(begun) or "no other"}
 
 
-def _of_size(results: dict[tuple[str, str], Results]) -> dict[str, Evidence]:
-    """By data set, what the embedding mixture gains over a single vector as large."""
-    study, *arms = SIZE
-    return {dataset: Evidence.of(result, *arms) for (dataset, name), result in results.items()
-            if name == study and set(arms) <= set(result.outcomes)}  # fmt: skip
+def _of_size(results: dict[tuple[str, str], Results], control: str = WIDE) -> dict[str, Evidence]:
+    """By data set, what the embedding mixture gains over a larger single vector."""
+    return {dataset: Evidence.of(result, MIXTURE, control) for (dataset, name), result in results.items()
+            if name == SIZE and {MIXTURE, control} <= set(result.outcomes)}  # fmt: skip
 
 
 def _sides(judged: dict[str, Evidence]) -> str:
@@ -199,7 +200,7 @@ def _largest_gain(gained: list[tuple[str, str, float, Evidence]], by_size: dict[
     if not ahead:
         return "none is decided"
     share, dataset, arm, one = max(ahead, key=lambda gain: gain[0])
-    size = f"; against a single vector as large, {by_size[dataset]}" if arm == SIZE[1] and dataset in by_size else ""
+    size = f"; against a single vector as large, {by_size[dataset]}" if arm == MIXTURE and dataset in by_size else ""
     return f"{label(arm)} on {title(dataset)}: {one}, {share:+.0%} of the MRR{size}"
 
 

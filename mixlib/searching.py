@@ -21,12 +21,14 @@ PAIRS = 3  # of trials at the same settings: fewer say nothing
 def trials_of(results: Results, ledger: Ledger) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Validation and test MRR (n,) of every arm's n search trials, in the order of the plan; failed ones count as 0."""
     selection, found = results.selection, {}
-    records: dict[str, dict] = {}
-    for arm, winner in selection.winners.items():
-        records = records or records_of(selection.study, ledger, winner["dataset"])
-        trials = search_trials(selection.study, Subject.of_record(winner), selection.planned)[arm][: selection.trials]
+    if not selection.winners:
+        return {}
+    winner = next(iter(selection.winners.values()))
+    records = records_of(selection.study, ledger, winner["dataset"])
+    plan = search_trials(selection.study, Subject.of_record(winner), selection.planned)
+    for arm in selection.winners:
         made = [records[trial.key] if records[trial.key]["status"] == "done" else {"validation": {"mrr": 0.0}, "test": {"mrr": 0.0}}
-                for trial in trials]  # fmt: skip
+                for trial in plan[arm][: selection.trials]]  # fmt: skip
         found[arm] = np.array([one["validation"]["mrr"] for one in made]), np.array([one["test"]["mrr"] for one in made])
     return found
 
@@ -175,7 +177,7 @@ def pairs(found: Found, ledger: Ledger, which: Iterable[str]) -> Iterator[tuple[
     """Data set, two arms, and the test MRR of both (n,) at the same settings, for the studies of the given kinds with at least PAIRS pairs.
 
     Main studies: each mixture and its single vector. Losses: the adaptive hinge and each other, with the same model. Components: each
-    number of tastes and one. Capacity: the mixture and each width. Size: the mixture and the vector as large.
+    number of tastes and one. Capacity: the mixture and each width. Size: the mixture and each larger vector.
     """
     for (dataset, name), results in found.items():
         kind, arms = name if name in MAIN else name.rpartition("-")[2], list(results.selection.study.arms)
@@ -185,7 +187,7 @@ def pairs(found: Found, ledger: Ledger, which: Iterable[str]) -> Iterator[tuple[
             "losses": [(f"{arm.partition('/')[0]}/adaptive_hinge", arm) for arm in arms if not arm.endswith("/adaptive_hinge")],
             "components": [(arm, arms[0]) for arm in arms[1:]],
             "capacity": [(arms[-1], arm) for arm in arms[:-1]],
-            "size": [(arms[-1], arms[-2])],
+            "size": [(arms[-1], arm) for arm in arms[1:-1]],
         }
         trials = trials_of(results, ledger)
         for arm, baseline in compared.get(kind, results.mixtures):

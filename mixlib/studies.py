@@ -33,7 +33,8 @@ PATIENCE: dict[str, dict] = {"sequences": {"validate_every": 1, "patience": 10},
 @dataclass(frozen=True)
 class Arm:
     """One side of a comparison: a kind of model or of reference, a loss (which a reference does not use), and what is given instead of
-    drawn: of the model, the training, the split. as_large: a vector of as many numbers as the drawn embedding mixture has for each user.
+    drawn: of the model, the training, the split. as_large: a vector of this share of the numbers that the drawn embedding mixture has for
+    each user; 0 for the width of the study.
     """
 
     kind: str
@@ -41,7 +42,7 @@ class Arm:
     model: dict = field(default_factory=dict)
     training: dict = field(default_factory=dict)
     split: dict = field(default_factory=dict)
-    as_large: bool = False
+    as_large: float = 0
 
 
 @dataclass(frozen=True)
@@ -152,11 +153,12 @@ STUDIES = {
             _dims(_FACTORIZATION, dims=(32, 256)) | _dims(_EMBEDDING_MIXTURE, dims=(32,)),
             10,
         ),
-        Study(  # the same question at the settings of the main study: a vector as large as each trial's mixture
+        Study(  # the same question at the settings of the main study: vectors as large as each trial's mixture, and as its tastes alone
             "factorization-size",
             "factorization",
             _kinds("factorization")
-            | {"factorization/as large as the mixture": Arm("factorization", as_large=True)}
+            | {"factorization/half as large": Arm("factorization", as_large=0.5)}
+            | {"factorization/as large as the mixture": Arm("factorization", as_large=1)}
             | _kinds("embedding_mixture"),
             beside="factorization",
         ),

@@ -13,14 +13,14 @@ from mixlib.evidence import Evidence
 from mixlib.labels import PUBLISHED, applies, label, title, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, Outcome, Results
-from mixlib.studies import STUDIES
+from mixlib.studies import PAPER, STUDIES
 
 Found = dict[tuple[str, str], Results]
 SPENT = "trials, seeds"
 PROPERTIES = {"tastes": "true tastes", "stickiness": "chance to stay in a taste", "skew": "skew of popularity", "twins": "chance of a twin"}
 EIGHT = "m = 8 minus m = 2 [95 %]"
 CONTROLS = {"sequence-capacity": "mixture_lstm/dim 64", "factorization-capacity": "embedding_mixture/dim 32",
-            reports.SIZE[0]: reports.SIZE[1]}  # fmt: skip
+            reports.SIZE: reports.MIXTURE}  # fmt: skip
 
 
 def collected(ledger: Ledger, names: Iterable[str] = STUDIES, datasets: Iterable[str] | None = None) -> Found:
@@ -208,6 +208,31 @@ def components(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
     return pd.DataFrame(rows).fillna("")
 
 
+def true_tastes(by_components: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `gains.by_components`, for reading: what each m gains over m = 1, a row for each true number of tastes."""
+    planned, rows = PAPER.of(STUDIES["factorization-components"]), []
+    for tastes, some in by_components.groupby("tastes"):
+        first, *others = some.sort_values("m").to_dict("records")
+        row = {"true tastes": tastes, "m = 1, test MRR": f"{first['mrr']:.3f}"}
+        row |= {f"m = {one['m']} minus m = 1 [95 %]": with_interval(one["gain"], (one["low"], one["high"]), sign=True) for one in others}
+        rows.append(row | {SPENT: f"{first['trials']} of {planned.trials}, {first['seeds']} of {planned.seeds}"})
+    return reports.listed(rows)
+
+
+def true_tastes_verdicts(by_components: pd.DataFrame) -> list[str]:
+    """Which numbers of tastes gain over one beyond the interval, and which is best on validation, a sentence for each true number."""
+    said = []
+    for tastes, some in by_components.groupby("tastes"):
+        others = some[some["m"] > 1]
+        above, below = others["low"] > 0, others["high"] < 0
+        every = (("ahead of m = 1", above), ("behind it", below), ("undecided", ~above & ~below))
+        sides = [f"{word}: m = {', '.join(map(str, others['m'][which]))}" for word, which in every if which.any()]
+        judged = "; ".join(sides) if some["seeds"].min() > 1 else "one seed, so not judged"
+        best = max(some.to_dict("records"), key=lambda row: row["validation"])
+        said.append(f"True number of tastes {tastes}: {judged}. The best on validation has m = {best['m']}.")
+    return said
+
+
 def _gains(found: Found, study: str, pairs: list[tuple[str, str]]) -> list[str]:
     said = []
     for (dataset, name), results in found.items():
@@ -215,7 +240,9 @@ def _gains(found: Found, study: str, pairs: list[tuple[str, str]]) -> list[str]:
             both, who = [results.outcomes.get(arm) for arm in (ours, theirs)], f"{title(dataset)}: {label(ours)}"
             sizes = [numbers_for_a_user(one) for one in both if one]
             if all(both):
-                other = label(theirs) + (f" ({sizes[0]} and {sizes[1]} numbers for a user)" if all(sizes) else "")
+                inside = [f"{one.search['parameters'] / 1e6:.2f}" for one in both if one]
+                size = f" ({sizes[0]} and {sizes[1]} numbers for a user, {inside[0]} and {inside[1]} million parameters in all)"
+                other = label(theirs) + (size if all(sizes) else "")
                 said.append(reports.sentence(who, Evidence.of(results, ours, theirs), other))
             elif reports.FAILED in (reports.absent(results, arm) for arm in (ours, theirs)):
                 said.append(f"{who} against {label(theirs)}: {reports.FAILED}.")
@@ -223,7 +250,7 @@ def _gains(found: Found, study: str, pairs: list[tuple[str, str]]) -> list[str]:
 
 
 def capacity_verdicts(found: Found, names: Iterable[str] = CONTROLS) -> list[str]:
-    """What the mixture gains over single vectors as large, a sentence for each data set and size of these studies.
+    """What the mixture gains over single vectors as large, a sentence for each data set and size of these studies; none without records.
 
     What a study shares with the main study that it stands beside is left out.
     """
@@ -231,7 +258,7 @@ def capacity_verdicts(found: Found, names: Iterable[str] = CONTROLS) -> list[str
     for name in names:
         mixture = CONTROLS[name]
         said += _gains(found, name, [(mixture, arm) for arm in STUDIES[name].own if arm != mixture])
-    return said or [reports.NOTHING]
+    return said
 
 
 def loss_verdicts(found: Found) -> list[str]:

@@ -14,7 +14,7 @@ from mixlib.evidence import Evidence
 from mixlib.gains import ratio
 from mixlib.labels import label, title, with_interval
 from mixlib.ledger import Ledger
-from mixlib.outcomes import MAIN, Outcome, Results
+from mixlib.outcomes import MAIN, SHORT, Outcome, Results
 from mixlib.splits import Sequences
 from mixlib.studies import STUDIES
 from mixlib.tables import SPENT, Found, binary_of, rows_of, spent
@@ -46,6 +46,46 @@ def split_verdicts(found: Found) -> list[str]:
             said.append(f"{who}: {one.over_users} in test MRR over all their users, over splits, too: {one.over_seeds}; "
                         f"{reports.SIDES[one.side]}.")  # fmt: skip
     return said or [reports.NOTHING]
+
+
+def short_seeds(found: Found) -> pd.DataFrame:
+    """Winners trained again that fall short of their other seeds: a row for each data set and family of models.
+
+    short: test MRR below SHORT of the median over the seeds of the same winner; early: those of them whose best epoch is less than half
+    of the median best epoch; short of search: `Outcome.short_of_search`. Seeds with splits of their own, methods without epochs and
+    winners of one seed are left out.
+    """
+    rows = []
+    for (dataset, _), results in found.items():
+        study = results.selection.study
+        for arm, outcome in results.outcomes.items():
+            epochs = np.array([record["best_epoch"] for record in outcome.records])
+            if study.winners_of or arm not in study.own or len(epochs) < 2 or not epochs.any():
+                continue
+            short = outcome.by_seed < SHORT * np.median(outcome.by_seed)
+            early = short & (epochs < np.median(epochs) / 2)
+            rows.append({"dataset": dataset, "family": study.family, "seeds": len(short), "short": short.sum(), "early": early.sum(),
+                         "short of search": outcome.short_of_search})  # fmt: skip
+    table = pd.DataFrame(rows, columns=["dataset", "family", "seeds", "short", "early", "short of search"])
+    return table.groupby(["dataset", "family"], as_index=False, sort=False).sum()
+
+
+def short_table(short: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `short_seeds`, for reading."""
+    names = {"dataset": "data set", "family": "models", "seeds": "trainings of winners", "short": f"below {SHORT:.0%} of the median",
+             "early": "of these, stopped early", "short of search": f"below {SHORT:.0%} of the search"}  # fmt: skip
+    return reports.listed(short.assign(dataset=short["dataset"].map(title)).rename(columns=names).to_dict("records"))
+
+
+def short_verdicts(short: pd.DataFrame) -> list[str]:
+    """How many winners' seeds fall short of the others, and how many of these stopped early, in a sentence; none without several seeds."""
+    seeds, low, early, below = short[["seeds", "short", "early", "short of search"]].sum()
+    said = (
+        f"Of {seeds} trainings of winners with fresh seeds, {low} reach less than {SHORT:.0%} of the median test MRR of the same winner; "
+        f"of these, {early} have their best epoch at less than half of its median epoch. "
+        f"Less than {SHORT:.0%} of what the same settings reached in the search: {below}."
+    )
+    return [said] if seeds else []
 
 
 def binary(found: Found, ledger: Ledger, datasets: Iterable[str]) -> pd.DataFrame:

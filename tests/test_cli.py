@@ -59,6 +59,13 @@ ANY = ("run", "--dataset", "synthetic", "--study", "sequences")
     ("words", "message"),
     [
         (("run", "--dataset", "movielens-100", "--study", "sequences"), "no data set 'movielens-100': did you mean 'movielens-100k'?"),
+        (("run", "--dataset", "shop", "--study", "sequences"), "data/shop; set MIXLIB_DATA to look elsewhere"),
+        (
+            ("run", "--dataset", "empty", "--study", "sequences"),
+            "The folder is there, but holds no interactions.csv or interactions.csv.gz.",
+        ),
+        (("run", "--dataset", "synthetic:users=50", "--study", "sequences", "--arm", "nosuch"), "no arm 'nosuch'"),
+        (("book", "--datasets", "shop,mine"), 'data sets are separated by spaces, not by commas: --datasets "shop mine"'),
         (("run", "--dataset", "movielens-100k", "--study", "sequences"), "`mixlib fetch movielens-100k` gets it"),
         (("run", "--dataset", "synthetic:users=50", "--study", "sequence"), "no study 'sequence': did you mean 'sequences'?"),
         (("run", "--dataset", "synthetic:users=50", "--study", "sequences", "--device", "gpu"), "no device 'gpu'"),
@@ -66,7 +73,8 @@ ANY = ("run", "--dataset", "synthetic", "--study", "sequences")
         (("fetch", "movielens-2k"), "no downloadable data set 'movielens-2k'"),
     ],
 )
-def test_an_error_is_one_line_and_exit_code_1(mixlib, words, message, tmp_path):
+def test_an_error_is_one_line_and_exit_code_1(mixlib, words, message, tmp_path, data_root):
+    (data_root / "empty").mkdir()
     code, out, err = mixlib(*words)
     assert code == 1 and out == "" and len(err) == 1 and err[0].startswith("mixlib: ") and message in err[0]
     assert not (tmp_path / "results").exists()
@@ -101,9 +109,13 @@ def test_two_data_sets_run_through_the_command_line(mixlib, data_root, tmp_path)
     for name, study, trials in (("first", "factorization", 6), ("second", "factorization", 6), ("first", "sequences", 4)):
         words = ("run", "--dataset", name, "--study", study, "--trials", "1", "--seeds", "1", "--device", "cpu")
         code, out, err = mixlib(*words)
-        assert (code, err) == (0, []) and out.splitlines()[-1] == f"{name}, {study}: complete."
+        assert code == 0 and out.splitlines()[-1].startswith(
+            f"{name}, {study}: complete. Asked for were 1 of 20 planned search trials and 1 of 5 planned seeds."
+        )
+        assert out.splitlines()[0] == f"search: {trials // 2} trials to run" and f"{trials // 2} of {trials // 2}: " in out
+        assert ["a new ledger begins in " in line for line in err] == [True] * (name == "first" and study == "factorization")
         assert sum("validation MRR" in line for line in out.splitlines()) == trials == len(Ledger("results").read(name, study))
-        assert mixlib(*words) == (0, f"{name}, {study}: complete.\n", [])
+        assert mixlib(*words) == (0, f"{out.splitlines()[-1]}\n", [])
     assert str(tmp_path) not in "".join(path.read_text() for path in (tmp_path / "results").rglob("*.json"))
 
 
@@ -125,7 +137,7 @@ def test_an_arm_that_cannot_hold_the_data_is_named_and_the_others_are_complete(m
     assert code == 0 and "small, factorization-references: complete, but nothing came of ease: its trials failed." in out
     assert "popularity, seeds 1: validation MRR" in out
     code, out, _ = mixlib(*words, "--arm", "popularity")
-    assert code == 0 and out.splitlines()[-1] == "small, factorization-references: complete."
+    assert code == 0 and out.splitlines()[-1].startswith("small, factorization-references: complete. Asked")
 
 
 def test_run_says_what_is_odd_about_the_data_and_records_the_hash_of_its_file(mixlib, data_root, tmp_path):
@@ -135,7 +147,7 @@ def test_run_says_what_is_odd_about_the_data_and_records_the_hash_of_its_file(mi
     (data_root / "goodbooks-10k" / "ratings.csv").write_bytes(content)
     words = ("run", "--dataset", "goodbooks-10k", "--study", "factorization", "--trials", "1", "--seeds", "1", "--device", "cpu")
     code, _, err = mixlib(*words)
-    assert code == 0 and len(err) == 1 and err[0].startswith("mixlib: goodbooks-10k holds ")
+    assert code == 0 and len(err) == 2 and err[0].startswith("mixlib: goodbooks-10k holds ")
     for record in Ledger("results").read("goodbooks-10k", "factorization").values():
         assert record["data"] == {"ratings.csv": hashlib.sha256(content).hexdigest()}
 
@@ -150,11 +162,12 @@ def test_an_interrupt_is_exit_code_130_and_keeps_finished_trials(data_root, tmp_
     write(data_root / "first", 1)
     running = start("run", "--dataset", "first", "--study", "factorization", "--device", "cpu", cwd=tmp_path)
     assert running.stdout is not None
+    assert running.stdout.readline() == "search: 60 trials to run\n"
     first = running.stdout.readline()
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=60)
     assert "validation MRR" in first and running.returncode == 130
-    assert err.splitlines() == ["mixlib: stopped; what was finished is kept, and the same command goes on from there."]
+    assert err.splitlines()[1:] == ["mixlib: stopped; what was finished is kept, and the same command goes on from there."]
     kept = Ledger(tmp_path / "results").read("first", "factorization")
     assert 1 + len(out.splitlines()) <= len(kept) < 60
     assert not [path for path in (tmp_path / "results").rglob("*") if path.suffix == ".tmp"]

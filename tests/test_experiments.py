@@ -220,16 +220,19 @@ def test_the_control_for_size_is_as_large_as_the_mixture_of_every_trial_and_shar
     size, main = (search_trials(STUDIES[name], SUBJECT, PAPER) for name in ("factorization-size", "factorization"))
     assert [t.key for t in size["factorization"]] == [t.key for t in main["factorization"]]
     assert {t.study for arm in main for t in size.get(arm, [])} == {"factorization"}
-    for wide, mixture in zip(size["factorization/as large as the mixture"], main["embedding_mixture"], strict=True):
-        built = [models.build(n_items=10, n_users=100, **trial.definition["model"]) for trial in (wide, mixture)]
+    larger = [size[f"factorization/{arm}"] for arm in ("as large as the mixture", "half as large")]
+    for wide, half, mixture in zip(*larger, main["embedding_mixture"], strict=True):
+        built = [models.build(n_items=10, n_users=100, **trial.definition["model"]) for trial in (wide, half, mixture)]
         numbers = [sum(p.numel() for name, p in b.named_parameters() if name not in ("items.weight", "biases.weight")) for b in built]
-        assert numbers[0] == numbers[1] and wide.definition["training"] == mixture.definition["training"]
+        assert numbers[0] == 2 * numbers[1] == numbers[2] and half.definition["training"] == mixture.definition["training"]
+        assert wide.definition["training"] == mixture.definition["training"]
         assert wide.study == "factorization-size" and seed_trials(STUDIES[wide.study], wide, 1)[0].study == wide.study
 
 
 def test_a_study_beside_another_trains_shared_arms_once_and_where_they_belong(tiny, tmp_path):
     assert run("factorization-size", tiny, tmp_path).missing == []
-    assert {r["arm"] for r in Ledger(tmp_path).read(tiny.name, "factorization-size").values()} == {"factorization/as large as the mixture"}
+    assert {r["arm"] for r in Ledger(tmp_path).read(tiny.name, "factorization-size").values()} == set(STUDIES["factorization-size"].own)
+    assert len(STUDIES["factorization-size"].own) == 2
     before = essence(tmp_path, "factorization", tiny)
     assert run("factorization", tiny, tmp_path).missing == []
     after = essence(tmp_path, "factorization", tiny)

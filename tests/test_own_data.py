@@ -189,7 +189,7 @@ def test_missing_counts_the_seeds_that_an_unfinished_search_will_need(tiny, tmp_
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["status", "--results", "{there}", "--dataset", "movielens-100"], "no data set 'movielens-100': did you mean"),
+        (["status", "--results", "{there}", "--dataset", "movielens-100"], "no recorded data set 'movielens-100': did you mean"),
         (["status", "--results", "nowhere"], "there is no folder nowhere"),
         (["status", "--results", "{there}", "--dataset", "synthetic:users=60"], "nothing is recorded of synthetic:users=60 yet"),
         (["run", "--dataset", "synthetic", "--study", "factorization", "--cluster", ""], "--cluster is empty"),

@@ -17,7 +17,7 @@ import yaml
 from bs4 import BeautifulSoup
 from conftest import CUT_OFF
 
-from mixlib import datasets, describe, experiments, labels, notebooks, outcomes, publish, reports, studies, tables
+from mixlib import datasets, describe, experiments, gains, labels, notebooks, outcomes, publish, reports, studies, tables, winners
 from mixlib.datasets import Interactions
 from mixlib.ledger import Ledger, key_of
 from mixlib.sources import SOURCES, published
@@ -457,12 +457,36 @@ def test_fingerprints_on_the_page_of_data_sets_are_those_of_the_records():
 
 def test_findings_written_by_hand_are_those_of_the_records():
     """Of README, abstract and verdict: whoever adds records that change one of these must change the sentences, too."""
-    names = [*outcomes.MAIN, reports.SIZE[0], "factorization-references"]
+    names = [*outcomes.MAIN, reports.SIZE, "factorization-references"]
     found = tables.collected(Ledger(ROOT / "results"), names, OURS)
     numbers = reports.numbers(found)
     assert numbers["mixture_lstm_sides"] == "undecided on all 5 data sets"
     assert numbers["projection_mixture_sides"] == numbers["size_sides"] == "worse on all 6 data sets"
+    worse, undecided = str(numbers["half_size_sides"]).split("; ")
+    assert (worse.count(","), worse.count(" and "), undecided) == (4, 1, "undecided on Movielens 100K")  # a comma is in a title
+    size = {dataset: found[dataset, reports.SIZE].outcomes for dataset in OURS}
+    assert sum(size["movielens-100k"][reports.HALF].by_seed < 0.8 * size["movielens-100k"][reports.HALF].mrr) == 1
+    smaller = [each[reports.HALF].search["parameters"] < each[reports.MIXTURE].search["parameters"] for each in size.values()]
+    assert sum(smaller) == 4 and not smaller[OURS.index("movielens-100k")]
     assert str(numbers["embedding_mixture_sides"]).startswith("better on ")
+    short = winners.short_seeds(tables.collected(Ledger(ROOT / "results"), datasets=OURS))
+    smallest = short.query("dataset == 'movielens-100k' and family == 'sequences'").iloc[0]
+    assert smallest["short"] > 0.8 * short["short"].sum() and smallest["early"] > smallest["short"] / 2
+    assert short.query("dataset != 'movielens-100k'")["short"].sum() == 0
+    by_tastes = gains.by_components(Ledger(ROOT / "results")).query("m > 1")
+    for tastes, some in by_tastes.groupby("tastes"):
+        assert len(some) == 5
+        if tastes == 1:
+            assert (some["low"] < 0).all() and (some["high"] > 0).all()
+        else:
+            assert (some["low"] > 0).all() and some["relative"].between(0.025, 0.045).all()
+            assert some["low"].max() < some["high"].min()  # the intervals have a part in common
+    assert set(by_tastes["tastes"]) == {1, 4, 8}
+    cells = gains.factorial(Ledger(ROOT / "results")).query("mixture == 'embedding_mixture'").dropna(subset="gain").set_index("against")
+    for control, ahead in ((reports.WIDE, 3), (reports.HALF, 1)):
+        one, four = (cells.loc[control].query(f"tastes == {tastes}") for tastes in (1, 4))
+        assert (len(four), (four["low"] > 0).sum(), (four["high"] < 0).sum()) == (8, ahead, 0)
+        assert (one["low"] < 0).all() and (one["high"] > 0).all()
     factorization = {key: results for key, results in found.items() if key[1] != "sequences"}
     for arm, ahead in (("", 6), ("als", 5)):
         said = tables.reference_verdicts(factorization, arm)

@@ -117,7 +117,7 @@ def test_status_counts_what_is_done_of_what_is_planned(ledger):
     assert table.loc["factorization", "search"] == "0 of 20" and table.loc["sequence-losses", "search"] == "0 of 10"
     assert table.loc[["sequences", "factorization"], "arms"].tolist() == ["2 of 2", "0 of 3"]
     assert table.loc["sequences", "missing"] >= 2 * 18
-    assert table.loc["factorization-size", ["arms", "missing"]].tolist() == ["0 of 1", 20 + 5]  # the others are the main study's
+    assert table.loc["factorization-size", ["arms", "missing"]].tolist() == ["0 of 2", 2 * (20 + 5)]  # the others are the main study's
 
 
 def test_numbers_for_the_text_exist_before_anything_ran(tmp_path):

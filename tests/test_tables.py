@@ -100,42 +100,44 @@ def test_sentences_on_size_and_loss_hold_one_comparison_for_each_arm_that_was_ru
         f"{labels.label(arms[2])} against {labels.label(arm)}" for arm in arms[:2]
     ]
     assert all(sentence.endswith("one seed, so not judged.") for sentence in size)
-    assert tables.capacity_verdicts({}) == tables.loss_verdicts({}) == [reports.NOTHING]
+    assert tables.capacity_verdicts({}) == [] and tables.loss_verdicts({}) == [reports.NOTHING]
 
 
-def test_the_vector_as_large_as_the_mixture_stands_in_tables_sentences_and_abstract(planned, data, tmp_path, monkeypatch):
-    ledger, (study, mixture, wide) = Ledger(tmp_path), reports.SIZE
+@pytest.mark.parametrize("wide", [reports.WIDE, reports.HALF])
+def test_vectors_as_large_as_the_mixture_stand_in_tables_sentences_and_abstract(wide, planned, data, tmp_path, monkeypatch):
+    ledger, study, mixture, place = Ledger(tmp_path), reports.SIZE, reports.MIXTURE, [reports.HALF, reports.WIDE].index(wide)
     experiments.run(study, data, ledger, TINY)
     found = tables.collected(ledger)
     one = Evidence.of(found["synthetic", study], mixture, wide)
     control, narrow = labels.label(wide), labels.label("factorization")
     said = tables.capacity_verdicts(found)
-    assert said == tables.capacity_verdicts(found, [study]) and len(said) == 1  # none on the narrow one: the gains have it
-    models = [found["synthetic", study].outcomes[arm].search["definition"]["model"] for arm in (mixture, wide)]
-    sizes = f"({2 * models[0]['components'] * models[0]['dim']} and {models[1]['dim']} numbers for a user)"
-    assert said[0] == reports.sentence(f"Synthetic: {labels.label(mixture)}", one, f"{control} {sizes}")
+    assert said == tables.capacity_verdicts(found, [study]) and len(said) == 2  # none on the narrow one: the gains have it
+    searches = [found["synthetic", study].outcomes[arm].search for arm in (mixture, wide)]
+    models, counts = [one["definition"]["model"] for one in searches], [f"{one['parameters'] / 1e6:.2f}" for one in searches]
+    sizes = f"({2 * models[0]['components'] * models[0]['dim']} and {models[1]['dim']} numbers for a user, "
+    sizes += f"{counts[0]} and {counts[1]} million parameters in all)"
+    assert said[place] == reports.sentence(f"Synthetic: {labels.label(mixture)}", one, f"{control} {sizes}")
     left = without(found, {wide})
-    assert tables.capacity_verdicts(left) == [f"Synthetic: {labels.label(mixture)} against {control}: failed in all trials."]
+    assert tables.capacity_verdicts(left)[place] == f"Synthetic: {labels.label(mixture)} against {control}: failed in all trials."
     rows = tables.capacity(found, NAMES).set_index("model")
     assert rows.loc[[control, labels.label(mixture)], "mixture minus this [95 %]"].tolist() == [one.over_users, ""]
     assert rows.loc[control, reports.OVER_SEEDS] == one.over_seeds and narrow in rows.index
     assert rows.loc[control, "numbers for a user"] == f"{models[1]['dim']}"
     assert rows.loc[narrow, "numbers for a user"] == f"{TINY.dim['factorization']}"
     word = {"ahead": "better", "behind": "worse", "undecided": "undecided"}[one.side]
-    assert reports.numbers(found)["size_sides"] == f"{word} on Synthetic"
+    assert reports.numbers(found)[f"{'half_' * (wide == reports.HALF)}size_sides"] == f"{word} on Synthetic"
     assert searching.trials_of(found["synthetic", study], ledger).keys() == STUDIES[study].arms.keys()
     monkeypatch.setattr(searching, "PAIRS", 2)
     same = searching.same_settings(found, ledger)
     assert [labels.label(mixture), control] in same[["model", "against"]].to_numpy().tolist()
-    assert verdicts.claims(found, {})["verdict"].iloc[3] == verdicts.weighed([one])
-    assert reports.size_verdicts(found["synthetic", study]) == [reports.sentence(labels.label(mixture), one, control)]
-    assert reports.size_verdicts(outcomes.nothing(study)) == []
+    assert verdicts.claims(found, {})["verdict"].iloc[4 - place] == verdicts.weighed([one])
     table = gains.by_size(found).set_index("model")
     results = found["synthetic", study]
-    assert list(table.index) == [wide, mixture] and tuple(table.loc[wide, ["low", "high"]]) == results.over_seeds(wide, "factorization")
+    assert list(table.index) == [reports.HALF, reports.WIDE, mixture]
+    assert tuple(table.loc[wide, ["low", "high"]]) == results.over_seeds(wide, "factorization")
     drawn = figures.size(table.reset_index()).axes[0]
     middles = [container.lines[0].get_xdata()[0] for container in drawn.containers]
-    assert middles == pytest.approx([100 * table.loc[arm, "relative"] for arm in sorted(table.index)])
+    assert middles == pytest.approx([100 * table.loc[arm, "relative"] for arm in table.index])
     figures.size(gains.by_size({})).canvas.draw()  # before anything was run
 
 
@@ -633,12 +635,13 @@ def test_the_factorial_lists_cells_that_were_not_run(planned, tmp_path):
     table = table.set_index(["tastes", "mixture"])
     gap = outcomes.recorded(Ledger(tmp_path), names[1], "sequences").against("mixture_lstm", "lstm")
     assert table.loc[(3, "mixture_lstm"), ["trials", "gain", "low"]].tolist() == [1, gap.difference, gap.low]
-    assert table["trials"].sum() == 1 and table["gain"].notna().sum() == 1 and len(table) == 8
-    assert len(gains.factorial(Ledger(tmp_path))) == 4 * 32
+    assert table["trials"].sum() == 1 and table["gain"].notna().sum() == 1 and len(table) == 10
+    assert len(gains.factorial(Ledger(tmp_path))) == 5 * 32
 
 
-def test_the_factorial_has_intervals_for_other_seeds_and_a_comparison_with_a_vector_as_large(planned, tmp_path):
-    name, (study, *arms) = "synthetic:users=90,items=40,clusters=4,length=20.0,tastes=3", reports.SIZE
+@pytest.mark.parametrize("control", [reports.WIDE, reports.HALF])
+def test_the_factorial_has_intervals_for_other_seeds_and_comparisons_with_larger_vectors(control, planned, tmp_path):
+    name, (study, *arms) = "synthetic:users=90,items=40,clusters=4,length=20.0,tastes=3", (reports.SIZE, reports.MIXTURE, control)
     experiments.run(study, synthetic.from_name(name), Ledger(tmp_path), replace(TINY, trials=1, seeds=2))
     table = gains.factorial(Ledger(tmp_path), [name]).set_index(["mixture", "against"])
     results = outcomes.recorded(Ledger(tmp_path), name, study)
@@ -652,6 +655,75 @@ def test_the_factorial_has_intervals_for_other_seeds_and_a_comparison_with_a_vec
     assert limits == pytest.approx((-150 * main.abs().max(), 150 * main.abs().max()))
     shown = tables.cells(every)[["mixture", "against"]].to_numpy().tolist()
     assert [labels.label(arm) for arm in arms] in shown
+
+
+def test_seeds_that_fall_short_are_counted_and_those_among_them_that_stopped_early(found):
+    results = found["synthetic", "factorization"]
+    first, second, *_ = results.outcomes.values()
+
+    def trained(outcome, mrr, epochs):
+        search = outcome.search | {"test": {"mrr": max(mrr)}}
+        return replace(outcome, by_seed=np.array(mrr), records=[{"best_epoch": epoch} for epoch in epochs], search=search)
+
+    made = {
+        first.arm: trained(first, [0.10, 0.11, 0.07, 0.079], [50, 60, 10, 55]),  # the median is 0.0895: 0.07 is short, and early
+        second.arm: trained(second, [0.2, 0.1, 0.21], [20, 20, 20]),  # one is short, and as late as the others
+    }
+    some = {("synthetic", "factorization"): replace(results, outcomes=made)}
+    assert winners.short_seeds(some).to_dict("records") == [
+        {"dataset": "synthetic", "family": "factorization", "seeds": 7, "short": 2, "early": 1, "short of search": 3}
+    ]
+    [said] = winners.short_verdicts(winners.short_seeds(some))
+    assert "Of 7 trainings" in said and ", 2 reach less than 80%" in said and "of these, 1 have" in said
+    assert winners.short_table(winners.short_seeds(some)).to_numpy().tolist() == [["Synthetic", "factorization", 7, 2, 1, 3]]
+    lone = {("synthetic", "factorization"): replace(results, outcomes={first.arm: trained(first, [0.1], [5])})}
+    for nothing in (
+        {},
+        lone,
+        {("synthetic", "factorization"): replace(results, outcomes={first.arm: trained(first, [0.1, 0.01], [0, 0])})},
+    ):
+        assert winners.short_seeds(nothing).empty and winners.short_verdicts(winners.short_seeds(nothing)) == []
+
+
+def test_seeds_of_a_study_beside_another_are_missing_while_the_other_still_searches(planned, data, tmp_path):
+    own = STUDIES[reports.SIZE].own
+    experiments.run(reports.SIZE, data, Ledger(tmp_path), replace(TINY, seeds=1), arms=own)
+    row = outcomes.status(Ledger(tmp_path), ["synthetic"])[0].set_index("study").loc[reports.SIZE]
+    assert row["arms"] == "2 of 2" and row["missing"] == len(own) * TINY.seeds  # not the search of the others
+
+
+def test_numbers_of_tastes_stand_beside_the_true_number(planned, tmp_path):
+    name, study = (
+        "synthetic:users=90,items=40,clusters=4,length=20.0,tastes=2,stickiness=0.9,skew=0.4,twins=0.0",
+        "factorization-components",
+    )
+    experiments.run(study, synthetic.from_name(name), Ledger(tmp_path), replace(TINY, trials=1, seeds=2))
+    table = gains.by_components(Ledger(tmp_path), [name, synthetic.FACTORIAL[0]]).set_index("m")
+    results = outcomes.recorded(Ledger(tmp_path), name, study)
+    assert list(table.index) == [1, 2, 4, 6, 8, 12] and set(table["tastes"]) == {2}
+    assert table.loc[1, "gain"] == 0 and table.loc[1, ["low", "high"]].isna().all()  # it is not compared with itself
+    for m in (2, 12):
+        arms = f"embedding_mixture/{m}", "embedding_mixture/1"
+        gap = results.against(*arms)
+        assert (table.loc[m, "gain"], *table.loc[m, ["low", "high"]]) == (gap.difference, *results.over_seeds(*arms))
+        assert table.loc[m, "relative"] == pytest.approx(gap.difference / results.outcomes[arms[1]].mrr)
+    [row] = tables.true_tastes(table.reset_index()).to_dict("records")
+    assert row["true tastes"] == 2 and row["m = 1, test MRR"] == f"{table.loc[1, 'mrr']:.3f}" and row[tables.SPENT] == "1 of 8, 2 of 5"
+    assert row["m = 12 minus m = 1 [95 %]"] == labels.with_interval(table.loc[12, "gain"], tuple(table.loc[12, ["low", "high"]]), sign=True)
+    drawn = figures.true_tastes(table.reset_index()).axes
+    assert len(drawn) == 1 and drawn[0].containers[0].lines[0].get_ydata() == pytest.approx(100 * table["relative"].to_numpy())
+    assert tables.true_tastes_verdicts(gains.by_components(Ledger(tmp_path / "none"))) == []
+    assert [synthetic.parameters(name)["tastes"] for name in gains.BY_TASTES] == [1, 2, 4, 8]
+    figures.true_tastes(gains.by_components(Ledger(tmp_path / "none"))).canvas.draw()  # before anything was run
+
+
+def test_the_sentence_on_true_tastes_says_which_are_ahead_behind_and_preferred():
+    rows = [(1, 0, 0, 0, 0.1), (2, 1, 0.5, 2, 0.2), (4, 1, 0.1, 2, 0.4), (6, -1, -2, -0.5, 0.3), (8, 0.2, -1, 1, 0.1)]
+    table = pd.DataFrame(rows, columns=["m", "gain", "low", "high", "validation"]).assign(tastes=4, seeds=2)
+    ahead = "True number of tastes 4: ahead of m = 1: m = 2, 4; behind it: m = 6; undecided: m = 8. The best on validation has m = 4."
+    assert tables.true_tastes_verdicts(table) == [ahead]
+    alone = "True number of tastes 4: one seed, so not judged. The best on validation has m = 4."
+    assert tables.true_tastes_verdicts(table.assign(seeds=1)) == [alone]
 
 
 def grid(gain, half=0.01):
@@ -807,7 +879,7 @@ def test_trials_of_the_same_settings_are_compared_in_pairs(found, ledger, monkey
     [
         ("sequence-components", [(f"mixture_lstm/{m}", "mixture_lstm/1") for m in (2, 4, 6, 8, 12)]),
         ("sequence-capacity", [("mixture_lstm/dim 64", f"lstm/dim {d}") for d in (64, 91, 256)]),
-        ("factorization-size", [("embedding_mixture", "factorization/as large as the mixture")]),
+        ("factorization-size", [("embedding_mixture", f"factorization/{size}") for size in ("half as large", "as large as the mixture")]),
         (
             "sequence-losses",
             [
@@ -890,6 +962,11 @@ def test_the_largest_variant_is_over_the_same_users(planned, data, tmp_path):
              for base in [next(name for name in STUDIES["factorization-variants"].arms if name.split("/")[0] == arm.split("/")[0])]
              if "holdout" not in arm}  # fmt: skip
     assert said.startswith(f"{labels.label(max(moved, key=moved.get))} against ") and "one seed, so not judged" in said
+    arm = results.outcomes[max(moved, key=moved.get)]
+    arm.search["test"]["mrr"] = 2 * arm.mrr  # as if its seed had failed
+    assert f" 1 of 1 seeds of {labels.label(arm.arm)} reach less than 80% of what its settings " in reports.largest_variant([results])
+    arm.search["test"]["mrr"] = arm.mrr
+    assert f"seeds of {labels.label(arm.arm)}" not in reports.largest_variant([results])
 
 
 def test_searches_are_those_of_the_records(found, ledger):
