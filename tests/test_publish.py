@@ -457,8 +457,8 @@ def test_fingerprints_on_the_page_of_data_sets_are_those_of_the_records():
 
 def test_findings_written_by_hand_are_those_of_the_records():
     """Of README, abstract and verdict: whoever adds records that change one of these must change the sentences, too."""
-    names = [*outcomes.MAIN, reports.SIZE, "factorization-references"]
-    found = tables.collected(Ledger(ROOT / "results"), names, OURS)
+    ledger = Ledger(ROOT / "results")
+    found = tables.collected(ledger, datasets=OURS)
     numbers = reports.numbers(found)
     assert numbers["mixture_lstm_sides"] == "undecided on all 5 data sets"
     assert numbers["projection_mixture_sides"] == numbers["size_sides"] == "worse on all 6 data sets"
@@ -469,11 +469,11 @@ def test_findings_written_by_hand_are_those_of_the_records():
     smaller = [each[reports.HALF].search["parameters"] < each[reports.MIXTURE].search["parameters"] for each in size.values()]
     assert sum(smaller) == 4 and not smaller[OURS.index("movielens-100k")]
     assert str(numbers["embedding_mixture_sides"]).startswith("better on ")
-    short = winners.short_seeds(tables.collected(Ledger(ROOT / "results"), datasets=OURS))
+    short = winners.short_seeds(found)
     smallest = short.query("dataset == 'movielens-100k' and family == 'sequences'").iloc[0]
     assert smallest["short"] > 0.8 * short["short"].sum() and smallest["early"] > smallest["short"] / 2
     assert short.query("dataset != 'movielens-100k'")["short"].sum() == 0
-    by_tastes = gains.by_components(Ledger(ROOT / "results")).query("m > 1")
+    by_tastes = gains.by_components(ledger).query("m > 1")
     for tastes, some in by_tastes.groupby("tastes"):
         assert len(some) == 5
         if tastes == 1:
@@ -482,12 +482,12 @@ def test_findings_written_by_hand_are_those_of_the_records():
             assert (some["low"] > 0).all() and some["relative"].between(0.025, 0.045).all()
             assert some["low"].max() < some["high"].min()  # the intervals have a part in common
     assert set(by_tastes["tastes"]) == {1, 4, 8}
-    cells = gains.factorial(Ledger(ROOT / "results")).query("mixture == 'embedding_mixture'").dropna(subset="gain").set_index("against")
+    cells = gains.factorial(ledger).query("mixture == 'embedding_mixture'").dropna(subset="gain").set_index("against")
     for control, ahead in ((reports.WIDE, 3), (reports.HALF, 1)):
         one, four = (cells.loc[control].query(f"tastes == {tastes}") for tastes in (1, 4))
         assert (len(four), (four["low"] > 0).sum(), (four["high"] < 0).sum()) == (8, ahead, 0)
         assert (one["low"] < 0).all() and (one["high"] > 0).all()
-    factorization = {key: results for key, results in found.items() if key[1] != "sequences"}
+    factorization = {key: results for key, results in found.items() if key[1] in ("factorization", "factorization-references")}
     for arm, ahead in (("", 6), ("als", 5)):
         said = tables.reference_verdicts(factorization, arm)
         assert (len(said), sum("better beyond" in sentence for sentence in said)) == (6, ahead)
