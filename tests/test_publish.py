@@ -138,6 +138,7 @@ def test_the_taste_explorer_shows_the_winners_of_the_ledger():
 
 
 def test_an_extract_for_the_taste_explorer_is_made_once_for_a_winner(copy, monkeypatch):
+    shutil.rmtree(copy.ledger.root)  # tables of no other records: those take minutes, and another test writes them
     data = datasets.load("synthetic:users=60,items=80")
     mine = replace(data, name="mine", titles=np.array([f"film {i}" for i in range(data.n_items + 1)]))
     experiments.run("sequences", mine, copy.ledger, replace(studies.PAPER, trials=1, seeds=1))
@@ -463,9 +464,11 @@ def test_findings_written_by_hand_are_those_of_the_records():
     assert numbers["mixture_lstm_sides"] == "undecided on all 5 data sets"
     assert numbers["projection_mixture_sides"] == numbers["size_sides"] == "worse on all 6 data sets"
     worse, undecided = str(numbers["half_size_sides"]).split("; ")
-    assert (worse.count(","), worse.count(" and "), undecided) == (4, 1, "undecided on Movielens 100K")  # a comma is in a title
+    others = [labels.title(dataset) for dataset in OURS if dataset != "movielens-100k"]
+    assert worse.startswith("worse on ") and all(title in worse for title in others) and undecided == "undecided on Movielens 100K"
     size = {dataset: found[dataset, reports.SIZE].outcomes for dataset in OURS}
-    assert sum(size["movielens-100k"][reports.HALF].by_seed < 0.8 * size["movielens-100k"][reports.HALF].mrr) == 1
+    half = size["movielens-100k"][reports.HALF]
+    assert sum(half.by_seed < outcomes.SHORT * half.mrr) == 1
     smaller = [each[reports.HALF].search["parameters"] < each[reports.MIXTURE].search["parameters"] for each in size.values()]
     assert sum(smaller) == 4 and not smaller[OURS.index("movielens-100k")]
     assert str(numbers["embedding_mixture_sides"]).startswith("better on ")
