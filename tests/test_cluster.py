@@ -97,12 +97,15 @@ def test_a_killed_worker_costs_a_cluster_nothing_but_time(tmp_path):
     try:
         first = client.stdout.readline().strip()
         assert len(first) == 16, (tmp_path / "errors").read_text()
-        victim, at_work = workers[1], []
+        victim, at_work = workers[1], False
         while not at_work and client.poll() is None:  # until it is in the middle of a trial
-            lines = [json.loads(line) for line in log.read_text().splitlines()]
-            mine = [(word, key) for process, word, key in lines if process == victim]
-            at_work = [key for word, key in mine[-1:] if word == "begins"]
-            time.sleep(0.02)
+            os.kill(victim, signal.SIGSTOP)  # so that it cannot end the trial while the log is read
+            mine = [word for process, word, _ in map(json.loads, log.read_text().splitlines()) if process == victim]
+            at_work = mine[-1:] == ["begins"]
+            if not at_work:
+                os.kill(victim, signal.SIGCONT)
+                time.sleep(0.02)
+        assert at_work, "the study ended before the worker was met in a trial"
         os.kill(victim, signal.SIGKILL)
         assert client.wait(timeout=120) == 0, (tmp_path / "errors").read_text()
     finally:
