@@ -75,12 +75,15 @@ def run(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     interactions = datasets.load(dataset)
     _note(interactions.notes)
-    planned = studies.PAPER.of(studies.study_for(study, interactions))
+    chosen = studies.study_for(study, interactions)
+    if chosen.only_for not in (None, interactions.name):
+        _note((f"{study} is planned for {chosen.only_for} alone: on {interactions.name} it is an extra.",))
+    planned = studies.PAPER.of(chosen)
     budget = replace(planned, trials=trials or planned.trials, seeds=seeds or planned.seeds)
     if budget.trials > planned.trials or budget.seeds > planned.seeds:
         _note((f"planned are {planned.trials} trials and {planned.seeds} seeds: tables and `mixlib status` count no more than these.",))
     ledger = Ledger(results)
-    for where in filter(None, (study, studies.STUDIES[study].other)):
+    for where in filter(None, (study, chosen.other)):
         for line in ledger.set_aside(interactions.name, where):
             print(line, flush=True)
     elsewhere = None
@@ -145,12 +148,12 @@ def status(
 
     from mixlib import datasets, outcomes
     from mixlib.labels import TITLES
-    from mixlib.ledger import Ledger
+    from mixlib.ledger import Snapshot
     from mixlib.names import choose
 
     if not Path(results).is_dir():
         raise FileNotFoundError(f"there is no folder {results}: run this where the ledger lies, or name its folder with --results.")
-    ledger = Ledger(results)
+    ledger = Snapshot(results)
     for name in (name for name in dataset or () if not outcomes.apart(name)):
         choose(
             "recorded data set", name, {*(known for known in ledger.datasets() if not outcomes.apart(known)), *TITLES, *datasets.names()}
@@ -172,21 +175,31 @@ def book(
     from mixlib import publish
 
     names = datasets.split()
+    if not names:
+        raise ValueError("no data set is named: --datasets synthetic runs the notebooks on the generated one.")
     if joined := next((name for name in names if re.fullmatch(r"[\w.-]+(,[\w.-]+)+", name)), None):
         raise ValueError(f'data sets are separated by spaces, not by commas: --datasets "{joined.replace(",", " ")}"')
     print(publish.book(names, force))
 
 
-def _where(error: Exception) -> str:
-    """After the name of a data set that nobody knows: where one's own are looked for, and whether there is a folder of that name."""
+def _said(error: Exception) -> str:
+    """What is said of an error; after the name of a data set that nobody knows, where it is looked for, and what lies there instead."""
     from mixlib.names import UnknownName
 
     if not isinstance(error, UnknownName) or error.what != "data set":
-        return ""
+        return str(error)
     from mixlib.datasets import root_folder
+    from mixlib.labels import TITLES
 
-    empty = " The folder is there, but holds no interactions.csv or interactions.csv.gz." if (root_folder() / error.name).is_dir() else ""
-    return f" Data of your own are looked for in {root_folder() / error.name}; set MIXLIB_DATA to look elsewhere.{empty}"
+    root = root_folder()
+    said = f"{error} Data of your own are looked for in {root / error.name}; set MIXLIB_DATA to look elsewhere."
+    if error.name in TITLES:
+        said = f"{error.name} is in the book, but cannot be fetched: the page Data sets says what belongs into {root / error.name}."
+    if (root / error.name).is_dir():
+        said += " The folder is there, but holds no interactions.csv or interactions.csv.gz."
+    if own := next(root.glob("interactions.csv*"), None):
+        said += f" {own.name} lies in {root} itself: set MIXLIB_DATA to {root.parent}, and name the data set {root.name}."
+    return said
 
 
 def main() -> None:
@@ -194,7 +207,7 @@ def main() -> None:
     try:
         app()
     except (ValueError, OSError, RuntimeError, ImportError) as error:
-        print(f"mixlib: {' '.join(f'{error}{_where(error)}'.split())}", file=sys.stderr)
+        print(f"mixlib: {' '.join(_said(error).split())}", file=sys.stderr)
         sys.exit(1)
     except SystemExit as stop:
         if stop.code == 130:

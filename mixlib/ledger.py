@@ -172,6 +172,23 @@ class Ledger:
         return sha256(b"".join(f"{p.parent.name}/{p.name}".encode() + p.read_bytes() for p in files)).hexdigest()[:12]
 
 
+class Snapshot(Ledger):
+    """A ledger as it was when first asked: no record is read twice, and all that is made of it is made of the same ones.
+
+    The records are shared, and not to be altered.
+    """
+
+    def __init__(self, root: str | Path = "results"):
+        super().__init__(root)
+        self._seen: dict[Path, list[tuple[Path, dict | str]]] = {}
+
+    def _examined(self, dataset: str, study: str) -> Iterator[tuple[Path, dict | str]]:
+        folder = self.folder(dataset, study)
+        if folder not in self._seen:
+            self._seen[folder] = list(super()._examined(dataset, study))
+        return iter(self._seen[folder])
+
+
 def _sound(path: Path) -> dict:
     """The record at a path, as it was given to `write`. Raises ValueError that says in what it is not what was written."""
     try:

@@ -25,7 +25,8 @@ def choose(what: str, name: str, known: Iterable[str]) -> str:
     if name in names:
         return name
     near = get_close_matches(str(name), names, n=1)
-    hint = f": did you mean {near[0]!r}?" if near else "."
+    several = len(parts := re.split(r"[,\s]+", str(name))) > 1 and set(parts) <= set(names)
+    hint = ": give one at a time." if several else f": did you mean {near[0]!r}?" if near else "."
     raise UnknownName(what, name, f"no {what} {name!r}{hint} There are {', '.join(names)}.")
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -11,7 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from mixlib import experiments
-from mixlib.datasets import Interactions
+from mixlib.datasets import Interactions, load
 from mixlib.evaluation import Comparison, compare, interval
 from mixlib.labels import TITLES, applies, label
 from mixlib.ledger import Ledger, code_version
@@ -147,14 +148,26 @@ def nothing(name: str) -> Results:
     return Results(Selection(study, PROFILES["paper"].of(study), 0, {}, {}, []), {})
 
 
-def recorded(ledger: Ledger, dataset: str, name: str, arms: Iterable[str] = ()) -> Results | None:
+def version_of(ledger: Ledger, dataset: str) -> str | None:
+    """The fingerprint of the version of a data set that counts, the same one for all studies; None without records.
+
+    Where records of several versions lie together, it is that of the data that lie here, else the one with the most records.
+    """
+    every = [Subject.of_record(record).fingerprint for study in STUDIES for record in ledger.read(dataset, study).values()]
+    versions = sorted(set(every))
+    if len(versions) > 1:
+        with suppress(ValueError, OSError):  # they do not lie here, or cannot be read
+            if (here := load(dataset).fingerprint) in versions:
+                return here
+    return max(versions, key=every.count, default=None)
+
+
+def recorded(ledger: Ledger, dataset: str, name: str, arms: Iterable[str] = (), version: str | None = None) -> Results | None:
     """Results of a study from its records alone, without the data; None if there are none. arms: only these, all if none is named.
 
-    Where records of several versions of the data lie together, the version with the most of them counts, the same one for all studies.
+    version: the fingerprint of the data, the same one for all studies: `version_of` the data set if none is given.
     """
-    every = [Subject.of_record(record) for study in STUDIES for record in ledger.read(dataset, study).values()]
-    version = max(sorted({s.fingerprint for s in every}), key=[s.fingerprint for s in every].count, default=None)
-    records = ledger.read(dataset, name)
+    version, records = version or version_of(ledger, dataset), ledger.read(dataset, name)
     counted = Counter(subject for subject in map(Subject.of_record, records.values()) if subject.fingerprint == version)
     if not counted:
         return None
@@ -165,7 +178,7 @@ def recorded(ledger: Ledger, dataset: str, name: str, arms: Iterable[str] = ()) 
 
 def _left_out(ledger: Ledger, dataset: str, name: str, ours: Subject) -> tuple[str, ...]:
     """One clause for each damaged record of a study, and for each version of the data other than ours that it has records of."""
-    others = Counter(str(Subject.of_record(record)) for record in ledger.read(dataset, name).values() if Subject.of_record(record) != ours)
+    others = Counter(str(subject) for subject in map(Subject.of_record, ledger.read(dataset, name).values()) if subject != ours)
     return (
         *(f"the record {path.name} is damaged, {why}" for path, why in ledger.damaged(dataset, name).items()),
         *(f"{number} records are of another version of the data, {version}" for version, number in sorted(others.items())),
@@ -209,12 +222,17 @@ def status(ledger: Ledger, datasets: list[str] | None = None) -> tuple[pd.DataFr
 
     The column `missing` counts all seeds while the search goes on, since another trial may win; `other code` counts records that another
     version of mixlib's computing rooms wrote. Arms that a study shares with the one that it stands beside are counted there.
-    Beside the table, sentences that name what is left out of it.
+    Beside the table, sentences that name what is left out of it; where nobody asked for a data set, those that have no records are.
     """
-    rows, said = [], []
+    rows, said, none = [], [], []
     for dataset in datasets or sorted({*ledger.datasets(), *TITLES}):
+        version = version_of(ledger, dataset)
+        if version is None and not datasets and not any(ledger.damaged(dataset, name) for name in STUDIES):
+            none.append(dataset)
+            continue
         for name, study in STUDIES.items():
-            found, records, plan = recorded(ledger, dataset, name), ledger.read(dataset, name), PROFILES["paper"].of(study)
+            records, plan = ledger.read(dataset, name), PROFILES["paper"].of(study)
+            found = recorded(ledger, dataset, name, version=version) if records else None
             if found is None and (study.only_for not in (None, dataset) or not applies(dataset, name)):
                 continue
             left_out = found.left_out if found else _left_out(ledger, dataset, name, Subject(dataset, "", 0, 0))
@@ -226,6 +244,8 @@ def status(ledger: Ledger, datasets: list[str] | None = None) -> tuple[pd.DataFr
             rows.append({"dataset": dataset, "study": name, "arms": f"{len(study.own) - len(ahead)} of {len(study.own)}",
                          "search": f"{done} of {plan.trials}", "seeds": f"{seeds} of {plan.seeds}", "missing": _count_missing(found, study),
                          "other code": sum(record["code"] != code_version() for record in records.values())})  # fmt: skip
+    if none:
+        said.append(f"Nothing is recorded of {', '.join(none)}; `mixlib status --dataset NAME` shows what is planned of one.")
     return pd.DataFrame(rows), said
 
 

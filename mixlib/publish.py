@@ -31,13 +31,14 @@ from mixlib import (
     winners,
 )
 from mixlib.datasets import Interactions
-from mixlib.ledger import code_version, key_of, renamed
+from mixlib.ledger import Snapshot, code_version, key_of, renamed
 from mixlib.notebooks import Project, file_hash, run_notebooks
 
 
 def write_tables(project: Project) -> None:
     """Write the tables and figures of the results page from the ledger into book/tables and book/figures."""
-    every = tables.collected(project.ledger)
+    ledger = Snapshot(project.ledger.root)
+    every = tables.collected(ledger)
     results = {key: found for key, found in every.items() if key[1] in outcomes.MAIN}
     for (dataset, study), found in results.items():
         for what in found.left_out:
@@ -48,23 +49,23 @@ def write_tables(project: Project) -> None:
             make(results).to_csv(partial, index=False)
     names = list(dict.fromkeys(dataset for dataset, _ in results))
     ratios = {name: kept["ratio"] for name, kept in counts(project).items()}
-    by_skew, by_tastes = gains.gain_by_skew(results, ratios), gains.factorial(project.ledger)
-    by_size, by_components = gains.by_size(every), gains.by_components(project.ledger)
+    by_skew, by_tastes = gains.gain_by_skew(results, ratios), gains.factorial(ledger)
+    by_size, by_components = gains.by_size(every), gains.by_components(ledger)
     short = winners.short_seeds(every)
-    curves, by_twin = searching.curves(every, project.ledger), twins.generated(project.ledger)
+    curves, by_twin = searching.curves(every, ledger), twins.generated(ledger)
     more = {"references": tables.reference_points(every, names), "components": tables.components(every, names),
             "losses": tables.losses(every), "capacity": tables.capacity(every, names), "dims": tables.dims(every, names),
-            "splits": winners.splits(every), "binary": winners.binary(every, project.ledger, names),
-            "tastes": winners.tastes(every, names), "progress": tables.progress(every, names), "hours": tables.hours(project.ledger),
+            "splits": winners.splits(every), "binary": winners.binary(every, ledger, names),
+            "tastes": winners.tastes(every, names), "progress": tables.progress(every, names), "hours": tables.hours(ledger),
             "verdict": verdicts.claims(every, ratios), "datasets": describe.data_sets(counts(project)),
             "search": searching.curve_table(curves), "skew": by_skew.round(5), "size": by_size.round(5), "factorial": by_tastes.round(5),
             "true-tastes": tables.true_tastes(by_components), "by-components": by_components.round(5),
             "cells": tables.cells(by_tastes), "effects": tables.effects(by_tastes),
-            "luck": searching.luck(every, project.ledger), "same": searching.same_settings(every, project.ledger),
+            "luck": searching.luck(every, ledger), "same": searching.same_settings(every, ledger),
             "repeated": searching.repeated(every), "short-seeds": winners.short_table(short),
-            "head-start": searching.head_start(every, project.ledger),
+            "head-start": searching.head_start(every, ledger),
             "twins": twins.shares(every, counts(project)),
-            "twin-gains": twins.table(by_twin), "copies": twins.real(project.ledger)}  # fmt: skip
+            "twin-gains": twins.table(by_twin), "copies": twins.real(ledger)}  # fmt: skip
     for name, table in more.items():
         with renamed(project.book / "tables" / f"{name}.csv") as partial:
             table.to_csv(partial, index=False)
@@ -83,18 +84,18 @@ def write_tables(project: Project) -> None:
         ("references", tables.reference_verdicts(every)),
         ("als", tables.reference_verdicts(every, "als")),
         ("repeated", searching.repeated_verdicts(every)),
-        ("binary", winners.binary_verdicts(every, project.ledger)),
-        ("dims", winners.width_verdicts(every, project.ledger)),
+        ("binary", winners.binary_verdicts(every, ledger)),
+        ("dims", winners.width_verdicts(every, ledger)),
         ("splits", winners.split_verdicts(every)),
         ("short-seeds", winners.short_verdicts(short)),
         ("border", searching.border_verdicts(every)),
-        ("same", searching.same_verdicts(every, project.ledger)),
+        ("same", searching.same_verdicts(every, ledger)),
         ("losses", tables.loss_verdicts(every)),
         ("capacity", tables.capacity_verdicts(every)),
         ("size", tables.capacity_verdicts(every, [reports.SIZE])),
         ("true-tastes", tables.true_tastes_verdicts(by_components)),
         ("effects", tables.effect_verdicts(by_tastes)),
-        ("copies", twins.copy_verdicts(project.ledger)),
+        ("copies", twins.copy_verdicts(ledger)),
     ):
         with renamed(project.book / "tables" / f"{name}.md") as partial:
             partial.write_text("".join(f"* {said[0].upper()}{said[1:]}\n" for said in sentences or [reports.NOTHING]))

@@ -26,7 +26,8 @@ CONTROLS = {"sequence-capacity": "mixture_lstm/dim 64", "factorization-capacity"
 def collected(ledger: Ledger, names: Iterable[str] = STUDIES, datasets: Iterable[str] | None = None) -> Found:
     """Results of the given studies on the given data sets (default: all that have records and are not `outcomes.apart`)."""
     where = [d for d in ledger.datasets() if not outcomes.apart(d)] if datasets is None else datasets
-    found = {(dataset, name): outcomes.recorded(ledger, dataset, name) for dataset in where for name in names}
+    versions = {dataset: outcomes.version_of(ledger, dataset) for dataset in where}
+    found = {(dataset, name): outcomes.recorded(ledger, dataset, name, version=versions[dataset]) for dataset in where for name in names}
     return outcomes.by_budget({key: results for key, results in found.items() if results})
 
 

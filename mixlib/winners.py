@@ -126,8 +126,8 @@ def binary_verdicts(found: Found, ledger: Ledger) -> list[str]:
         if name not in MAIN or not results.outcomes or not all(map(binary_of, results.outcomes.values())):
             continue
         for arm, baseline in results.mixtures:
-            larger = kept(results.outcomes[arm], ledger)[0] > kept(results.outcomes[baseline], ledger)[0]
-            more.setdefault(label(arm), []).append(larger)
+            ours, theirs = (_binary_values(one, ledger).mean() / one.mrr for one in (results.outcomes[arm], results.outcomes[baseline]))
+            more.setdefault(label(arm), []).append(bool(ours > theirs))
         for arm in results.outcomes:
             if speed := _speed(measured, results.selection.winners[arm]):
                 faster["mixture" in arm].append(speed["binary"] / speed["real"])

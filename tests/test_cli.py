@@ -64,7 +64,10 @@ ANY = ("run", "--dataset", "synthetic", "--study", "sequences")
             ("run", "--dataset", "empty", "--study", "sequences"),
             "The folder is there, but holds no interactions.csv or interactions.csv.gz.",
         ),
+        (("run", "--dataset", "amazon-cds", "--study", "sequences"), "mixlib: amazon-cds is in the book, but cannot be fetched: the page"),
+        (("run", "--dataset", "synthetic,movielens-100k", "--study", "sequences"), "'synthetic,movielens-100k': give one at a time."),
         (("run", "--dataset", "synthetic:users=50", "--study", "sequences", "--arm", "nosuch"), "no arm 'nosuch'"),
+        (("book", "--datasets", " "), "no data set is named"),
         (("book", "--datasets", "shop,mine"), 'data sets are separated by spaces, not by commas: --datasets "shop mine"'),
         (("run", "--dataset", "movielens-100k", "--study", "sequences"), "`mixlib fetch movielens-100k` gets it"),
         (("run", "--dataset", "synthetic:users=50", "--study", "sequence"), "no study 'sequence': did you mean 'sequences'?"),
@@ -78,6 +81,12 @@ def test_an_error_is_one_line_and_exit_code_1(mixlib, words, message, tmp_path, 
     code, out, err = mixlib(*words)
     assert code == 1 and out == "" and len(err) == 1 and err[0].startswith("mixlib: ") and message in err[0]
     assert not (tmp_path / "results").exists()
+
+
+def test_a_data_root_that_is_the_data_set_itself_is_named(mixlib, data_root):
+    (data_root / "interactions.csv").write_text("user_id,item_id\n1,2\n")
+    _, _, err = mixlib("run", "--dataset", data_root.name, "--study", "factorization")
+    assert f"set MIXLIB_DATA to {data_root.parent}, and name the data set {data_root.name}." in err[0]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mixlib import ledger
-from mixlib.ledger import Ledger, key_of
+from mixlib.ledger import Ledger, Snapshot, key_of
 
 ARRAYS = {"reciprocal_ranks": np.array([0.5, 1.0], np.float32), "users": np.array([3, 7], np.int32)}
 
@@ -261,3 +261,12 @@ def test_provenance_names_versions_but_neither_paths_nor_hosts():
 def test_the_code_version_is_of_the_rooms_that_compute():
     assert ledger.code_version() == ledger.code_version() != ledger.code_version(("datasets",))
     assert len(ledger.code_version()) == 12
+
+
+def test_a_snapshot_reads_no_record_twice_and_stays_as_it_was(kept):
+    made, seen = record(seed=1), Snapshot(kept.root)
+    path = kept.write(made)
+    assert seen.read("books", "sequences") == {made["key"]: made}
+    path.write_text("{}")
+    assert seen.read("books", "sequences") == {made["key"]: made} and seen.damaged("books", "sequences") == {}
+    assert kept.read("books", "sequences") == {} and list(kept.damaged("books", "sequences")) == [path]

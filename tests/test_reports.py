@@ -100,6 +100,25 @@ def test_records_of_another_version_of_the_data_are_named_and_never_mixed_in(led
     assert not found.outcomes and "4 records" not in (said := reports.gaps(found, "x")) and "8 records" in said and "3 records" in said
 
 
+def test_of_several_versions_that_of_the_data_that_lie_here_counts(ledger, tiny, monkeypatch):
+    here = replace(tiny, name="movielens-100k")
+    for trial in search_trials(STUDIES["sequences"], Subject.of(here), PAPER)["lstm"][:3]:
+        ledger.write(*record_of(trial, 0.9))
+    most = outcomes.version_of(ledger, "movielens-100k")
+    monkeypatch.setattr(outcomes, "load", lambda name: here)
+    assert most != outcomes.version_of(ledger, "movielens-100k") == here.fingerprint
+    assert outcomes.recorded(ledger, "movielens-100k", "sequences").selection.trials == 3
+    third = replace(here, items=np.asarray(here.items)[::-1])  # of which there are no records
+    monkeypatch.setattr(outcomes, "load", lambda name: third)
+    assert third.fingerprint != here.fingerprint and outcomes.version_of(ledger, "movielens-100k") == most
+
+
+def test_status_names_data_sets_without_records_in_one_sentence(ledger):
+    table, said = outcomes.status(ledger)
+    assert set(table["dataset"]) == {"movielens-100k"}
+    assert [sentence for sentence in said if "Nothing is recorded of amazon, amazon-apps, " in sentence] == said[-1:]
+
+
 def test_records_of_other_code_stay_and_are_counted(ledger):
     assert outcomes.status(ledger, ["movielens-100k"])[0].set_index("study").loc["sequences", "other code"] == 8
 
