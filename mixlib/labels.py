@@ -18,7 +18,9 @@ TITLES = {"movielens-10m": "Movielens 10M", "amazon": "Amazon", "goodbooks-10k":
           "movielens-100k": "Movielens 100K", "movielens-1m": "Movielens 1M", "amazon-beauty": "Amazon beauty", "amazon-cds": "Amazon CDs",
           "amazon-apps": "Amazon apps", "goodbooks-v1": "Goodbooks, first release"}  # fmt: skip
 UNORDERED = ("goodbooks-v1",)  # no times, and no order in the file: nothing for a sequence model
-LOSS_LABELS = {"bpr": "BPR as printed", "log_bpr": "log-BPR", "adaptive_hinge": "adaptive hinge", "hardest": "hardest of 5"}
+LOSS_LABELS = {"bpr": "BPR as printed", "log_bpr": "log-BPR", "adaptive_hinge": "adaptive hinge", "hardest": "hardest of 5",
+               "bpr of 5": "BPR as printed, 5 negatives", "log_bpr of 5": "log-BPR, 5 negatives",
+               "hinge of 5": "hinge, 5 negatives"}  # fmt: skip
 SIZE_LABELS = {"half as large": "half as large as the mixture"}
 METRIC_LABELS = {"mrr_over_users": "MRR over users", "first_hit_mrr": "first-hit MRR", "recall_at_10": "Recall@10", "ndcg_at_10": "NDCG@10"}
 PUBLISHED = tomllib.loads((Path(__file__).parent / "published.toml").read_text(encoding="utf-8"))

@@ -14,6 +14,7 @@ NOTHING = "No records yet: nothing can be said."
 FAILED = "failed in all trials"
 OVER_SEEDS = "over seeds, too"
 SIZE, MIXTURE = "factorization-size", "embedding_mixture"  # the study of size, and the mixture that it is about
+FORMS = ("bpr", "log_bpr", "bpr of 5", "log_bpr of 5")  # of BPR: as they are used, and with as many negatives as the adaptive hinge
 WIDE, HALF = "factorization/as large as the mixture", "factorization/half as large"  # its single vectors
 SIDES = {AHEAD: "better beyond the interval", BEHIND: "worse beyond the interval", UNDECIDED: "the interval holds 0, so undecided",
          ONE_SEED: ONE_SEED}  # fmt: skip
@@ -93,9 +94,9 @@ def losses(results: Results) -> pd.DataFrame:
 
 
 def loss_verdicts(results: Results) -> list[str]:
-    """For each model and each form of BPR, whether the adaptive hinge loss beats it."""
+    """For each model and each form of BPR, with one negative and with five, whether the adaptive hinge loss beats it."""
     kinds, said = dict.fromkeys(arm.partition("/")[0] for arm in results.outcomes), []
-    for kind, form in ((kind, form) for kind in kinds for form in ("bpr", "log_bpr")):
+    for kind, form in ((kind, form) for kind in kinds for form in FORMS):
         ours, theirs = f"{kind}/adaptive_hinge", f"{kind}/{form}"
         if {ours, theirs} <= set(results.outcomes):
             said.append(sentence(f"{LABELS[kind]}: the adaptive hinge loss", Evidence.of(results, ours, theirs), LOSS_LABELS[form]))

@@ -109,7 +109,10 @@ def _kinds(*kinds: str) -> dict[str, Arm]:
 
 
 def _losses(*kinds: str) -> dict[str, Arm]:
-    return {f"{kind}/{loss}": Arm(kind, loss) for kind in kinds for loss in training.LOSSES}
+    """Every loss as it is used; those of one negative also as the mean over five, as many as the adaptive hinge chooses from."""
+    forms: dict[str, dict] = {loss: {} for loss in training.LOSSES}
+    forms |= {f"{loss} of 5": {"negatives": 5} for loss, of in training.LOSSES.items() if of.negatives == 1}
+    return {f"{kind}/{form}": Arm(kind, form.removesuffix(" of 5"), training=given) for kind in kinds for form, given in forms.items()}
 
 
 def _components(kind: str) -> dict[str, Arm]:

@@ -448,3 +448,12 @@ def test_a_study_can_be_run_for_some_arms_alone(tiny, tmp_path):
     assert {record["arm"] for record in Ledger(tmp_path).read(tiny.name, "factorization").values()} == {"embedding_mixture"}
     with pytest.raises(ValueError, match="no arm 'embeding_mixture': did you mean 'embedding_mixture'"):
         experiments.run("factorization", tiny, Ledger(tmp_path), budget, arms=["embeding_mixture"])
+
+
+def test_losses_of_one_negative_are_also_there_with_as_many_as_the_adaptive_hinge_has(tiny):
+    trials = search_trials(STUDIES["factorization-losses"], Subject.of(tiny), DEMO)
+    drawn = {arm: made[0].definition["training"] for arm, made in trials.items()}
+    for loss in ("bpr", "log_bpr", "hinge"):
+        one, five = (drawn[f"embedding_mixture/{loss}{many}"] for many in ("", " of 5"))
+        assert five == one | {"negatives": 5} and one["negatives"] is None
+    assert len(trials) == 2 * (5 + 3)

@@ -87,14 +87,16 @@ def test_sentences_on_size_and_loss_hold_one_comparison_for_each_arm_that_was_ru
     ledger = Ledger(tmp_path)
     arms = ["factorization/dim 32", "factorization/dim 256", "embedding_mixture/dim 32"]
     experiments.run("factorization-capacity", data, ledger, replace(TINY, trials=1, seeds=1), arms=arms)
-    losses = [f"factorization/{loss}" for loss in ("adaptive_hinge", "bpr")]
+    losses = [f"factorization/{loss}" for loss in ("adaptive_hinge", "bpr", "bpr of 5")]
     experiments.run("factorization-losses", data, ledger, replace(TINY, trials=1, seeds=2), arms=losses)
     found = tables.collected(ledger)
     size, loss = tables.capacity_verdicts(found), tables.loss_verdicts(found)
     results = found["synthetic", "factorization-losses"]
-    one = Evidence.of(results, *losses)
+    one, five = (Evidence.of(results, losses[0], other) for other in losses[1:])
+    who = "Synthetic, Factorization: the adaptive hinge loss against BPR as printed"
     assert loss == [
-        f"Synthetic, Factorization: the adaptive hinge loss against BPR as printed: {one} in test MRR, {reports.SIDES[one.side]}."
+        f"{who}: {one} in test MRR, {reports.SIDES[one.side]}.",
+        f"{who}, 5 negatives: {five} in test MRR, {reports.SIDES[five.side]}.",
     ]
     assert [sentence.partition(": ")[2].partition(" (")[0] for sentence in size] == [
         f"{labels.label(arms[2])} against {labels.label(arm)}" for arm in arms[:2]
@@ -885,7 +887,7 @@ def test_trials_of_the_same_settings_are_compared_in_pairs(found, ledger, monkey
             [
                 (f"{kind}/adaptive_hinge", f"{kind}/{loss}")
                 for kind in ("lstm", "mixture_lstm")
-                for loss in LOSSES
+                for loss in (*LOSSES, "bpr of 5", "log_bpr of 5", "hinge of 5")
                 if loss != "adaptive_hinge"
             ],
         ),

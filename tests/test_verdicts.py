@@ -67,7 +67,7 @@ def test_evidence_is_whole_when_all_trials_and_seeds_of_all_models_are_done(requ
 
 def test_a_claim_without_records_is_not_run_yet(tmp_path):
     table = verdicts.claims(tables.collected(Ledger(tmp_path)), {})
-    assert len(table) == 10 and (table["verdict"] == "not run yet").all()
+    assert len(table) == 12 and (table["verdict"] == "not run yet").all()
     assert table["printed in 2018"].iloc[0] == "* Movielens 10M +0.009\n* Amazon +0.039\n* Goodbooks-10K +0.020"
 
 
