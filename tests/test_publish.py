@@ -391,6 +391,22 @@ def test_a_fence_is_opened_by_a_line_without_another_backtick(page):
     assert [line for line in opening if "`" in line[3:]] == []  # Markdown would take it for text, and the next fence for the opening one
 
 
+@pytest.mark.parametrize("page", ["README.md", "book/run-it-yourself.md"])
+def test_what_a_page_shows_in_python_runs_as_it_stands(page, tmp_path):
+    """Block after block in one program; the last one may need data that are not here, and then says how to get them."""
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    small = {"epochs=20": "epochs=1", 'load("synthetic")': 'load("synthetic:users=100")'}  # all that is changed, for the sake of time
+    program = re.sub("|".join(map(re.escape, small)), lambda word: small[word[0]], "\n".join(blocks))
+    (tmp_path / "program.py").write_text(program, encoding="utf-8")
+    (tmp_path / "results").symlink_to(ROOT / "results")
+    (tmp_path / "data").mkdir()
+    ran = subprocess.run([sys.executable, "-W", "error", "program.py"], cwd=tmp_path, capture_output=True, text=True, check=False,
+                         env=os.environ | {"MIXLIB_DATA": str(tmp_path / "data"), "OMP_NUM_THREADS": "1"})  # fmt: skip
+    last = ran.stderr.strip().splitlines()[-1:]
+    assert blocks and ran.stdout and (not last or ("movielens-100k" in blocks[-1] and "`mixlib fetch movielens-100k` gets it" in last[0]))
+    assert bool(last) == (ran.returncode != 0)
+
+
 def test_own_data_sets_get_a_part_in_the_contents(tmp_path):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "book" / "runs" / "mine").mkdir(parents=True)
