@@ -24,6 +24,10 @@ from mixlib.parsers import Table
 from mixlib.reading import csv_titles, dat_titles, fault
 from mixlib.sources import SOURCES, published
 
+LONGEST = 10_000  # items in a window
+RESERVED = ("all", "runs")  # names of the book's own folders
+FACTS: dict[str, type] = {"title": str, "ordered": bool, "max_length": int, "min_length": int, "licence": str, "citation": str}
+
 
 @dataclass(frozen=True, eq=False)
 class Interactions:
@@ -173,7 +177,7 @@ def read_folder(folder: Path, path: Path) -> Interactions:
     table = _read_csv(path)
     timestamps = None if "timestamp" not in table else _numbers(table, "timestamp", path)
     ordered = bool(facts.pop("ordered", timestamps is not None))
-    titles = _titles(folder / facts.pop("titles")) if "titles" in facts else None
+    titles = _titles(folder, facts.pop("titles")) if "titles" in facts else None
     name = folder.resolve().name
     if not re.fullmatch(r"[\w.=-]+", name) or name in RESERVED or name.startswith("synthetic") or "copies=" in name:
         raise ValueError(f"the folder {name!r} cannot name a data set: take letters, digits, '.', '-' and '_'; not "
@@ -194,6 +198,10 @@ def read_source(name: str, folder: Path) -> Interactions:
         if found != published(name):
             said = [f"{i:,} interactions, {u:,} users and {n:,} items" for i, u, n in (found, published(name))]
             columns["notes"] += (f"{name} holds {said[0]}; published are {said[1]}.",)
+        for each in source.downloads if (folder / downloads.NOTED).is_file() else ():  # who put the files there by hand knows it
+            if not each.needed and not (folder / each.name).exists():
+                columns["notes"] += (f"{each.name}, which has the titles, is missing: get it from {each.url} and put it into the folder "
+                                     f"{name} of the data root, or do without.",)  # fmt: skip
         prepared.write(folder, stamp, columns)
     longest, shortest = source.windows
     return Interactions(**columns, name=name, title=source.title, max_length=longest, min_length=shortest,
@@ -203,8 +211,9 @@ def read_source(name: str, folder: Path) -> Interactions:
 def fetch(name: str, root: str | Path | None = None, file: str | Path | None = None) -> Path:
     """Get a known data set, verify and prepare it, and give the folder where it now lies. Nothing happens if it is there already.
 
-    file: the published file, if the reader has it; without it, it is downloaded. Raises ValueError on a name that cannot be fetched or
-    on a file that is not what was published, OSError when it cannot be had.
+    file: the published file, if the reader has it; without it, it is downloaded. Files that are not needed may stay away: the `notes` of
+    the data set say so. Raises ValueError on a name that cannot be fetched or on a file that is not what was published, OSError when it
+    cannot be had.
     """
     if name not in SOURCES and name in names(root):
         raise ValueError(f"{name} is {'generated' if name == 'synthetic' else 'a folder of the data root'}: there is nothing to fetch.")
@@ -223,13 +232,17 @@ def fetch(name: str, root: str | Path | None = None, file: str | Path | None = N
 def _read_csv(path: Path) -> pd.DataFrame:
     needed = {"user_id", "item_id"}
     try:
-        table = pd.read_csv(path, low_memory=False)
+        head = ",".join(map(str, pd.read_csv(path, nrows=0).columns)).replace('"', "")
+        semicolons = needed <= set(head.split(";"))
+        table = pd.read_csv(path, low_memory=False, nrows=0 if semicolons else None)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path.name} is missing from the folder {path.parent.name}.") from None
     except pd.errors.EmptyDataError:
         raise ValueError(f"{path.name} is empty: it needs a header line and the columns user_id and item_id.") from None
     except (ValueError, EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{path.name} cannot be read ({' '.join(str(error).split())}): is it complete?") from error
+    if semicolons:
+        raise ValueError(f"{path.name} has semicolons between its columns: separate the fields by commas.")
     if not isinstance(table.index, pd.RangeIndex):  # pandas makes an index of fields without a column name
         raise ValueError(f"{path.name} has rows with more fields than there are columns: {', '.join(map(str, table.columns))}.")
     for column in needed - set(table.columns):
@@ -258,7 +271,9 @@ def _numbers(table: pd.DataFrame, column: str, path: Path, whole: bool = False) 
             "nothing" if pd.isna(raw.iloc[row]) else repr(raw.iloc[row].item() if hasattr(raw.iloc[row], "item") else raw.iloc[row])[:80]
         )
         what = "a whole number" if whole else "a number"
-        raise fault(path, _line(path, row), f"row {row + 1}: {column} must be {what}, not {shown} ({bad.sum()} such rows)")
+        more = f" ({bad.sum()} such rows)" if bad.sum() > 1 else ""
+        hint = ": give seconds since 1970, or any number that grows with time" if column == "timestamp" else ""
+        raise fault(path, _line(path, row), f"row {row + 1}: {column} must be {what}, not {shown}{more}{hint}")
     return values.astype(np.int64) if whole or values.dtype.kind == "u" else values
 
 
@@ -277,26 +292,24 @@ def _facts(path: Path) -> dict:
         return {}
     try:
         facts = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        shown = {key: repr(value)[:80] for key, value in facts.items()}
+    except RecursionError:
+        raise ValueError(f"{path.name} is nested too deeply: it needs no more than keys and values.") from None
+    except ValueError as error:  # no TOML, no UTF-8, or a number of thousands of digits
         raise ValueError(f"{path.name} is not valid TOML: {error}.") from error
     types: dict[str, type] = FACTS | {"titles": str}
     for key, value in facts.items():
         choose(f"setting in {path.name} called", key, types)
         if type(value) is not types[key]:
-            raise ValueError(f"{path.name}: {key} must be {types[key].__name__}, not {value!r}.")
+            raise ValueError(f"{path.name}: {key} must be {types[key].__name__}, not {shown[key]}.")
     if not 2 <= facts.get("max_length", 2) <= LONGEST:
-        raise ValueError(f"{path.name}: max_length must be between 2 and {LONGEST:,}, not {facts['max_length']}.")
+        raise ValueError(f"{path.name}: max_length must be between 2 and {LONGEST:,}, not {shown['max_length']}.")
     return facts
 
 
-LONGEST = 10_000  # items in a window
-RESERVED = ("all", "runs")  # names of the book's own folders
-FACTS: dict[str, type] = {"title": str, "ordered": bool, "max_length": int, "min_length": int, "licence": str, "citation": str}
-
-
-def _titles(path: Path) -> dict[int, str]:
+def _titles(folder: Path, name: str) -> dict[int, str]:
     """Titles by original item id: a CSV with columns item_id (or id) and title, or Movielens' `id::title::genres` in latin-1."""
-    try:
-        return dat_titles(path, "latin-1") if path.suffix == ".dat" else csv_titles(path, ("item_id", "id"))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path.name}, which dataset.toml names for the titles, is missing.") from None
+    path = folder / name
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {name!r}, which dataset.toml names for the titles.")
+    return dat_titles(path, "latin-1") if path.suffix == ".dat" else csv_titles(path, ("item_id", "id"))

@@ -31,12 +31,17 @@ class Refused(ValueError):
 def get(downloads: Iterable[Download], folder: Path, file: Path | None = None) -> None:
     """Put the files of all downloads into a folder, and note their hashes there.
 
-    file: what the reader has, in place of the first download; the others are looked for beside it. Raises ValueError on anything
-    that is not what was published, OSError when it cannot be had.
+    file: what the reader has, in place of the first download; the others are looked for beside it. A download that is not needed and
+    cannot be had is left out. Raises ValueError on anything else that is not what was published, OSError when it cannot be had.
     """
     for download in downloads:
         if file is None:
-            got = _download(download, folder)
+            try:
+                got = _download(download, folder)
+            except (OSError, ValueError):
+                if download.needed:
+                    raise
+                continue  # the notes of the data set say what is missing
         elif file.name == download.name or download.needed:
             got = file
         else:
@@ -58,9 +63,12 @@ def get(downloads: Iterable[Download], folder: Path, file: Path | None = None) -
 
 
 def hashes(folder: Path, files: Iterable[str]) -> dict[str, str]:
-    """sha256 of the files that are there. Raises ValueError when one is no longer what was fetched."""
+    """sha256 of the files that are there. Raises ValueError when one is no longer what was fetched, or when that cannot be read."""
     found = {file: hash_of(folder / file) for file in files if (folder / file).exists()}
-    noted = json.loads((folder / NOTED).read_text()) if (folder / NOTED).is_file() else {}
+    try:
+        noted = dict(json.loads((folder / NOTED).read_bytes())) if (folder / NOTED).is_file() else {}
+    except (ValueError, TypeError, RecursionError):
+        raise ValueError(f"{NOTED} is damaged: remove the folder {folder.name} of the data root and fetch it again.") from None
     for file, digest in found.items():
         if noted.get(file, digest) != digest:
             raise ValueError(f"{file} is no longer what was fetched: remove the folder {folder.name} of the data root and fetch it again.")

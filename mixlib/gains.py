@@ -1,5 +1,6 @@
 """Who gains from several tastes, and when: over data sets, over users, and over the factorial of generated data."""
 
+import json
 from collections.abc import Iterable
 
 import numpy as np
@@ -122,20 +123,23 @@ def by_components(ledger: Ledger, names: Iterable[str] = BY_TASTES) -> pd.DataFr
     """Does it help to have as many tastes as the users? What the embedding mixture with m tastes gains over the one with m = 1, which is
     factorization, on the cells of the factorial that differ in the true number alone: a row for each m, which had a search of its own.
 
-    low, high: for other seeds, too, where there are several; none (NaN) for m = 1. Empty before any such study was run.
+    low, high: for other seeds, too, where there are several; none (NaN) for m = 1. factorization, its trials: test MRR of the same model
+    as m = 1 in the main study, from a search of its own (NaN and 0 where there is none). Empty before any such study was run.
     """
     study, rows = "factorization-components", []
     arms = {int(arm.partition("/")[2]): arm for arm in STUDIES[study].arms}
     for dataset in names:
-        results = outcomes.recorded(ledger, dataset, study)
+        results, main = (outcomes.recorded(ledger, dataset, name) for name in (study, "factorization"))
         if results is None:
             continue
+        again = main.outcomes.get("factorization") if main else None
+        beside = {"factorization": again.mrr if again else np.nan, "its trials": main.selection.trials if main and again else 0}
         for m, arm in ((m, arm) for m, arm in arms.items() if {arm, arms[1]} <= set(results.outcomes)):
             one = results.outcomes[arm]
             row = {"tastes": synthetic.parameters(dataset)["tastes"], "m": m, "mrr": one.mrr, "validation": one.search["validation"]["mrr"]}
             row |= _gained(results, arm, arms[1]) if m > 1 else {"gain": 0.0, "relative": 0.0}
-            rows.append(row | {"trials": results.selection.trials, "seeds": results.selection.seeds})
-    columns = ["tastes", "m", "mrr", "validation", "gain", "low", "high", "relative", "trials", "seeds"]
+            rows.append(row | {"trials": results.selection.trials, "seeds": results.selection.seeds} | beside)
+    columns = ["tastes", "m", "mrr", "validation", "gain", "low", "high", "relative", "trials", "seeds", "factorization", "its trials"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -211,6 +215,11 @@ def who_gains(results: Results, arm: str, interactions: Interactions, ledger: Le
                          "effective_tastes": diversity})  # fmt: skip
 
 
+def _short(value: float) -> str:
+    """Three digits, and whole numbers above."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def by_quarter(rows: pd.DataFrame, what: str) -> pd.DataFrame:
     """The mean gain, with its interval, in the quarters of `who_gains` rows ordered by one of its columns, and Spearman's rho with it."""
     known = rows[rows[what].notna()]
@@ -218,19 +227,47 @@ def by_quarter(rows: pd.DataFrame, what: str) -> pd.DataFrame:
         return pd.DataFrame({"quarter of " + what: ["not recorded"]})
     varies = known[what].min() < known[what].max()
     cut = pd.qcut(known[what], 4, duplicates="drop") if varies else np.zeros(len(known))
-    table = [{"quarter of " + what: f"{part[what].min():.3g} to {part[what].max():.3g}", "windows or users": len(part),
+    table = [{"quarter of " + what: " to ".join(_short(end) for end in (part[what].min(), part[what].max())), "windows or users": len(part),
               "gain [95 %]": with_interval(part["gain"].mean(), interval(part["gain"].to_numpy(), part["user"].to_numpy()), sign=True)}
              for _, part in known.groupby(cut, observed=True)]  # fmt: skip
     rho = f"{stats.spearmanr(known[what], known['gain']).statistic:+.2f}" if varies else ""
     return pd.DataFrame(table).assign(**{"Spearman's rho with the gain": [rho, *[""] * (len(table) - 1)]})
 
 
+EXPLAINED_BY = {"history": "length of history", "popularity": "popularity of the target", "effective_tastes": "effective tastes"}
+
+
 def by_quarters(rows: pd.DataFrame) -> pd.DataFrame:
     """`by_quarter` of `who_gains` rows for everything that may explain the gain, below each other."""
-    words = {"history": "length of history", "popularity": "popularity of the target", "effective_tastes": "effective tastes"}
     tables = []
-    for what, name in words.items():
+    for what, name in EXPLAINED_BY.items():
         table = by_quarter(rows, what).rename(columns={f"quarter of {what}": "quarter"})
         table.insert(0, "by", name)
         tables.append(table)
     return reports.stacked(tables)
+
+
+def extremes(results: Results, interactions: Interactions, ledger: Ledger) -> list[dict[str, str]]:
+    """Who gains, in short: for the Mixture-LSTM, or the embedding mixture, and all that may explain its gain, the first and the last
+    quarter of `by_quarter` with the gain in them, and Spearman's rho.
+    """
+    rows: list[dict[str, str]] = []
+    for arm in (arm for arm, _ in results.mixtures if arm in ("mixture_lstm", "embedding_mixture")):
+        every = who_gains(results, arm, interactions, ledger)
+        for what, name in EXPLAINED_BY.items():
+            table = by_quarter(every, what)
+            if len(table) > 1:
+                quarters, gains, rho = (table.iloc[:, column].astype(str).tolist() for column in (0, 2, 3))
+                row = {"model": label(arm), "by": name}
+                for which, place in (("lowest", 0), ("highest", -1)):
+                    row |= {f"{which} quarter": quarters[place], f"gain in the {which} [95 %]": gains[place]}
+                rows.append(row | {"Spearman's rho": rho[0]})
+    return rows
+
+
+def kept(ledger: Ledger) -> dict[str, dict]:
+    """What `extremes` gave of data sets that were at hand once, by name and study, with the keys of the records, as the ledger's folder
+    keeps it.
+    """
+    path = ledger.root / "who.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -80,6 +80,11 @@ class Results:
         return done + (f" Not begun: {'; '.join(map(label, ahead))}." if (ahead := self.selection.ahead) else "")
 
     @property
+    def keys(self) -> list[str]:
+        """The keys of all records behind the outcomes."""
+        return [record["key"] for outcome in self.outcomes.values() for record in outcome.records]
+
+    @property
     def mixtures(self) -> list[tuple[str, str]]:
         """The mixtures of a main study, each with the single vector of its family: those pairs of which neither failed in all trials."""
         baseline, *mixtures = self.selection.study.arms

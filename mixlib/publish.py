@@ -40,7 +40,7 @@ def write_tables(project: Project) -> None:
     ledger = Snapshot(project.ledger.root)
     every = tables.collected(ledger)
     results = {key: found for key, found in every.items() if key[1] in outcomes.MAIN}
-    for (dataset, study), found in results.items():
+    for (dataset, study), found in every.items():
         for what in found.left_out:
             print(f"left out of the tables: {dataset}, {study}: {what}", flush=True)
     (project.book / "tables").mkdir(exist_ok=True)
@@ -56,7 +56,8 @@ def write_tables(project: Project) -> None:
     more = {"references": tables.reference_points(every, names), "components": tables.components(every, names),
             "losses": tables.losses(every), "capacity": tables.capacity(every, names), "dims": tables.dims(every, names),
             "splits": winners.splits(every), "binary": winners.binary(every, ledger, names),
-            "tastes": winners.tastes(every, names), "progress": tables.progress(every, names), "hours": tables.hours(ledger),
+            "tastes": winners.tastes(every, names), "who": winners.who(every, ledger),
+            "progress": tables.progress(every, names), "hours": tables.hours(ledger),
             "verdict": verdicts.claims(every, ratios), "datasets": describe.data_sets(counts(project)),
             "search": searching.curve_table(curves), "skew": by_skew.round(5), "size": by_size.round(5), "factorial": by_tastes.round(5),
             "true-tastes": tables.true_tastes(by_components), "by-components": by_components.round(5),
@@ -89,12 +90,14 @@ def write_tables(project: Project) -> None:
         ("splits", winners.split_verdicts(every)),
         ("short-seeds", winners.short_verdicts(short)),
         ("border", searching.border_verdicts(every)),
+        ("plateau", searching.plateau_verdicts(every, ledger)),
         ("same", searching.same_verdicts(every, ledger)),
         ("losses", tables.loss_verdicts(every)),
         ("capacity", tables.capacity_verdicts(every)),
         ("size", tables.capacity_verdicts(every, [reports.SIZE])),
         ("true-tastes", tables.true_tastes_verdicts(by_components)),
         ("effects", tables.effect_verdicts(by_tastes)),
+        ("generated", tables.factorial_progress(by_tastes)),
         ("copies", twins.copy_verdicts(ledger)),
     ):
         with renamed(project.book / "tables" / f"{name}.md") as partial:
@@ -180,9 +183,23 @@ def note_twins(project: Project, interactions: Interactions) -> None:
         partial.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def note_who(project: Project, interactions: Interactions) -> None:
+    """Keep who gains of a data set, if there are records of it, and they are not those that it was made from before."""
+    kept = gains.kept(project.ledger)
+    ours = kept.get(interactions.name, {})
+    for name in (name for name in outcomes.MAIN if interactions.ordered or name == "factorization"):
+        results = outcomes.study(name, interactions, ledger=project.ledger)
+        if results.mixtures and ours.get(name, {}).get("records") != results.keys:
+            ours = ours | {name: {"records": results.keys, "rows": gains.extremes(results, interactions, project.ledger)}}
+    if ours != kept.get(interactions.name, {}):
+        with renamed(project.ledger.root / "who.json") as partial:
+            said = json.dumps(dict(sorted((kept | {interactions.name: ours}).items())), indent=1, ensure_ascii=False)
+            partial.write_text(said + "\n", encoding="utf-8")
+
+
 def forget(project: Project) -> None:
     """Take out what is kept of data sets whose records and notebooks were removed: aggregates, extracts, rendered pages."""
-    for name in ("counts", "twins"):
+    for name in ("counts", "twins", "who"):
         path = project.ledger.root / f"{name}.json"
         kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         here = {dataset: one for dataset, one in kept.items() if _here(project, project.folder(dataset))}
@@ -249,6 +266,7 @@ def book(names: list[str], force: bool = False, root: str | Path = ".") -> str:
     run_notebooks(project, names, force)
     for interactions in real:
         note_explorer(project, interactions)
+        note_who(project, interactions)
     for interactions in loaded:
         note_twins(project, interactions)
     forget(project)

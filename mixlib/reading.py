@@ -90,7 +90,10 @@ def dat_titles(path: Path, encoding: str, separator: str = "::") -> dict[int, st
 def csv_titles(path: Path, keys: tuple[str, ...]) -> dict[int, str]:
     """Titles by id from a CSV[.gz] in UTF-8 with a column `title`, and one of `keys` for the ids. Of equal ids the first counts."""
     with opened(path) as file:
-        raw = file.read().removeprefix(BOM)
+        try:
+            raw = file.read().removeprefix(BOM)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(f"{path.name} cannot be read ({error}): is it complete?") from error
     bad = next((i for i, row in enumerate(raw.split(b"\n")) if b"\0" in row), None)
     if bad is not None:
         raise fault(path, bad + 1, "there is a zero byte")

@@ -12,7 +12,7 @@ from mixlib.labels import LABELS, LOSS_LABELS, label, title, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, Outcome, Results
 from mixlib.plans import Subject, records_of, search_trials
-from mixlib.tables import SPENT, Found, spent
+from mixlib.tables import SPENT, Found, references_of, spent
 
 FEW = 5  # search trials: from fewer, too few other searches can be drawn
 PAIRS = 3  # of trials at the same settings: fewer say nothing
@@ -229,16 +229,41 @@ def same_verdicts(found: Found, ledger: Ledger) -> list[str]:
 
 
 def border_verdicts(found: Found) -> list[str]:
-    """The winners of main studies whose best epoch is the last that is allowed, data set by data set, and how many others there are."""
+    """The trainings of the winners of main studies, the search's own and those with fresh seeds, whose best epoch is within a twentieth of
+    the last that is allowed: data set by data set, and how many others there are.
+    """
     at_the_end: dict[str, list[str]] = {}
     others = 0
     for (dataset, name), results in found.items():
-        for arm, record in results.selection.winners.items() if name in MAIN else ():
-            if record["best_epoch"] == record["definition"]["training"]["epochs"]:
-                at_the_end.setdefault(title(dataset), []).append(f"{label(arm)} ({record['best_epoch']})")
-            else:
-                others += 1
+        for arm, outcome in results.outcomes.items() if name in MAIN else ():
+            last = outcome.search["definition"]["training"]["epochs"]
+            best = [record["best_epoch"] for record in (outcome.search, *outcome.records)]
+            if late := sum(epoch >= 0.95 * last for epoch in best):
+                at_the_end.setdefault(title(dataset), []).append(f"{label(arm)} {late} of {len(best)}")
+            others += len(best) - late
     if not at_the_end and not others:
         return [reports.NOTHING]
-    said = [f"{where}: {' and '.join(arms)}; a higher limit might have helped." for where, arms in at_the_end.items()]
-    return [*said, f"{'The other' if said else 'All'} {others} winners stopped before the last epoch that is allowed."]
+    said = [f"{where}: {', '.join(arms)}; a higher limit might have helped." for where, arms in at_the_end.items()]
+    return [*said, f"{'The other' if said else 'All'} {others} trainings of winners have their best epoch before that."]
+
+
+def plateau_verdicts(found: Found, ledger: Ledger) -> list[str]:
+    """The trainings of main studies, search trials and winners' seeds, whose test MRR is at most a tenth above that of popularity, data set
+    by data set: they learnt how popular the items are, and little else.
+    """
+    said, none, references = [], [], references_of(found)
+    for (dataset, name), results in found.items():
+        popularity = references[dataset, name].outcomes.get("popularity") if name in MAIN and (dataset, name) in references else None
+        if popularity is None:
+            continue
+        trials, rows, most = trials_of(results, ledger), [], 1.1 * popularity.mrr
+        for arm, outcome in results.outcomes.items():
+            low = [(int((values <= most).sum()), len(values)) for values in (trials[arm][1], outcome.by_seed)]
+            if any(few for few, _ in low):
+                rows.append(f"{label(arm)} {low[0][0]} of {low[0][1]} search trials, {low[1][0]} of {low[1][1]} seeds of the winner")
+        where = f"{title(dataset)}, {name}"
+        if rows:
+            said.append(f"{where}: {'; '.join(rows)}.")
+        else:
+            none.append(where)
+    return [*said, *([f"None: {'; '.join(none)}."] if none else [])] or [reports.NOTHING]

@@ -60,6 +60,12 @@ def spent(results: Results | None) -> str:
     )
 
 
+def spent_of(name: str, done: dict) -> str:
+    """As `spent`, from the trials and seeds of a study on generated users."""
+    planned = PAPER.of(STUDIES[name])
+    return f"{done['trials']} of {planned.trials}, {done['seeds']} of {planned.seeds}"
+
+
 def references_of(found: Found) -> Found:
     """Results of the studies of references, by (data set, family) of the models that they stand beside."""
     families = {STUDIES[name].family: name for name in STUDIES if name.endswith("-references")}
@@ -154,10 +160,22 @@ def cells(factorial: pd.DataFrame) -> pd.DataFrame:
         {"tastes": int(cell["tastes"]), "stays": cell["stickiness"], "skew": cell["skew"], "twins": cell["twins"],
          "mixture": label(cell["mixture"]), "against": label(cell["against"]),
          "gain [95 %]": with_interval(cell["gain"], (cell["low"], cell["high"]), sign=True),
-         "relative": f"{cell['relative']:+.0%}", SPENT: f"{cell['trials']}, {cell['seeds']}"}
+         "relative": f"{cell['relative']:+.0%}", SPENT: spent_of(cell["protocol"], cell)}
         for cell in factorial[factorial["gain"].notna()].to_dict("records")
     ]  # fmt: skip
     return reports.listed(rows)
+
+
+def factorial_progress(factorial: pd.DataFrame) -> list[str]:
+    """How many cells of `gains.factorial` were run, and with what budgets, a sentence for each main study."""
+    said = []
+    for name, rows in factorial[factorial["protocol"].isin(MAIN)].groupby("protocol", sort=False):
+        planned, cells = PAPER.of(STUDIES[str(name)]), rows.groupby(list(PROPERTIES), dropna=False)[["trials", "seeds"]].max()
+        run = cells[cells["trials"] > 0]
+        budgets = ", ".join(f"{min(run[what])} to {max(run[what])} of {most} {words}" for what, most, words in
+                            (("trials", planned.trials, "search trials"), ("seeds", planned.seeds, "seeds")) if len(run))  # fmt: skip
+        said.append(f"Generated users, {name}: {len(run)} of {len(cells)} cells{f', with {budgets}' if budgets else ''}.")
+    return said
 
 
 def effects(factorial: pd.DataFrame) -> pd.DataFrame:
@@ -211,12 +229,12 @@ def components(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
 
 def true_tastes(by_components: pd.DataFrame) -> pd.DataFrame:
     """The rows of `gains.by_components`, for reading: what each m gains over m = 1, a row for each true number of tastes."""
-    planned, rows = PAPER.of(STUDIES["factorization-components"]), []
+    rows = []
     for tastes, some in by_components.groupby("tastes"):
         first, *others = some.sort_values("m").to_dict("records")
         row = {"true tastes": tastes, "m = 1, test MRR": f"{first['mrr']:.3f}"}
         row |= {f"m = {one['m']} minus m = 1 [95 %]": with_interval(one["gain"], (one["low"], one["high"]), sign=True) for one in others}
-        rows.append(row | {SPENT: f"{first['trials']} of {planned.trials}, {first['seeds']} of {planned.seeds}"})
+        rows.append(row | {SPENT: spent_of("factorization-components", first)})
     return reports.listed(rows)
 
 
@@ -230,7 +248,10 @@ def true_tastes_verdicts(by_components: pd.DataFrame) -> list[str]:
         sides = [f"{word}: m = {', '.join(map(str, others['m'][which]))}" for word, which in every if which.any()]
         judged = "; ".join(sides) if some["seeds"].min() > 1 else "one seed, so not judged"
         best = max(some.to_dict("records"), key=lambda row: row["validation"])
-        said.append(f"True number of tastes {tastes}: {judged}. The best on validation has m = {best['m']}.")
+        alone, again = some[some["m"] == 1].iloc[0]["mrr"], some.iloc[0]
+        other = f"; the same model reached {again['factorization']:.3f} in the main study (search trials: {again['its trials']:.0f})"
+        said.append(f"True number of tastes {tastes}: {judged}. The best on validation has m = {best['m']}. With m = 1 the test MRR is "
+                    f"{alone:.3f}{other if again['its trials'] else ''}.")  # fmt: skip
     return said
 
 

@@ -79,11 +79,7 @@ def measured(results: Results, interactions: Interactions) -> dict:
         {"targets": part, "windows": windows, "LSTM": mrr, "gain": gap.difference, "low": gap.low, "high": gap.high}
         for part, (windows, mrr, gap) in gain_on(results, interactions).items()
     ]
-    return {"records": _records(results), "parts": parts}
-
-
-def _records(results: Results) -> list[str]:
-    return [record["key"] for outcome in results.outcomes.values() for record in outcome.records]
+    return {"records": results.keys, "parts": parts}
 
 
 def kept(ledger: Ledger) -> dict[str, dict]:
@@ -97,7 +93,7 @@ def real(ledger: Ledger) -> pd.DataFrame:
     rows = []
     for name, one in sorted(kept(ledger).items(), key=lambda item: ":copies=" not in item[0]):
         results = outcomes.recorded(ledger, name, "sequences")
-        if results is None or one["records"] != _records(results):
+        if results is None or one["records"] != results.keys:
             continue
         total = sum(part["windows"] for part in one["parts"])
         rows += [
@@ -163,7 +159,7 @@ def generated(ledger: Ledger, names: Iterable[str] = synthetic.FACTORIAL) -> pd.
         rows += [
             {"tastes": cell["tastes"], "stays": cell["stickiness"], "skew": cell["skew"], "targets": part,
              "share of windows": windows / total, "LSTM": mrr, "gain": gap.difference, "low": gap.low, "high": gap.high,
-             SPENT: f"{results.selection.trials}, {results.selection.seeds}"}
+             SPENT: spent(results)}
             for part, (windows, mrr, gap) in found.items()
         ]  # fmt: skip
     columns = ["tastes", "stays", "skew", "targets", "share of windows", "LSTM", "gain", "low", "high", SPENT]

@@ -7,11 +7,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mixlib import codes, experiments, models, reports
+from mixlib import codes, experiments, gains, models, reports
 from mixlib.datasets import Interactions
 from mixlib.evaluation import compare
 from mixlib.evidence import Evidence
-from mixlib.gains import ratio
 from mixlib.labels import label, title, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, SHORT, Outcome, Results
@@ -114,7 +113,7 @@ def binary(found: Found, ledger: Ledger, datasets: Iterable[str]) -> pd.DataFram
 
 def kept(outcome: Outcome, ledger: Ledger) -> tuple[float, tuple[float, float]]:
     """The share of its MRR that a winner keeps as binary codes, with its 95 % interval over users, both resampled together."""
-    return ratio(_binary_values(outcome, ledger), outcome.values, outcome.users)
+    return gains.ratio(_binary_values(outcome, ledger), outcome.values, outcome.users)
 
 
 def binary_verdicts(found: Found, ledger: Ledger) -> list[str]:
@@ -203,7 +202,11 @@ def measure_speeds(results: Results, interactions: Interactions, users: int = 50
 
 
 def tastes(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
-    """How many tastes the winning mixtures use: means over seeds and users (or windows) of what `diagnostics.tastes` gives."""
+    """How many tastes the winning mixtures use: means over seeds and users (or windows) of what `diagnostics.tastes` gives.
+
+    Which taste is dominant is compared between users only where they share the projections: in an embedding mixture, where everybody has
+    tastes of their own, the first taste of one has nothing to do with the first of another.
+    """
     rows = []
     for row, outcome, absent, results in rows_of(found, datasets, MAIN):
         if "ixture" not in row["model"]:
@@ -215,6 +218,17 @@ def tastes(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
         for name, said in (("effective_tastes", "effective tastes"), ("cosine", "cosine of tastes"),
                            ("dominant_share", "weight of the dominant taste")):  # fmt: skip
             row[said] = f"{np.mean([one[name] for one in made]):.2f}" if made else ""
-        row["users of the commonest dominant taste"] = f"{np.mean([max(one['users_by_taste']) for one in made]):.0%}" if made else ""
+        shared = made and outcome and outcome.arm != reports.MIXTURE
+        row["users of the commonest dominant taste"] = f"{np.mean([max(one['users_by_taste']) for one in made]):.0%}" if shared else ""
         rows.append(row | {SPENT: spent(results)})
     return pd.DataFrame(rows)
+
+
+def who(found: Found, ledger: Ledger) -> pd.DataFrame:
+    """What `gains.kept` has of every data set and study whose records are still those that it was made from, for reading."""
+    rows, kept = [], gains.kept(ledger)
+    for (dataset, name), results in found.items():
+        noted = kept.get(dataset, {}).get(name, {"records": None})
+        if noted["records"] == results.keys:
+            rows += [{"data set": title(dataset)} | row | {SPENT: spent(results)} for row in noted["rows"]]
+    return reports.listed(rows)

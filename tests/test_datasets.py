@@ -153,8 +153,17 @@ def test_titles_may_come_from_movielens_dat_files(data_root):
         ('max_length = "3"\n', "dataset.toml: max_length must be int, not '3'"),
         ("ordered = 1\n", "dataset.toml: ordered must be bool, not 1"),
         ("max_length =\n", "dataset.toml is not valid TOML"),
-        ('titles = "t.csv"\n', "t.csv, which dataset.toml names for the titles, is missing"),
+        ("max_length = 0x" + "f" * 9999 + "\n", "dataset.toml is not valid TOML: Exceeds the limit"),  # Python does not show it
+        ("title = 0x" + "f" * 9999 + "\n", "dataset.toml is not valid TOML: Exceeds the limit"),
+        ("max_length = " + "9" * 9999 + "\n", "dataset.toml is not valid TOML: Exceeds the limit"),
+        ("title = " + "[" * 9999 + "\n", "dataset.toml is nested too deeply: it needs no more than keys and values"),
+        ("title" + ".a" * 2999 + " = 1\n", "dataset.toml(: title must be str| is nested too deeply)"),  # some Pythons can show it
+        ('titles = "t.csv"\n', r"there is no file 't\.csv', which dataset\.toml names for the titles"),
+        ('titles = "."\n', r"there is no file '\.', which dataset\.toml names"),
+        ('titles = ""\n', r"there is no file '', which dataset\.toml names"),
+        ('titles = "t\\u0000.csv"\n', r"there is no file 't\\x00\.csv', which dataset\.toml names"),
     ],
+    ids=lambda value: value[:30],
 )
 def test_a_wrong_dataset_toml_is_an_error(facts, message, data_root):
     write(data_root / "mine", facts=facts)
@@ -175,9 +184,16 @@ def test_titles_without_the_needed_columns_are_an_error(data_root):
         ("user_id,item\n1,2\n", "has no column item_id: it needs user_id and item_id, and has user_id, item"),
         ("user_id,item_id,item_id\n1,2,3\n", "has two columns item_id: leave one of them"),
         ("user_id,item_id\n1,2\n1,abc\n1,\n", r"row 2: item_id must be a whole number, not 'abc' \(2 such rows\)"),
-        ("user_id,item_id\n1,2\n,3\n", r"row 2: user_id must be a whole number, not nothing \(1 such rows\)"),
+        ("user_id,item_id\n1,2\n,3\n", r"row 2: user_id must be a whole number, not nothing\.$"),
         ("user_id,item_id\n1,2\n1.5,3\n", "row 2: user_id must be a whole number, not 1.5"),
         ("user_id,item_id,timestamp\n1,2,3\n1,2,yesterday\n", "row 2: timestamp must be a number, not 'yesterday'"),
+        (
+            "user_id,item_id,timestamp\n1,2,2020-01-31\n1,3,2020-02-01\n",
+            r"not '2020-01-31' \(2 such rows\): give seconds since 1970, or any number that grows with time\.$",
+        ),
+        ('"user_id";"item_id"\n1;2\n', r"interactions\.csv has semicolons between its columns: separate the fields by commas"),
+        ("user_id,item,a;b\n1,2,3;4\n", "has no column item_id"),
+        ("user_id;item_id;name\n1;2;Up\n1;3;Here, there\n", "has semicolons between its columns: separate the fields by commas"),
         ("user_id,item_id,timestamp\n1,2,\n", "row 1: timestamp must be a number, not nothing"),
         ("user_id,item_id\n1,2\n1,18446744073709551615\n", r"line 3: row 2: item_id must be a whole number, not 18446744073709551615"),
         ("user_id,item_id\n1,2\n1,123456789012345678901234567890\n", r"line 3: row 2: item_id must be a whole number, not '?1234567890"),
@@ -213,6 +229,15 @@ def test_a_damaged_gz_is_an_error(how, data_root):
     (data_root / "bad" / "interactions.csv.gz").write_bytes(damaged(how))
     with pytest.raises(ValueError, match=r"interactions\.csv\.gz cannot be read .* is it complete\?"):
         datasets.load("bad")
+    folder = write(data_root / "mine", facts='titles = "t.csv.gz"\n').parent
+    (folder / "t.csv.gz").write_bytes(damaged(how))
+    with pytest.raises(ValueError, match=r"t\.csv\.gz cannot be read .* is it complete\?"):
+        datasets.load("mine")
+
+
+def test_semicolons_within_the_names_of_columns_do_no_harm(data_root):
+    write(data_root / "mine", "user_id,item_id,a;b\n1,2,3;4\n")
+    assert len(datasets.load("mine")) == 1
 
 
 def test_an_unknown_data_set_is_an_error_that_suggests_one(data_root):

@@ -234,12 +234,18 @@ def test_an_unproven_download_that_does_not_read_well_leaves_nothing(server, mon
     assert datasets.load("amazon").hashes == {"amazon-meta.txt.gz": hashlib.sha256(whole).hexdigest()}
 
 
-def test_goodbooks_come_as_two_files_proven_by_the_id_of_a_git_blob(server, films, monkeypatch, data_root):
-    ratings = formats.ratings_csv(*formats.draw()[:2])
-    blob = hashlib.sha1(b"blob %d\0" % len(ratings) + ratings).hexdigest()
+@pytest.fixture
+def ratings(server, films, monkeypatch):
+    """goodbooks-10k as published by the local server; gives its ratings.csv."""
+    made = formats.ratings_csv(*formats.draw()[:2])
+    blob = hashlib.sha1(b"blob %d\0" % len(made) + made).hexdigest()
     first, second = SOURCES["goodbooks-10k"].downloads
     served = (replace(first, url=server.address + first.name, proof=f"git:{blob}"), replace(second, url=server.address + second.name))
     monkeypatch.setitem(SOURCES, "goodbooks-10k", replace(SOURCES["goodbooks-10k"], downloads=served))
+    return made
+
+
+def test_goodbooks_come_as_two_files_proven_by_the_id_of_a_git_blob(ratings, server, data_root):
     server.scenes = [lambda player: player.send(ratings), lambda player: player.send(BOOKS)]
     datasets.fetch("goodbooks-10k")
     assert server.asked == ["/ratings.csv", "/books.csv"] and datasets.load("goodbooks-10k").titles is not None
@@ -247,6 +253,30 @@ def test_goodbooks_come_as_two_files_proven_by_the_id_of_a_git_blob(server, film
     server.scenes = [lambda player: player.send(ratings.replace(b"\n", b"\r\n"))]
     with pytest.raises(ValueError, match="its git hash is"):
         datasets.fetch("goodbooks-10k")
+
+
+@pytest.mark.parametrize("scene", [missing, broken, cut_off, to_http], ids=lambda scene: scene.__name__)
+def test_goodbooks_come_without_titles_when_only_these_cannot_be_had(scene, ratings, server, data_root):
+    server.scenes = [lambda player: player.send(ratings), scene]
+    folder = datasets.fetch("goodbooks-10k")
+    assert left_in(folder) == ["fetched.json", "prepared.npz", "ratings.csv"]
+    read = datasets.load("goodbooks-10k")
+    assert len(read) == 200 and read.titles is None
+    said = f"books.csv, which has the titles, is missing: get it from {server.address}books.csv and put it into the folder goodbooks-10k"
+    assert [said in note for note in read.notes] == [False, True]
+    (folder / "books.csv").write_bytes(BOOKS)
+    read = datasets.load("goodbooks-10k")
+    assert read.titles is not None and not [note for note in read.notes if "books.csv" in note]
+
+
+@pytest.mark.parametrize("content", [b"{", b"[1]", b"3", b"\xff", b"[" * 9999], ids=["cut", "list", "number", "bytes", "deep"])
+def test_damaged_notes_of_a_fetch_are_an_error(content, ratings, server, data_root):
+    server.scenes = [lambda player: player.send(ratings), lambda player: player.send(BOOKS)]
+    folder = datasets.fetch("goodbooks-10k")
+    (folder / "prepared.npz").unlink()
+    (folder / "fetched.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"fetched\.json is damaged: remove the folder goodbooks-10k .* fetch it again"):
+        datasets.load("goodbooks-10k")
 
 
 # --- a file that the reader has
@@ -287,7 +317,8 @@ def test_goodbooks_of_the_readers_may_come_without_titles(books, monkeypatch, da
     if books:
         (tmp_path / "books.csv").write_bytes(BOOKS)
     datasets.fetch("goodbooks-10k", file=tmp_path / "ratings.csv")
-    assert (datasets.load("goodbooks-10k").titles is not None) == books
+    read = datasets.load("goodbooks-10k")
+    assert (read.titles is not None) == books != any("books.csv, which has the titles, is missing" in note for note in read.notes)
 
 
 # --- names

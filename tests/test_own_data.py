@@ -76,7 +76,7 @@ def test_every_notebook_runs_on_it_and_every_table_is_made(name, data_root, tmp_
             if "parameters" in cell.metadata.get("tags", []):
                 shell.run_cell(f"dataset, profile = {name!r}, 'paper'")
         mpl.pyplot.close("all")
-    for note in (publish.note_counts, publish.note_explorer, publish.note_twins):
+    for note in (publish.note_counts, publish.note_explorer, publish.note_twins, publish.note_who):
         note(project, interactions)
     publish.write_tables(project)
     assert not mpl.pyplot.get_fignums()  # none is left in memory
@@ -91,17 +91,18 @@ def test_what_was_removed_is_forgotten(data_root, tmp_path):
     studied(interactions, project.ledger)
     publish.note_counts(project, interactions)
     publish.note_twins(project, interactions)
+    publish.note_who(project, interactions)
     extract = project.book / "tables" / "explorer" / "few-items.json"
     pages = [project.book / "_build" / "html" / folder / "few-items" for folder in ("runs", "_sources/runs")]
     for folder in (extract.parent, *pages):
         folder.mkdir(parents=True)
     extract.write_text("{}")
     publish.forget(project)
-    assert extract.is_file() and publish.counts(project) and twins.kept(project.ledger)
+    assert extract.is_file() and publish.counts(project) and twins.kept(project.ledger) and gains.kept(project.ledger)
     assert not any(page.exists() for page in pages)  # nobody has executed copies of it
     shutil.rmtree(project.ledger.root / "few-items")
     publish.forget(project)
-    assert not extract.exists() and not twins.kept(project.ledger) and not publish.counts(project)
+    assert not extract.exists() and not twins.kept(project.ledger) and not publish.counts(project) and not gains.kept(project.ledger)
     assert (project.ledger.root / "counts.json").read_text() == (project.ledger.root / "twins.json").read_text() == "{}\n"
 
 

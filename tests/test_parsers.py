@@ -3,6 +3,8 @@ import gzip
 import io
 import os
 import re
+import tomllib
+import tracemalloc
 from collections import Counter
 from datetime import date
 
@@ -214,6 +216,20 @@ def test_amazon_from_which_nothing_is_left_is_an_error(tmp_path):
     put(tmp_path, **{"amazon__meta_txt_gz": packed(product(1, [(DAY, "A1")] * 3))})
     with pytest.raises(ValueError, match=r"line \d+: no review is left once users and items with fewer than 10 of the 3 are taken out"):
         parsers.amazon(tmp_path)
+
+
+def test_memory_of_amazon_does_not_grow_with_text_that_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "BLOCK", 1 << 14)  # else a block is most of the memory
+    peaks = []
+    for categories in (40, 80):  # lines of text in every product, 1 and 2 MB in all
+        texts = [product(n, [(DAY, f"A{n % 7}")] * 10, categories=categories) for n in range(300)]
+        put(tmp_path, **{"amazon__meta_txt_gz": packed(*texts)})
+        tracemalloc.start()
+        read = parsers.amazon(tmp_path)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert len(read.users) == 3000
+    assert peaks[1] < 1.1 * peaks[0]
 
 
 # --- counts beside the published ones, and what is prepared
@@ -444,7 +460,8 @@ def test_a_damaged_csv_of_ones_own_is_read_as_its_rows_say_or_named(data, data_r
     except ValueError as error:
         assert str(error).startswith("interactions.csv") and "\n" not in str(error)
         assert re.search(
-            r", line \d+: row \d+: | has no column | has two columns | holds no interactions| is empty| cannot be read| more fields",
+            r", line \d+: row \d+: | has no column | has two columns | has semicolons | holds no interactions| is empty"
+            r"| cannot be read| more fields",
             str(error),
         )
         return
@@ -455,3 +472,54 @@ def test_a_damaged_csv_of_ones_own_is_read_as_its_rows_say_or_named(data, data_r
     if wanted is not None and all(abs(value) < 2**53 for row in wanted for value in row):
         same(read, wanted)
     assert len(read) == len([row for row in re.split(rb"\r\n|\r|\n", text) if row.strip()]) - 1 or b'"' in text  # not one is lost
+
+
+@FUZZ
+@given(data=st.data())
+def test_a_damaged_csv_gz_of_ones_own_is_read_whole_or_named(data, data_root):
+    path = put(data_root / "mine", interactions_csv_gz=data.draw(damage(gzip.compress(CSV, mtime=0)))) / "interactions.csv.gz"
+    try:
+        read = datasets.load("mine")
+    except ValueError as error:
+        assert str(error).startswith(path.name) and "\n" not in str(error)
+        return
+    same(read, plain(CSV))
+
+
+TITLES = b'item_id,title\n8,"Up, and down"\n15,"Two\nlines"\n8,Again\n22,Caf\xc3\xa9\n36,\n99,Never\n'
+
+
+@pytest.mark.parametrize("file", ["t.csv", "t.csv.gz"])
+@FUZZ
+@given(data=st.data())
+def test_damaged_titles_of_ones_own_are_read_as_their_rows_say_or_named(file, data, data_root):
+    folder = put(data_root / "mine", interactions_csv=CSV, dataset_toml=f"titles = {file!r}".encode())
+    (folder / file).write_bytes(content := data.draw(damage(gzip.compress(TITLES, mtime=0) if file.endswith(".gz") else TITLES)))
+    try:
+        read = datasets.load("mine")
+    except ValueError as error:
+        assert re.match(rf"{re.escape(file)}(, line \d+: | needs the columns | cannot be read )", str(error)) and "\n" not in str(error)
+        return
+    text = (TITLES if file.endswith(".gz") else content).decode("utf-8-sig")
+    wanted = {}
+    for row in csv.DictReader(io.StringIO(text, newline="")):
+        if row["title"]:
+            wanted.setdefault(int(row["item_id"]), row["title"])
+    assert read.titles.tolist()[1:] == [wanted.get(number, f"item {number}") for number in sorted({row[1] for row in plain(CSV)})]
+
+
+FACTS = b'title = "Mine"\nordered = false\nmax_length = 30\nmin_length = 3\ntitles = "t.csv"\nlicence = "CC0"\ncitation = "me, 2024"\n'
+
+
+@FUZZ
+@given(data=st.data())
+def test_a_damaged_dataset_toml_is_read_as_it_says_or_named(data, data_root):
+    folder = put(data_root / "mine", interactions_csv=CSV, t_csv=TITLES, dataset_toml=data.draw(damage(FACTS)))
+    try:
+        read = datasets.load("mine")
+    except (ValueError, FileNotFoundError) as error:
+        assert "dataset.toml" in str(error) and "\n" not in str(error)
+        return
+    for key, value in tomllib.loads((folder / "dataset.toml").read_text()).items():
+        found = getattr(read, key)
+        assert (found is not None) if key == "titles" else (type(found), found) == (type(value), value)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from mixlib import tables, verdicts
+from mixlib import labels, tables, verdicts
 from mixlib.evaluation import Comparison
 from mixlib.evidence import AHEAD, BEHIND, ONE_SEED, Evidence
 from mixlib.ledger import Ledger
@@ -67,8 +67,25 @@ def test_evidence_is_whole_when_all_trials_and_seeds_of_all_models_are_done(requ
 
 def test_a_claim_without_records_is_not_run_yet(tmp_path):
     table = verdicts.claims(tables.collected(Ledger(tmp_path)), {})
-    assert len(table) == 12 and (table["verdict"] == "not run yet").all()
+    assert len(table) == 15 and (table["verdict"] == "not run yet").all()
     assert table["printed in 2018"].iloc[0] == "* Movielens 10M +0.009\n* Amazon +0.039\n* Goodbooks-10K +0.020"
+
+
+def test_claims_of_the_abstract_are_read_from_gains_references_and_parameters(request):
+    ledger = Ledger(request.config.rootpath / "results")
+    found = tables.collected(ledger, ["sequences", "sequence-references"], ["movielens-100k"])
+    rows = verdicts.claims(found, {}).set_index("claim of 2018")
+    large, tuned, modest = (rows.filter(like=words, axis=0).iloc[0] for words in ("are large", "withstand a careful", "modest cost"))
+    results = found["movielens-100k", "sequences"]
+    assert large["verdict"] == "not judged, large is no number; gains are decided in 0 of 1 comparisons"
+    assert "* Amazon, sequences: +26%" in large["printed in 2018"] and large[verdicts.HERE] == "none is decided"
+    references = found["movielens-100k", "sequence-references"].outcomes.values()
+    best = max(references, key=lambda one: one.search["validation"]["mrr"])
+    against = Evidence.between(results.outcomes["mixture_lstm"], best)
+    assert tuned[verdicts.HERE] == f"* Movielens 100K, Mixture-LSTM against {labels.label(best.arm)}: {against}"
+    assert tuned["verdict"] == verdicts.verdict([against.side])
+    share = results.outcomes["mixture_lstm"].search["parameters"] / results.outcomes["lstm"].search["parameters"] - 1
+    assert modest[verdicts.HERE].endswith(f"million, {share:+.0%}") and modest["verdict"].startswith("not judged")
 
 
 def test_the_numbers_of_a_claim_are_those_of_the_paired_comparison(request):
