@@ -1,5 +1,7 @@
 """What the notebooks show of data, splits and fitted models: small tables, one function each."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 import torch
@@ -214,13 +216,6 @@ def cut(interactions: Interactions, seed: int) -> tuple[Split | None, str]:
         return None, f"There are no sequences to cut: {error}"
 
 
-def several_users(model: TasteModel, split: Split, seed: int, number: int = 3) -> np.ndarray:
-    """Rows of test windows, or users, to look at: drawn at random, so that nobody picks the pretty ones."""
-    random = np.random.default_rng(seed)
-    candidates = np.arange(len(split.test)) if isinstance(split.test, Sequences) else np.unique(split.test.users)
-    return np.sort(random.choice(candidates, min(number, len(candidates)), replace=False))
-
-
 @torch.inference_mode()
 def tastes_of(model: TasteModel, window: np.ndarray, interactions: Interactions, top: int = 4) -> pd.DataFrame:
     """The tastes of the user behind a window (t,): the mean weight each gets over the 100 best new items, and its own best ones.
@@ -243,9 +238,9 @@ def tastes_of(model: TasteModel, window: np.ndarray, interactions: Interactions,
     return pd.DataFrame(rows)
 
 
-def taste_table(model: TasteModel, windows: np.ndarray, interactions: Interactions, last: int = 6) -> pd.DataFrame:
-    """For each of the windows (u, t): the user's last items, oldest first, then the tastes as `tastes_of` gives them."""
-    tables = []
+def taste_table(model: TasteModel, windows: Iterable[np.ndarray], interactions: Interactions, last: int = 6) -> pd.DataFrame:
+    """For each of the windows (t,): the user's last items, oldest first, then the tastes as `tastes_of` gives them."""
+    tables = [pd.DataFrame(columns=["user", "what", "weight", "titles"])]
     for number, window in enumerate(windows, 1):
         history = "; ".join(interactions.titles_of(window[window != 0][-last:]))
         found = tastes_of(model, window, interactions)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_model, save_model
 
-from mixlib import codes, diagnostics, evaluation, models, references, splits, training
+from mixlib import codes, diagnostics, evaluation, kernels, models, references, splits, training
 from mixlib.datasets import Interactions
 from mixlib.ledger import Ledger, provenance, renamed
 from mixlib.plans import Selection, Subject, Trial, records_of, select
@@ -86,7 +86,8 @@ def run_trial(trial: Trial, interactions: Interactions, device: str = "cpu") -> 
     data, gives a record too, with the status `failed`: it has used its place in the search.
     """
     record = {"key": trial.key, "dataset": interactions.name, "study": trial.study, "arm": trial.arm, "stage": trial.stage,
-              "index": trial.index, "definition": trial.definition, "device": _device_name(device)} | provenance()  # fmt: skip
+              "index": trial.index, "definition": trial.definition, "device": _device_name(device),
+              "compiler": kernels.has_compiler()} | provenance()  # fmt: skip
     if interactions.hashes:  # sha256 of the files it was read from
         record["data"] = interactions.hashes
     reset_peak_memory()

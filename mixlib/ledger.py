@@ -55,8 +55,17 @@ def code_version(rooms: tuple[str, ...] = COMPUTING) -> str:
 def provenance() -> dict:
     """The code and the versions that make a result. No paths, no host names."""
     versions = {name: metadata.version(name) for name in ("torch", "numpy", "pandas", "scipy", "scikit-learn")}
-    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    machine = f"{platform.system()} {platform.machine()}, {_processor()}, {os.cpu_count()} cores"
     return {"code": code_version(), "versions": versions | {"python": platform.python_version()}, "machine": machine}
+
+
+def _processor() -> str:
+    """The model of the processor, as far as the system tells."""
+    with suppress(OSError):  # no Linux
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        return next(named, "") or "unknown processor"
+    return platform.processor() or "unknown processor"
 
 
 class Ledger:
