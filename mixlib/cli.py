@@ -159,9 +159,9 @@ def status(
             "recorded data set", name, {*(known for known in ledger.datasets() if not outcomes.apart(known)), *TITLES, *datasets.names()}
         )
     table, left_out = outcomes.status(ledger, dataset)
-    if table.empty:
-        raise ValueError(f"nothing is recorded of {', '.join(dataset or ())} yet.")
-    print("\n".join([table.to_string(index=False), *left_out]))
+    if table.empty and dataset:
+        raise ValueError(f"nothing is recorded of {', '.join(dataset)} yet.")
+    print("\n".join([*([] if table.empty else [table.to_string(index=False)]), *left_out]))
 
 
 @app.command()
@@ -191,7 +191,7 @@ def _said(error: Exception) -> str:
     from mixlib.datasets import root_folder
     from mixlib.labels import TITLES
 
-    root = root_folder()
+    root = root_folder().resolve()
     said = f"{error} Data of your own are looked for in {root / error.name}; set MIXLIB_DATA to look elsewhere."
     if error.name in TITLES:
         said = f"{error.name} is in the book, but cannot be fetched: the page Data sets says what belongs into {root / error.name}."

@@ -30,7 +30,8 @@ class Evidence:
         """The evidence in the results of a study."""
         chosen, planned = results.selection, results.selection.planned
         begun = f"{chosen.trials} of {planned.trials} trials, {chosen.seeds} of {planned.seeds} seeds"
-        return cls(results.against(arm, baseline), results.over_seeds(arm, baseline), "" if results.whole else begun)
+        done = chosen.trials >= planned.trials and chosen.seeds >= planned.seeds  # whatever other models have not begun yet
+        return cls(results.against(arm, baseline), results.over_seeds(arm, baseline), "" if done else begun)
 
     @property
     def side(self) -> str:

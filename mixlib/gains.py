@@ -248,8 +248,8 @@ def by_quarters(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def extremes(results: Results, interactions: Interactions, ledger: Ledger) -> list[dict[str, str]]:
-    """Who gains, in short: for the Mixture-LSTM, or the embedding mixture, and all that may explain its gain, the first and the last
-    quarter of `by_quarter` with the gain in them, and Spearman's rho.
+    """Who gains, in short: for the Mixture-LSTM, or the embedding mixture, and all that may explain its gain, the first and the last row
+    of `by_quarter` with how many there are and the gain in them, and Spearman's rho.
     """
     rows: list[dict[str, str]] = []
     for arm in (arm for arm, _ in results.mixtures if arm in ("mixture_lstm", "embedding_mixture")):
@@ -257,15 +257,15 @@ def extremes(results: Results, interactions: Interactions, ledger: Ledger) -> li
         for what, name in EXPLAINED_BY.items():
             table = by_quarter(every, what)
             if len(table) > 1:
-                quarters, gains, rho = (table.iloc[:, column].astype(str).tolist() for column in (0, 2, 3))
+                quarters, sizes, gains, rho = (table[column].astype(str).tolist() for column in table)
                 row = {"model": label(arm), "by": name}
                 for which, place in (("lowest", 0), ("highest", -1)):
-                    row |= {f"{which} quarter": quarters[place], f"gain in the {which} [95 %]": gains[place]}
+                    row |= {f"{which} quarter (number)": f"{quarters[place]} ({sizes[place]})", f"gain in the {which} [95 %]": gains[place]}
                 rows.append(row | {"Spearman's rho": rho[0]})
     return rows
 
 
-def kept(ledger: Ledger) -> dict[str, dict]:
+def noted(ledger: Ledger) -> dict[str, dict]:
     """What `extremes` gave of data sets that were at hand once, by name and study, with the keys of the records, as the ledger's folder
     keeps it.
     """

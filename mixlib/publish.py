@@ -185,7 +185,7 @@ def note_twins(project: Project, interactions: Interactions) -> None:
 
 def note_who(project: Project, interactions: Interactions) -> None:
     """Keep who gains of a data set, if there are records of it, and they are not those that it was made from before."""
-    kept = gains.kept(project.ledger)
+    kept = gains.noted(project.ledger)
     ours = kept.get(interactions.name, {})
     for name in (name for name in outcomes.MAIN if interactions.ordered or name == "factorization"):
         results = outcomes.study(name, interactions, ledger=project.ledger)

@@ -129,24 +129,22 @@ def largest_variant(found: Iterable[Results]) -> str:
             short = [one for one in (outcome, base) if 2 * one.short_of_search > len(one.by_seed)]
             failed += [f"{label(one.arm)} ({one.short_of_search} of {len(one.by_seed)})" for one in short]
             moves += [(abs(outcome.mrr - base.mrr), arm, base.arm, results)] if not short else []
+    said = f" Left out, since most seeds reach less than {SHORT:.0%} of what the search reached: {', '.join(dict.fromkeys(failed))}."
     if not moves:
-        return "No variant is recorded here yet."
+        return f"No variant is left to compare.{said}" if failed else "No variant is recorded here yet."
     _, arm, first, results = max(moves, key=lambda move: move[0])
-    said = sentence(label(arm), Evidence.of(results, arm, first), label(first))
-    if failed:
-        said += f" Left out, since most seeds reach less than {SHORT:.0%} of what the search reached: {', '.join(dict.fromkeys(failed))}."
-    return said
+    return sentence(label(arm), Evidence.of(results, arm, first), label(first)) + (said if failed else "")
 
 
 def variant(results: Results, arm: str) -> str:
-    """What an arm of the variants moves, against the first arm with the same model: `MRR 0.079 to 0.056, difference ...`; or that it is not
-    recorded.
+    """What an arm of the variants moves, against the first arm with the same model: `from 0.079 to 0.056, a difference of ...`, and what
+    that decides; or that it is not recorded.
     """
     first = _first_alike(results, arm)
     if not {arm, first} <= set(results.outcomes):
         return "not recorded"
-    ours, theirs = results.outcomes[arm], results.outcomes[first]
-    return f"from {theirs.mrr:.3f} to {ours.mrr:.3f}, a difference of {Evidence.of(results, arm, first)}"
+    ours, theirs, found = results.outcomes[arm], results.outcomes[first], Evidence.of(results, arm, first)
+    return f"from {theirs.mrr:.3f} to {ours.mrr:.3f}, a difference of {found}: {SIDES[found.side]}"
 
 
 def _first_alike(results: Results, arm: str) -> str:

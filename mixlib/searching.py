@@ -249,7 +249,7 @@ def border_verdicts(found: Found) -> list[str]:
 
 def plateau_verdicts(found: Found, ledger: Ledger) -> list[str]:
     """The trainings of main studies, search trials and winners' seeds, whose test MRR is at most a tenth above that of popularity, data set
-    by data set: they learnt how popular the items are, and little else.
+    by data set; those that failed are not among them.
     """
     said, none, references = [], [], references_of(found)
     for (dataset, name), results in found.items():
@@ -258,7 +258,7 @@ def plateau_verdicts(found: Found, ledger: Ledger) -> list[str]:
             continue
         trials, rows, most = trials_of(results, ledger), [], 1.1 * popularity.mrr
         for arm, outcome in results.outcomes.items():
-            low = [(int((values <= most).sum()), len(values)) for values in (trials[arm][1], outcome.by_seed)]
+            low = [(int(((values > 0) & (values <= most)).sum()), len(values)) for values in (trials[arm][1], outcome.by_seed)]
             if any(few for few, _ in low):
                 rows.append(f"{label(arm)} {low[0][0]} of {low[0][1]} search trials, {low[1][0]} of {low[1][1]} seeds of the winner")
         where = f"{title(dataset)}, {name}"

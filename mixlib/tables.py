@@ -284,7 +284,7 @@ def capacity_verdicts(found: Found, names: Iterable[str] = CONTROLS) -> list[str
 
 
 def loss_verdicts(found: Found) -> list[str]:
-    """Whether the adaptive hinge loss beats BPR, in both forms, a sentence for each data set and model."""
+    """Whether the adaptive hinge loss beats BPR, a sentence for each data set, model and form of `reports.FORMS`."""
     said = [f"{title(dataset)}, {sentence}" for (dataset, name), results in found.items() if name.endswith("-losses") and results.outcomes
             for sentence in reports.loss_verdicts(results)]  # fmt: skip
     return said or [reports.NOTHING]

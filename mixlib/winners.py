@@ -225,10 +225,10 @@ def tastes(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
 
 
 def who(found: Found, ledger: Ledger) -> pd.DataFrame:
-    """What `gains.kept` has of every data set and study whose records are still those that it was made from, for reading."""
-    rows, kept = [], gains.kept(ledger)
+    """What `gains.noted` has of every data set and study whose records are still those that it was made from, for reading."""
+    rows, noted = [], gains.noted(ledger)
     for (dataset, name), results in found.items():
-        noted = kept.get(dataset, {}).get(name, {"records": None})
-        if noted["records"] == results.keys:
-            rows += [{"data set": title(dataset)} | row | {SPENT: spent(results)} for row in noted["rows"]]
+        one = noted.get(dataset, {}).get(name, {"records": None})
+        if one["records"] == results.keys:
+            rows += [{"data set": title(dataset)} | row | {SPENT: spent(results)} for row in one["rows"]]
     return reports.listed(rows)

@@ -98,11 +98,11 @@ def test_what_was_removed_is_forgotten(data_root, tmp_path):
         folder.mkdir(parents=True)
     extract.write_text("{}")
     publish.forget(project)
-    assert extract.is_file() and publish.counts(project) and twins.kept(project.ledger) and gains.kept(project.ledger)
+    assert extract.is_file() and publish.counts(project) and twins.kept(project.ledger) and gains.noted(project.ledger)
     assert not any(page.exists() for page in pages)  # nobody has executed copies of it
     shutil.rmtree(project.ledger.root / "few-items")
     publish.forget(project)
-    assert not extract.exists() and not twins.kept(project.ledger) and not publish.counts(project) and not gains.kept(project.ledger)
+    assert not extract.exists() and not twins.kept(project.ledger) and not publish.counts(project) and not gains.noted(project.ledger)
     assert (project.ledger.root / "counts.json").read_text() == (project.ledger.root / "twins.json").read_text() == "{}\n"
 
 

@@ -985,9 +985,12 @@ def test_who_gains_is_kept_and_shown_as_long_as_its_records_are_those_of_the_led
     rows = gains.extremes(results, data, ledger)
     assert [row["by"] for row in rows][:2] == ["length of history", "popularity of the target"]
     quarters = gains.by_quarter(gains.who_gains(results, "embedding_mixture", data, ledger), "history")
-    assert rows[0]["lowest quarter"] == quarters.iloc[0, 0] and rows[0]["gain in the highest [95 %]"] == quarters["gain [95 %]"].iloc[-1]
+    assert (
+        rows[0]["lowest quarter (number)"] == f"{quarters.iloc[0, 0]} ({quarters.iloc[0, 1]})"
+        and rows[0]["gain in the highest [95 %]"] == quarters["gain [95 %]"].iloc[-1]
+    )
     kept = {"synthetic": {"factorization": {"records": results.keys, "rows": rows}}}
-    monkeypatch.setattr(gains, "kept", lambda ledger: kept)
+    monkeypatch.setattr(gains, "noted", lambda ledger: kept)
     assert winners.who(found, ledger)["data set"].tolist() == ["Synthetic"] * len(rows)
     kept["synthetic"]["factorization"]["records"] = ["of another winner"]
     assert len(winners.who(found, ledger)) == 1  # a row that says so
