@@ -31,8 +31,9 @@ def choose(what: str, name: str, known: Iterable[str]) -> str:
 
 
 def in_markdown(title: str) -> str:
-    """`as_text`, for a page or a table in Markdown: what would be markup there is escaped."""
-    return re.sub(r"([`*_{}\[\]<>#|~^&])", r"\\\1", as_text(title))
+    """`as_text`, for a page or a table in Markdown: what would be markup there, or at the start of a line, is escaped."""
+    line = re.sub(r"([`*_{}\[\]<>#|~^&])", r"\\\1", as_text(title))
+    return re.sub(r"^(\d*)([-+%:.()=])", r"\1\\\2", line)
 
 
 def as_text(title: str) -> str:

@@ -1,6 +1,7 @@
-"""Shares of a study, and a scheduler with three workers of which one is killed in mid-trial."""
+"""Shares of a study, a scheduler with three workers of which one is killed in mid-trial, and clusters inside this process."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -9,11 +10,12 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
+from threading import Barrier, Event
 
 import pytest
 
-from mixlib import experiments, studies
-from mixlib.ledger import Ledger
+from mixlib import cli, experiments, studies
+from mixlib.ledger import Ledger, code_version
 from mixlib.plans import Subject, select
 from mixlib.studies import DEMO, STUDIES
 
@@ -121,6 +123,7 @@ def test_a_killed_worker_costs_a_cluster_nothing_but_time(tmp_path):
     assert {process for process, _, _ in lines} == set(workers)
     again = Counter(key for _, word, key in lines if word == "begins") - Counter(list(here))
     theirs = {(word, key) for process, word, key in lines if process == victim}
+    assert again, "no trial ran a second time: the killed worker had ended its trial, or was not met in one"
     assert set(again) <= {key for _, key in theirs} and max(again.values()) == 1, "only trials of the killed worker ran twice"
     assert {key for _, key in theirs if ("ends", key) not in theirs} <= set(again), "the trial in its hands ran again"
 
@@ -131,6 +134,132 @@ def test_no_scheduler_is_one_clear_error(tiny, monkeypatch):
     monkeypatch.setattr(cluster, "PATIENCE", 1)
     with pytest.raises(OSError, match=r"no scheduler answers at tcp://127.0.0.1:9: start one with `dask scheduler`"):
         next(cluster.on_cluster(iter([]), "tcp://127.0.0.1:9", tiny))
+
+
+# --- a cluster inside this process
+
+
+def cluster_of(*workers):
+    """A scheduler with workers, each with options of its own."""
+    from distributed import Scheduler, SpecCluster, Worker
+
+    options = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": ":0"}
+    spec = {number: {"cls": Worker, "options": options | {"nthreads": 1} | own} for number, own in enumerate(workers)}
+    return SpecCluster(spec, {"cls": Scheduler, "options": options | {"port": 0}}, silence_logs=logging.CRITICAL)
+
+
+def begin(there, data, device="cpu", number=9):
+    """The first trials of a search, and what a cluster makes of them."""
+    from mixlib import cluster
+
+    trials = select(STUDIES["factorization"], {}, Subject.of(data), TINY).missing[:number]
+    return trials, cluster.on_cluster(iter(trials), there.scheduler_address, data, device)
+
+
+@pytest.fixture
+def finish(monkeypatch):
+    """Trials that are only noted, with the name of their worker, in place of those that a worker runs. code: of the worker."""
+    from distributed import get_worker
+
+    from mixlib import cluster
+
+    def note(code=None, meet=lambda: None):
+        def made(trial, interactions, device):
+            meet()
+            return {"key": trial.key, "code": code or code_version(), "worker": get_worker().name, "device": device}, {}
+
+        monkeypatch.setattr(cluster, "finish", made)
+
+    return note
+
+
+def test_a_study_for_gpus_runs_on_the_workers_that_offer_one(tiny, finish):
+    finish()
+    with cluster_of({}, {"resources": {"GPU": 1}}, {}) as there:
+        trials, made = begin(there, tiny, "cuda")
+        records = [record for record, _ in made]
+        assert {record["worker"] for record in records} == {1} and {record["device"] for record in records} == {"cuda"}
+        assert sorted(record["key"] for record in records) == sorted(trial.key for trial in trials) and len(records) == 9
+        assert not [name for worker in there.workers.values() for name in worker.plugins if name.startswith("mixlib")]  # the data are gone
+
+
+def test_a_study_for_the_cpu_runs_on_every_worker_at_once(tiny, finish):
+    finish(meet=Barrier(2, timeout=60).wait)
+    with cluster_of({}, {"resources": {"GPU": 1}}) as there:
+        assert {record["worker"] for record, _ in begin(there, tiny, number=2)[1]} == {0, 1}
+
+
+@pytest.mark.parametrize("resources", [{}, {"GPU": 0.5}, {"gpu": 1}])
+def test_workers_of_which_none_offers_a_gpu_are_one_clear_error(tiny, resources):
+    with cluster_of({"resources": resources}) as there, pytest.raises(OSError, match=r"no worker offers a GPU: .* `--resources GPU=1`"):
+        next(begin(there, tiny, "cuda", number=0)[1])
+
+
+def test_a_worker_with_several_threads_is_one_clear_error(tiny, finish):
+    finish()
+    with cluster_of({"nthreads": 2}) as there, pytest.raises(RuntimeError, match=r"has 2 threads, .*: start it with `--nthreads 1`"):
+        next(begin(there, tiny)[1])
+
+
+def test_a_worker_of_another_version_of_the_code_is_one_clear_error(tiny, finish):
+    finish(code="0" * 12)
+    with cluster_of({}) as there, pytest.raises(RuntimeError, match=f"other code \\(000000000000\\) than this \\({code_version()}\\)"):
+        next(begin(there, tiny)[1])
+
+
+def test_a_scheduler_without_workers_is_one_clear_error(tiny, monkeypatch):
+    from mixlib import cluster
+
+    patient = cluster.Client.wait_for_workers
+    monkeypatch.setattr(cluster.Client, "wait_for_workers", lambda client, number, timeout: patient(client, number, timeout=0.1))
+    with cluster_of() as there, pytest.raises(OSError, match=r"no worker has joined tcp://.*: start some with `dask worker tcp://"):
+        next(begin(there, tiny)[1])
+
+
+def test_a_trial_that_ends_one_worker_after_another_is_one_clear_error(tiny, monkeypatch):
+    from distributed import get_worker
+
+    from mixlib import cluster
+
+    ended, lost = Event(), []
+
+    def die(trial, interactions, device):
+        worker = get_worker()
+        lost.append(trial.key)
+        worker.loop.add_callback(worker.batched_stream.abort)  # to the scheduler it is as gone as one that was killed
+        ended.wait(60)  # it never comes to its end
+
+    monkeypatch.setattr(cluster, "finish", die)
+    with cluster_of({}) as there:
+        there.scheduler.allowed_failures = 0  # the first lost worker is one too many
+        try:
+            with pytest.raises(RuntimeError, match="a trial ended several workers, perhaps for lack of memory: "):
+                next(begin(there, tiny)[1])
+        finally:
+            ended.set()
+    assert len(lost) == 1
+
+
+def test_the_command_runs_a_study_on_a_cluster(tmp_path, monkeypatch, capsys):
+    from distributed import get_worker
+
+    from mixlib import cluster
+
+    seen = []
+
+    def finish(trial, interactions, device):
+        seen.append((get_worker().name, trial.key, device))
+        return experiments.finish(trial, interactions, device)
+
+    monkeypatch.setattr(cluster, "finish", finish)
+    with cluster_of({}) as there:
+        few = ["--study", "factorization", "--arm", "factorization", "--trials", "1", "--seeds", "1", "--results", str(tmp_path)]
+        monkeypatch.setattr(sys, "argv", ["mixlib", "run", "--dataset", NAME, *few, "--cluster", there.scheduler_address])
+        with suppress(SystemExit):
+            cli.main()
+    said = capsys.readouterr()
+    assert ": complete. Asked for were 1 of 20 planned search trials" in said.out, said.err
+    assert sorted(seen) == [(0, key, "cpu") for key in sorted(essence(tmp_path))] and len(seen) == 2
 
 
 # --- shares

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import model_for, split_for
 
-from mixlib import evaluation, experiments, models, splits, synthetic
+from mixlib import evaluation, experiments, kernels, models, splits, synthetic
 from mixlib.plans import Subject, search_trials
 from mixlib.studies import DEMO, STUDIES
 
@@ -30,6 +30,21 @@ def test_the_same_trial_gives_the_identical_record_whatever_was_computed_before(
     first = outcome(arm, tiny)
     torch.manual_seed(99)
     np.random.default_rng(99).normal(size=10)
+    assert outcome(arm, tiny) == first
+
+
+@pytest.mark.skipif(not kernels.has_compiler(), reason="there is no C++ compiler here")
+@pytest.mark.parametrize("arm", ["lstm", "embedding_mixture"])
+def test_compiled_kernels_give_the_identical_record_too(tiny, arm, monkeypatch):
+    """Work of this size is not compiled unless one asks for it; large work is."""
+    monkeypatch.setenv("MIXLIB_COMPILE", "1")
+    asked = []
+    for name in ("mean_loss", "counted"):
+        kernel = getattr(kernels, name)
+        monkeypatch.setattr(kernels, name, lambda *words, name=name, kernel=kernel: asked.append(name) or kernel(*words))
+    first = outcome(arm, tiny)
+    assert set(asked) == {"mean_loss", "counted"}
+    torch.manual_seed(99)
     assert outcome(arm, tiny) == first
 
 

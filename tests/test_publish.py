@@ -92,10 +92,20 @@ def test_table_1_of_the_page_is_rebuilt_from_the_ledger(built):
     assert shown == [list(table.columns), *plain]
 
 
-def test_tables_in_the_repository_come_from_its_records(copy):
+def generated(book):
+    """The tables and figures that `write_tables` writes: not those of the benchmarks, nor the figure that a notebook draws."""
+    found = [path for folder in ("tables", "figures") for path in (book / folder).glob("*.*")]
+    return {path.relative_to(book): path for path in found if not path.name.startswith(("cost", "one-vector"))}
+
+
+def test_tables_and_figures_in_the_repository_come_from_its_records(copy):
+    for path in generated(copy.book).values():  # one that nothing writes any more must not stay
+        path.unlink()
     publish.write_tables(copy)
-    for path in [path for kind in ("csv", "md", "html") for path in (copy.book / "tables").glob(f"*.{kind}")]:
-        assert path.read_bytes() == (ROOT / "book" / "tables" / path.name).read_bytes(), f"{path.name} is out of date: run make book"
+    made, kept = generated(copy.book), generated(ROOT / "book")
+    assert {*made} == {*kept}, "tables or figures came or went: run make book"
+    stale = [str(name) for name in made if name.suffix != ".pdf" and made[name].read_bytes() != kept[name].read_bytes()]
+    assert stale == [], "out of date: run make book"  # a pdf is drawn with its svg, but packed as the machine's zlib does
 
 
 def test_the_table_of_data_sets_shows_published_counts_beside_those_found(copy):
@@ -441,10 +451,11 @@ def test_an_unknown_data_set_is_said_before_anything_runs():
 
 
 def test_glued_numbers_of_the_pages_are_those_of_the_ledger(built):
-    numbers = reports.numbers(outcomes.all_results(Ledger(ROOT / "results")))
-    text = BeautifulSoup((built / "results.html").read_text(), "html.parser").get_text()
-    for name in ("sequence_gain_movielens_100k", "factorization_gain_movielens_1m"):
-        assert str(numbers[name]) in text
+    numbers = reports.numbers(tables.collected(Ledger(ROOT / "results"), [*outcomes.MAIN, reports.SIZE]))
+    for page in ("index", "results"):
+        text = " ".join(BeautifulSoup((built / f"{page}.html").read_text(), "html.parser").get_text().split())
+        glued = re.findall(r"07-results\.ipynb::(\w+)", (ROOT / "book" / f"{page}.md").read_text(encoding="utf-8"))
+        assert len(glued) >= 4 and [name for name in glued if " ".join(str(numbers[name]).split()) not in text] == []
 
 
 def test_figures_in_the_repository_are_vector_graphics_beside_each_other():
@@ -491,7 +502,8 @@ def test_findings_written_by_hand_are_those_of_the_records():
     short = winners.short_seeds(found)
     smallest = short.query("dataset == 'movielens-100k' and family == 'sequences'").iloc[0]
     assert smallest["short"] > 0.8 * short["short"].sum() and smallest["early"] > smallest["short"] / 2
-    assert short.query("dataset != 'movielens-100k'")["short"].sum() == 0
+    larger = short.query("dataset != 'movielens-100k' and short > 0")
+    assert larger[["dataset", "family", "short"]].to_numpy().tolist() == [["amazon-beauty", "sequences", 1]]
     by_tastes = gains.by_components(ledger).query("m > 1")
     for tastes, some in by_tastes.groupby("tastes"):
         assert len(some) == 5
@@ -499,6 +511,7 @@ def test_findings_written_by_hand_are_those_of_the_records():
             assert (some["low"] < 0).all() and (some["high"] > 0).all()
         else:
             assert (some["low"] > 0).all() and some["relative"].between(0.025, 0.045).all()
+            assert (some["mrr"] / some["factorization"] - 1).between(0.015, 0.03).all()  # over the same model from another search
             assert some["low"].max() < some["high"].min()  # the intervals have a part in common
     assert set(by_tastes["tastes"]) == {1, 4, 8}
     cells = gains.factorial(ledger).query("mixture == 'embedding_mixture'").dropna(subset="gain").set_index("against")

@@ -2,6 +2,8 @@
 
 import csv
 import html
+import re
+import shutil
 import unicodedata
 
 import nbformat
@@ -11,7 +13,7 @@ from bs4 import BeautifulSoup
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixlib import datasets, figures, notebooks, synthetic
+from mixlib import datasets, describe, figures, notebooks, publish, synthetic
 from mixlib.names import LONGEST, as_text
 
 HOSTILE = [
@@ -20,6 +22,7 @@ HOSTILE = [
     "{glue}`ratio`", "```{code-cell}", "| a | b |", "[x](javascript:steal())",
     "\u202ereversed\u2066", "a\x00b\x07c\x1b[31m", "two\nlines\r\nand three",
     "z" * 5000, "\u200b", "'\" onload=steal() x='", "{{ 7 * 7 }}", "%matplotlib",
+    "(a)=", "+++", "- a", "1984. A novel", ": is a definition",
 ]  # fmt: skip
 
 
@@ -86,3 +89,60 @@ def test_a_notebook_shows_hostile_titles_as_text(hostile, tmp_path, request, nam
     assert not [s for s in soup.find_all("script") if "steal()" in s.get_text()] and not soup.find_all("img", src="x")
     assert not soup.find_all(onload=True) and "<script>steal()" not in page
     assert html.escape("<script>steal()</script> $x$") in page  # the data set's own title
+
+
+PAGE = "# Data sets\n\n```{csv-table}\n:file: tables/datasets.csv\n:header-rows: 1\n```\n"  # as the page of data sets has it
+CELLS = (
+    'import torch\nfrom mixlib import describe, models\ninteractions = describe.start("hostile", "demo", seed)\nprint(interactions.title)',
+    "interactions.title",
+    "describe.most_popular(interactions, interactions.n_items)",
+    'torch.manual_seed(seed)\nmodel = models.build("mixture_lstm", interactions.n_items, dim=4, components=2)\n'
+    "describe.taste_table(model, interactions.items[:40].reshape(4, 10), interactions)",
+)
+
+
+def tiny_book(root, folder):
+    """A project with a page of data sets, and a notebook that shows titles of the data set `hostile` by the means of those of the book."""
+    for name in ("_ext", "_assets"):
+        shutil.copytree(root / "book" / name, folder / "book" / name)
+    shutil.copy(root / "_config.yml", folder / "book")
+    shutil.copy(root / "book" / "references.bib", folder / "book")
+    for name in ("notebooks", "book/tables"):
+        (folder / name).mkdir()
+    (folder / "_toc.yml").write_text("format: jb-book\nroot: index\nchapters: [{file: runs/hostile/titles}]\n")
+    (folder / "book" / "index.md").write_text(PAGE)
+    parameters = nbformat.v4.new_code_cell("seed = 0", metadata={"tags": ["parameters"]})
+    cells = [nbformat.v4.new_markdown_cell("# Titles"), parameters, *map(nbformat.v4.new_code_cell, CELLS)]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "notebooks" / "titles.ipynb")
+    return notebooks.Project(folder)
+
+
+@pytest.mark.filterwarnings("ignore")  # of papermill and the kernel's client
+def test_a_book_shows_hostile_titles_as_text(hostile, tmp_path, request):
+    project = tiny_book(request.config.rootpath, tmp_path / "project")
+    describe.data_sets({f"{i:02d}": {"title": title} for i, title in enumerate(HOSTILE)}).to_csv(
+        project.book / "tables" / "datasets.csv", index=False
+    )
+    notebooks.execute(project.notebooks / "titles.ipynb", project.book / "runs" / "hostile" / "titles.ipynb", {})
+    publish.render(project, publish.contents(project, []))  # a warning would be an error
+    pages = [project.book / "_build" / "html" / f"{page}.html" for page in ("index", "runs/hostile/titles")]
+    articles = [BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser").find("article") for page in pages]
+    tables = [table for article in articles for table in article.find_all("table")]
+    harmless = {"caption", "colgroup", "col", "thead", "tbody", "tr", "th", "td", "p"}
+    assert len(tables) == 3 and {tag.name for table in tables for tag in table.find_all()} <= harmless
+    for article in articles:
+        assert not [script for script in article.find_all("script") if "steal" in script.get_text()] and not article.find_all(class_="math")
+        assert not [attribute for tag in article.find_all() for attribute in tag.attrs if attribute.startswith("on")]
+        assert not article.find_all("img") and not article.find_all(href=re.compile("javascript"))
+        assert len(article.find_all("h1")) == 1
+    by_data_set, popular, tastes = ([[cell.get_text() for cell in row.find_all("td")] for row in table.find_all("tr")] for table in tables)
+    straight = str.maketrans("\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}", "''\"")
+    assert [row[0].translate(straight) for row in by_data_set[-len(HOSTILE) :]] == [as_text(title) for title in HOSTILE]
+    known = {as_text(title) for title in HOSTILE}
+    assert {row[0] for row in popular[1:]} == known
+    left = "".join(row[-1] for row in tastes[1:])
+    for title in sorted(known, key=len, reverse=True):
+        left = left.replace(title, "")
+    assert len(tastes) == 1 + 4 * 3 and set(left) == {";", " "}  # between the titles
+    assert articles[1].get_text().count("<script>steal()</script> $x$") == 2  # the data set's own title
