@@ -19,6 +19,7 @@ from conftest import CUT_OFF
 
 from mixlib import datasets, describe, experiments, gains, labels, notebooks, outcomes, publish, reports, studies, tables, winners
 from mixlib.datasets import Interactions
+from mixlib.evidence import UNDECIDED, Evidence
 from mixlib.ledger import Ledger, key_of
 from mixlib.sources import SOURCES, published
 
@@ -504,6 +505,12 @@ def test_findings_written_by_hand_are_those_of_the_records():
     assert smallest["short"] > 0.8 * short["short"].sum() and smallest["early"] > smallest["short"] / 2
     larger = short.query("dataset != 'movielens-100k' and short > 0")
     assert larger[["dataset", "family", "short"]].to_numpy().tolist() == [["amazon-beauty", "sequences", 1]]
+    losses = {name: found["movielens-100k", name] for name in ("sequence-losses", "factorization-losses")}
+    decided = {form: {arm.partition("/")[0] for results in losses.values() for arm in results.outcomes if arm.endswith(f"/{form}")
+                      and Evidence.of(results, f"{arm.partition('/')[0]}/adaptive_hinge", arm).side != UNDECIDED}
+               for form in ("bpr of 5", "log_bpr of 5", "hardest")}  # fmt: skip
+    assert decided == {"bpr of 5": {"mixture_lstm"}, "log_bpr of 5": {"factorization"}, "hardest": set()}
+    assert all(results.whole for results in losses.values())
     by_tastes = gains.by_components(ledger).query("m > 1")
     for tastes, some in by_tastes.groupby("tastes"):
         assert len(some) == 5
