@@ -505,6 +505,12 @@ def test_findings_written_by_hand_are_those_of_the_records():
     assert smallest["short"] > 0.8 * short["short"].sum() and smallest["early"] > smallest["short"] / 2
     larger = short.query("dataset != 'movielens-100k' and short > 0")
     assert larger[["dataset", "family", "short"]].to_numpy().tolist() == [["amazon-beauty", "sequences", 1]]
+    rows = [row | {"dataset": dataset} for dataset, one in gains.noted(ledger).items() for row in one["factorization"]["rows"]]
+    gain = {(row["dataset"], row["by"]): [float(row[f"gain in the {side} [95 %]"].split()[0]) for side in ("lowest", "highest")]
+            for row in rows}  # fmt: skip
+    rises = {by: {dataset for (dataset, what), (low, high) in gain.items() if what == by and high > low} for _, by in gain}
+    assert rises["popularity of the target"] == {dataset for dataset in OURS if dataset.startswith("amazon-")}
+    assert "goodbooks-v1" in rises["effective tastes"] and rises["effective tastes"] <= {"goodbooks-v1", "movielens-100k"}
     losses = {name: found["movielens-100k", name] for name in ("sequence-losses", "factorization-losses")}
     decided = {form: {arm.partition("/")[0] for results in losses.values() for arm in results.outcomes if arm.endswith(f"/{form}")
                       and Evidence.of(results, f"{arm.partition('/')[0]}/adaptive_hinge", arm).side != UNDECIDED}
