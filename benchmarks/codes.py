@@ -3,7 +3,6 @@
 Run it on a machine that is otherwise idle, with the data sets at hand: `python benchmarks/codes.py movielens-1m ...`.
 """
 
-import json
 import os
 import platform
 import sys
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 
 from mixlib import datasets, tables, winners
-from mixlib.ledger import Ledger, renamed
+from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN
 
 
@@ -29,8 +28,7 @@ def main(names: list[str]) -> None:
     nested: dict[str, dict] = {}
     for (dataset, arm), speed in sorted(found.items()):
         nested.setdefault(dataset, {})[arm] = speed
-    with renamed(ledger.root / "speeds.json") as partial:
-        partial.write_text(json.dumps(nested, indent=1) + "\n", encoding="utf-8")
+    ledger.note("speeds", nested)
 
 
 if __name__ == "__main__":

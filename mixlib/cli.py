@@ -14,8 +14,21 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 Name = Annotated[str, typer.Option(help="a registered name, a folder of the data root, or the path of an interactions.csv[.gz]")]
 
 
+FEW = 30  # users: below, intervals over users say little
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"mixlib {version('mixlib')}")
+        raise typer.Exit
+
+
 @app.callback()
-def about() -> None:
+def about(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="say which version this is")] = False,
+) -> None:
     """Mixtures of tastes: data, studies and the book."""
 
 
@@ -53,7 +66,7 @@ def run(
     from dataclasses import replace
     from functools import partial
 
-    from mixlib import datasets, experiments, studies
+    from mixlib import datasets, experiments, labels, outcomes, studies
     from mixlib.ledger import Ledger
     from mixlib.names import choose
 
@@ -76,6 +89,8 @@ def run(
     interactions = datasets.load(dataset)
     _note(interactions.notes)
     chosen = studies.study_for(study, interactions)
+    if (users := interactions.n_users) < FEW:
+        _note((f"{interactions.name} has {users} user{'s' * (users > 1)}: intervals over so few say little.",))
     if chosen.only_for not in (None, interactions.name):
         _note((f"{study} is planned for {chosen.only_for} alone: on {interactions.name} it is an extra.",))
     planned = studies.PAPER.of(chosen)
@@ -92,9 +107,9 @@ def run(
 
         elsewhere = partial(on_cluster, address=cluster, interactions=interactions, device=device)
     i, n = int(share[1]), int(share[2])
-    said = _Said(None if ledger.root.exists() else ledger.root.resolve())
+    progress = _Progress(None if ledger.root.exists() else ledger.root.resolve())
     selection = experiments.run(
-        study, interactions, ledger, budget, minutes, jobs, device, said.record, (i, n), elsewhere, arm or (), said.begin
+        study, interactions, ledger, budget, minutes, jobs, device, progress.record, (i, n), elsewhere, arm or (), progress.begin
     )
     left, own = len(selection.missing), len(selection.share(i, n))
     failed = [name for name, made in selection.finalists.items() if not made]
@@ -107,6 +122,10 @@ def run(
     elif left:
         then = "the same command then runs the seeds" if selection.missing[0].stage == "search" else "then the study is complete"
         end = f"share {shard} is done. Other shares lack {left} trials of the {selection.missing[0].stage}; {then}."
+    if not left:
+        reached = outcomes.study(study, interactions, ledger=ledger, arms=arm or (), trials=budget.trials, seeds=budget.seeds)
+        for name, one in reached.outcomes.items():
+            print(f"{labels.label(name)}: test MRR {labels.with_interval(one.mrr, one.bounds)}")
     print(f"{interactions.name}, {study}: {end}")
 
 
@@ -115,8 +134,8 @@ def _note(notes: tuple[str, ...]) -> None:
         print(f"mixlib: {note}", file=sys.stderr)
 
 
-class _Said:
-    """What is said while a study runs: a line before a search or the seeds begin, and one for each record."""
+class _Progress:
+    """What a study prints while it runs: a line before a search or the seeds begin, and one for each record."""
 
     def __init__(self, new: "Path | None"):
         """new: the folder of a ledger that is not there yet."""
@@ -159,7 +178,7 @@ def status(
             "recorded data set", name, {*(known for known in ledger.datasets() if not outcomes.apart(known)), *TITLES, *datasets.names()}
         )
     table, left_out = outcomes.status(ledger, dataset)
-    if table.empty and dataset:
+    if table.empty and dataset and not left_out:
         raise ValueError(f"nothing is recorded of {', '.join(dataset)} yet.")
     print("\n".join([*([] if table.empty else [table.to_string(index=False)]), *left_out]))
 
@@ -182,7 +201,7 @@ def book(
     print(publish.book(names, force))
 
 
-def _said(error: Exception) -> str:
+def _explained(error: Exception) -> str:
     """What is said of an error; after the name of a data set that nobody knows, where it is looked for, and what lies there instead."""
     from mixlib.names import UnknownName
 
@@ -207,7 +226,7 @@ def main() -> None:
     try:
         app()
     except (ValueError, OSError, RuntimeError, ImportError) as error:
-        print(f"mixlib: {' '.join(_said(error).split())}", file=sys.stderr)
+        print(f"mixlib: {' '.join(_explained(error).split())}", file=sys.stderr)
         sys.exit(1)
     except SystemExit as stop:
         if stop.code == 130:

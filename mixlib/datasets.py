@@ -35,6 +35,7 @@ class Interactions:
 
     users: (n,) ids 0..n_users-1; items: (n,) ids 1..n_items, 0 is padding and never occurs; timestamps: (n,) any increasing
     unit, or None: then the order of the rows is the order in time, if `ordered`. titles: (n_items + 1,) text, or None.
+    user_ids: (n_users,), item_ids: (n_items,), the first of item 1: their ids in the files, rising; None where there are no files.
     max_length, min_length: of the windows that a sequence study cuts. Counts that are not given are taken from the ids. notes: what
     was left out of the files, or is not as published, in sentences; hashes: sha256 of the files, where they are a known data set's.
     Raises ValueError on arrays of different lengths and on ids outside their range.
@@ -55,6 +56,8 @@ class Interactions:
     citation: str = ""
     notes: tuple[str, ...] = ()
     hashes: dict[str, str] = field(default_factory=dict)
+    user_ids: np.ndarray | None = None
+    item_ids: np.ndarray | None = None
 
     def __post_init__(self):
         for column in ("users", "items"):
@@ -110,8 +113,11 @@ class Interactions:
         return float(np.percentile(self.popularity, 95) / max(np.median(self.popularity), 1))
 
     def titles_of(self, items: np.ndarray) -> list[str]:
-        """The titles of the given items, harmless to show; `item 17` where a data set has none."""
-        return [f"item {i}" if self.titles is None else as_text(str(self.titles[i])) for i in np.asarray(items)]
+        """The titles of the given items, harmless to show; `item 17`, with the id of the files, where a data set has none."""
+        wanted = np.asarray(items)
+        if self.titles is not None:
+            return [as_text(str(self.titles[i])) for i in wanted]
+        return [f"item {i}" for i in (wanted if self.item_ids is None else self.item_ids[wanted - 1])]
 
 
 def root_folder(root: str | Path | None = None) -> Path:
@@ -127,7 +133,12 @@ def names(root: str | Path | None = None) -> list[str]:
     """Names that `load` knows: the embedded one, the registered ones, and the folders of the data root."""
     folder = root_folder(root)
     found = {p.parent.name for pattern in ("interactions.csv", "interactions.csv.gz") for p in folder.glob(f"*/{pattern}")}
-    return sorted({"synthetic", *SOURCES, *found})
+    return sorted({"synthetic", *SOURCES, *filter(_can_be_named, found)})
+
+
+def _can_be_named(folder: str) -> bool:
+    own = folder not in RESERVED and not folder.startswith("synthetic") and "copies=" not in folder
+    return own and re.fullmatch(r"[\w.=-]+", folder) is not None
 
 
 def load(name: str | Path, root: str | Path | None = None) -> Interactions:
@@ -149,9 +160,11 @@ def load(name: str | Path, root: str | Path | None = None) -> Interactions:
             raise FileNotFoundError(f"no file {text}: give the path of an interactions.csv or interactions.csv.gz.")
         return read_folder(path.parent, path)
     folder = root_folder(root) / text
-    for file in ("interactions.csv.gz", "interactions.csv"):  # first: what a reader put there by hand
-        if (folder / file).is_file():
-            return read_folder(folder, folder / file)
+    by_hand = [folder / file for file in ("interactions.csv.gz", "interactions.csv") if (folder / file).is_file()]
+    if len(by_hand) > 1:
+        raise ValueError(f"the folder {text} holds interactions.csv and interactions.csv.gz: take out the one that does not count.")
+    if by_hand:
+        return read_folder(folder, by_hand[0])
     if text in SOURCES and any((folder / file).exists() for file in SOURCES[text].files):
         return read_source(text, folder)
     if not root and os.environ.get("MIXLIB_DATA") and not root_folder().is_dir():
@@ -179,7 +192,7 @@ def read_folder(folder: Path, path: Path) -> Interactions:
     ordered = bool(facts.pop("ordered", timestamps is not None))
     titles = _titles(folder, facts.pop("titles")) if "titles" in facts else None
     name = folder.resolve().name
-    if not re.fullmatch(r"[\w.=-]+", name) or name in RESERVED or name.startswith("synthetic") or "copies=" in name:
+    if not _can_be_named(name):
         raise ValueError(f"the folder {name!r} cannot name a data set: take letters, digits, '.', '-' and '_'; not "
                          f"{' or '.join(map(repr, RESERVED))}, no name that begins with 'synthetic', none with 'copies='.")  # fmt: skip
     read = Table(_numbers(table, "user_id", path, whole=True), _numbers(table, "item_id", path, whole=True), timestamps, titles)
@@ -233,20 +246,27 @@ def _read_csv(path: Path) -> pd.DataFrame:
     needed = {"user_id", "item_id"}
     try:
         head = ",".join(map(str, pd.read_csv(path, nrows=0).columns)).replace('"', "")
-        semicolons = needed <= set(head.split(";"))
-        table = pd.read_csv(path, low_memory=False, nrows=0 if semicolons else None)
+        other = next((name for name, mark in (("semicolons", ";"), ("tabs", "\t")) if needed <= set(head.split(mark))), None)
+        table = pd.read_csv(path, low_memory=False, nrows=0 if other else None)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path.name} is missing from the folder {path.parent.name}.") from None
     except pd.errors.EmptyDataError:
         raise ValueError(f"{path.name} is empty: it needs a header line and the columns user_id and item_id.") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path.name} is no text in UTF-8: save it again as CSV in UTF-8.") from None
     except (ValueError, EOFError, OSError, zlib.error) as error:
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        if path.suffix == ".gz" and not packed:
+            raise ValueError(f"{path.name} is not packed by gzip, as its name says: pack it, or name it interactions.csv.") from None
         raise ValueError(f"{path.name} cannot be read ({' '.join(str(error).split())}): is it complete?") from error
-    if semicolons:
-        raise ValueError(f"{path.name} has semicolons between its columns: separate the fields by commas.")
+    if other:
+        raise ValueError(f"{path.name} has {other} between its columns: separate the fields by commas.")
     if not isinstance(table.index, pd.RangeIndex):  # pandas makes an index of fields without a column name
         raise ValueError(f"{path.name} has rows with more fields than there are columns: {', '.join(map(str, table.columns))}.")
     for column in needed - set(table.columns):
-        raise ValueError(f"{path.name} has no column {column}: it needs user_id and item_id, and has {', '.join(map(str, table.columns))}.")
+        found = ", ".join(repr(str(name)) for name in table.columns)
+        raise ValueError(f"{path.name} has no column {column}: it needs user_id and item_id, and has {found}.")
     for column in sorted({*needed, "timestamp"}):
         if f"{column}.1" in table.columns:  # so pandas calls the second of two
             raise ValueError(f"{path.name} has two columns {column}: leave one of them.")
@@ -273,6 +293,7 @@ def _numbers(table: pd.DataFrame, column: str, path: Path, whole: bool = False) 
         what = "a whole number" if whole else "a number"
         more = f" ({bad.sum()} such rows)" if bad.sum() > 1 else ""
         hint = ": give seconds since 1970, or any number that grows with time" if column == "timestamp" else ""
+        hint = ": number them first, as the page Run it yourself shows" if whole and raw.dtype.kind not in "biuf" else hint
         raise fault(path, _line(path, row), f"row {row + 1}: {column} must be {what}, not {shown}{more}{hint}")
     return values.astype(np.int64) if whole or values.dtype.kind == "u" else values
 
@@ -304,6 +325,8 @@ def _facts(path: Path) -> dict:
             raise ValueError(f"{path.name}: {key} must be {types[key].__name__}, not {shown[key]}.")
     if not 2 <= facts.get("max_length", 2) <= LONGEST:
         raise ValueError(f"{path.name}: max_length must be between 2 and {LONGEST:,}, not {shown['max_length']}.")
+    if facts.get("min_length", 2) > facts.get("max_length", LONGEST):
+        raise ValueError(f"{path.name}: min_length is {shown['min_length']}, above max_length, {shown['max_length']}.")
     return facts
 
 

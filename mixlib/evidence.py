@@ -28,10 +28,8 @@ class Evidence:
     @classmethod
     def of(cls, results: Results, arm: str, baseline: str) -> "Evidence":
         """The evidence in the results of a study."""
-        chosen, planned = results.selection, results.selection.planned
-        begun = f"{chosen.trials} of {planned.trials} trials, {chosen.seeds} of {planned.seeds} seeds"
-        done = chosen.trials >= planned.trials and chosen.seeds >= planned.seeds  # whatever other models have not begun yet
-        return cls(results.against(arm, baseline), results.over_seeds(arm, baseline), "" if done else begun)
+        budget = "" if results.done else f"{results.trials} trials, {results.seeds} seeds"
+        return cls(results.against(arm, baseline), results.over_seeds(arm, baseline), budget)
 
     @property
     def side(self) -> str:

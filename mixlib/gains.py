@@ -1,6 +1,5 @@
 """Who gains from several tastes, and when: over data sets, over users, and over the factorial of generated data."""
 
-import json
 from collections.abc import Iterable
 
 import numpy as np
@@ -9,7 +8,7 @@ from scipy import stats
 
 from mixlib import experiments, outcomes, reports, synthetic
 from mixlib.datasets import Interactions
-from mixlib.evaluation import interval
+from mixlib.evaluation import RESAMPLED, interval
 from mixlib.labels import label, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, Results
@@ -25,13 +24,15 @@ BY_TASTES = tuple(
 
 
 def family(found: dict[tuple[str, str], Results]) -> pd.DataFrame:
-    """What every mixture gains over its baseline on every data set, in numbers, with p-values of Wilcoxon's test and Holm's correction."""
+    """What every mixture gains over its baseline on every data set, in numbers, with p-values of Wilcoxon's test and Holm's correction.
+
+    low, high: for other seeds, too, where there are several.
+    """
     rows = []
     for (dataset, name), results in found.items():
         for arm, baseline in results.mixtures if name in MAIN else ():
-            gap = results.against(arm, baseline)
-            rows.append({"dataset": dataset, "protocol": name, "mixture": arm, "gain": gap.difference, "low": gap.low, "high": gap.high,
-                         "relative": gap.difference / results.outcomes[baseline].mrr, "p": gap.p_value})  # fmt: skip
+            gained = _gained(results, arm, baseline)
+            rows.append({"dataset": dataset, "protocol": name, "mixture": arm} | gained | {"p": results.against(arm, baseline).p_value})
     table = pd.DataFrame(rows, columns=["dataset", "protocol", "mixture", "gain", "low", "high", "relative", "p"])
     return table.assign(holm=holm(table["p"]))
 
@@ -184,7 +185,7 @@ def ratio(ours: np.ndarray, theirs: np.ndarray, users: np.ndarray) -> tuple[floa
     if len(sums[0]) < 2:
         return mean, (mean, mean)
     found = stats.bootstrap(sums, lambda a, b, axis: a.sum(axis) / b.sum(axis), paired=True, n_resamples=2000, method="percentile",
-                            batch=max(1, 4_000_000 // len(sums[0])), rng=np.random.default_rng(0)).confidence_interval  # fmt: skip
+                            batch=max(1, RESAMPLED // len(sums[0])), rng=np.random.default_rng(0)).confidence_interval  # fmt: skip
     return mean, (float(found.low), float(found.high))
 
 
@@ -263,11 +264,3 @@ def extremes(results: Results, interactions: Interactions, ledger: Ledger) -> li
                     row |= {f"{which} quarter (number)": f"{quarters[place]} ({sizes[place]})", f"gain in the {which} [95 %]": gains[place]}
                 rows.append(row | {"Spearman's rho": rho[0]})
     return rows
-
-
-def noted(ledger: Ledger) -> dict[str, dict]:
-    """What `extremes` gave of data sets that were at hand once, by name and study, with the keys of the records, as the ledger's folder
-    keeps it.
-    """
-    path = ledger.root / "who.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

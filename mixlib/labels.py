@@ -32,9 +32,12 @@ def applies(dataset: str, study: str) -> bool:
 
 
 def label(arm: str) -> str:
-    """An arm's name as a reader says it: `mixture_lstm/4` is `Mixture-LSTM, 4`."""
+    """An arm's name as a reader says it: `mixture_lstm/4` is `Mixture-LSTM, 4`; of a model of one's own, its name in words."""
     kind, _, rest = arm.partition("/")
-    return (LABELS | REFERENCE_LABELS)[kind] + (f", {(LOSS_LABELS | SIZE_LABELS).get(rest, rest)}" if rest else "")
+    rest = rest.replace("dim ", "width ")
+    return (LABELS | REFERENCE_LABELS).get(kind, kind.replace("_", " ").capitalize()) + (
+        f", {(LOSS_LABELS | SIZE_LABELS).get(rest, rest)}" if rest else ""
+    )
 
 
 def title(dataset: str) -> str:

@@ -174,6 +174,27 @@ class Ledger:
         """Names of the data sets that have records."""
         return sorted({path.parent.parent.name for path in self.root.glob("*/*/*.json")})
 
+    def noted(self, name: str) -> dict[str, dict]:
+        """What is kept beside the records under a name, such as `counts`, by data set; empty before anything is.
+
+        Raises ValueError when the file is damaged.
+        """
+        path = self.root / f"{name}.json"
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return {}
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f"{path} is damaged ({error}): take it from git again, or remove it and build the book where the data lie."
+            ) from error
+
+    def note(self, name: str, content: dict[str, dict]) -> None:
+        """Keep content, by data set, beside the records under a name, in place of what was there."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with renamed(self.root / f"{name}.json") as partial:
+            partial.write_text(json.dumps(dict(sorted(content.items())), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
     def digest(self, dataset: str) -> str:
         """12 hexadecimal digits that change with the records of a data set."""
         folder = self.folder(dataset, "x").parent

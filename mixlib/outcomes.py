@@ -21,6 +21,7 @@ from mixlib.plans import Selection, Subject, records_of, select
 from mixlib.studies import PROFILES, STUDIES, Study, study_for
 
 MAIN = ("sequences", "factorization")  # the studies of Table 1
+FEW = 5  # search trials: with fewer, a winner says little of its model, and too few other searches can be drawn
 SHORT = 0.8  # of another training with the same settings: one that reaches less falls short
 
 
@@ -67,16 +68,30 @@ class Results:
     left_out: tuple[str, ...] = ()
 
     @property
-    def whole(self) -> bool:
-        """Whether all search trials and seeds that were planned are done, for every arm."""
+    def done(self) -> bool:
+        """Whether all search trials and seeds that were planned are done, whatever other arms have not begun yet."""
         chosen = self.selection
-        return not chosen.ahead and chosen.trials >= chosen.planned.trials and chosen.seeds >= chosen.planned.seeds
+        return chosen.trials >= chosen.planned.trials and chosen.seeds >= chosen.planned.seeds
+
+    @property
+    def whole(self) -> bool:
+        """Whether all that was planned is done, for every arm."""
+        return self.done and not self.selection.ahead
+
+    @property
+    def trials(self) -> str:
+        """`3 of 20`: search trials of every arm, done of planned."""
+        return f"{self.selection.trials} of {self.selection.planned.trials}"
+
+    @property
+    def seeds(self) -> str:
+        """`2 of 5`: seeds of every winner, done of planned."""
+        return f"{self.selection.seeds} of {self.selection.planned.seeds}"
 
     @property
     def budget(self) -> str:
         """One sentence: what was done of what was planned."""
-        planned, seeds = self.selection.planned, min((len(o.records) for o in self.outcomes.values()), default=0)
-        done = f"{self.selection.trials} of {planned.trials} search trials for each arm, {seeds} of {planned.seeds} seeds for each winner."
+        done = f"{self.trials} search trials for each arm, {self.seeds} seeds for each winner."
         return done + (f" Not begun: {'; '.join(map(label, ahead))}." if (ahead := self.selection.ahead) else "")
 
     @property
@@ -232,8 +247,11 @@ def status(ledger: Ledger, datasets: list[str] | None = None) -> tuple[pd.DataFr
     rows, said, none = [], [], []
     for dataset in datasets or sorted({*ledger.datasets(), *TITLES}):
         version = version_of(ledger, dataset)
+        folders = ledger.folder(dataset, "any").parent.glob("*/")
+        own = sorted({path.name for path in folders} - {*STUDIES})
+        said += [f"{dataset}: records of {', '.join(own)}, which the plan does not have."] if own else []
         if version is None and not datasets and not any(ledger.damaged(dataset, name) for name in STUDIES):
-            none.append(dataset)
+            none += [] if own else [dataset]
             continue
         for name, study in STUDIES.items():
             records, plan = ledger.read(dataset, name), PROFILES["paper"].of(study)
@@ -250,7 +268,9 @@ def status(ledger: Ledger, datasets: list[str] | None = None) -> tuple[pd.DataFr
                          "search": f"{done} of {plan.trials}", "seeds": f"{seeds} of {plan.seeds}", "missing": _count_missing(found, study),
                          "other code": sum(record["code"] != code_version() for record in records.values())})  # fmt: skip
     if none:
-        said.append(f"Nothing is recorded of {', '.join(none)}; `mixlib status --dataset NAME` shows what is planned of one.")
+        said.append(
+            f"Nothing that is planned is recorded of {', '.join(none)}; `mixlib status --dataset NAME` shows what is planned of one."
+        )
     return pd.DataFrame(rows), said
 
 

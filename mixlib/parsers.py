@@ -38,7 +38,7 @@ class Table:
         named = self.titles
         titles = None if named is None else np.array(["", *(named.get(i, f"item {i}") for i in item_ids.tolist())], dtype=object)
         return {"users": users, "items": items + 1, "timestamps": self.timestamps, "n_users": len(user_ids), "n_items": len(item_ids),
-                "titles": titles, "notes": self.notes}  # fmt: skip
+                "titles": titles, "notes": self.notes, "user_ids": user_ids, "item_ids": item_ids}  # fmt: skip
 
 
 def _numbered(values: np.ndarray, ids: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

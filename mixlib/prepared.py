@@ -35,7 +35,7 @@ def read(folder: Path, wanted: dict) -> dict | None:
 
 def write(folder: Path, stamped: dict, made: dict) -> None:
     """Keep columns, numbers, titles and notes; a folder that cannot be written to is left as it is."""
-    arrays = {name: made[name] for name in ("users", "items", "timestamps") if made[name] is not None}
+    arrays = {name: made[name] for name in ("users", "items", "timestamps", "user_ids", "item_ids") if made[name] is not None}
     noted = {key: value for key, value in made.items() if not isinstance(value, np.ndarray) and key != "timestamps"}
     noted |= {"stamp": stamped, "dtypes": {name: str(column.dtype) for name, column in arrays.items()}}
     noted["titles"] = None if made["titles"] is None else made["titles"].tolist()

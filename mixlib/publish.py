@@ -129,6 +129,7 @@ def _state(files: list[Path], more: str = "") -> str:
 def _unless_done(stamp: Path, force: bool, state: Callable[[], str], make: Callable[[], object]) -> None:
     """Make what is not made yet, or not from what is there now: the stamp holds the state that followed the last time."""
     if force or not stamp.is_file() or stamp.read_text() != state():
+        print(f"making the {stamp.name}", flush=True)
         make()
         stamp.parent.mkdir(parents=True, exist_ok=True)
         stamp.write_text(state())
@@ -136,9 +137,7 @@ def _unless_done(stamp: Path, force: bool, state: Callable[[], str], make: Calla
 
 def counts(project: Project) -> dict[str, dict]:
     """Aggregates of the data sets that were here once, by name; not of those whose records and notebooks were taken out again."""
-    path = project.root / "results" / "counts.json"
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return {name: one for name, one in kept.items() if _here(project, project.folder(name))}
+    return {name: one for name, one in project.ledger.noted("counts").items() if _here(project, project.folder(name))}
 
 
 def _here(project: Project, folder: str) -> bool:
@@ -148,9 +147,7 @@ def _here(project: Project, folder: str) -> bool:
 
 def note_counts(project: Project, interactions: Interactions) -> None:
     """Keep the aggregates of a data set, so that the table of data sets needs no data."""
-    kept = dict(sorted((counts(project) | {interactions.name: describe.counted(interactions)}).items()))
-    with renamed(project.root / "results" / "counts.json") as partial:
-        partial.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    project.ledger.note("counts", counts(project) | {interactions.name: describe.counted(interactions)})
 
 
 def note_explorer(project: Project, interactions: Interactions) -> None:
@@ -176,36 +173,29 @@ def note_twins(project: Project, interactions: Interactions) -> None:
     if interactions.name.startswith("synthetic") or not interactions.ordered:
         return
     results = outcomes.study("sequences", interactions, ledger=project.ledger)
-    if not results.mixtures:
-        return
-    kept = dict(sorted((twins.kept(project.ledger) | {interactions.name: twins.measured(results, interactions)}).items()))
-    with renamed(project.ledger.root / "twins.json") as partial:
-        partial.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if results.mixtures:
+        project.ledger.note("twins", project.ledger.noted("twins") | {interactions.name: twins.measured(results, interactions)})
 
 
 def note_who(project: Project, interactions: Interactions) -> None:
     """Keep who gains of a data set, if there are records of it, and they are not those that it was made from before."""
-    kept = gains.noted(project.ledger)
+    kept = project.ledger.noted("who")
     ours = kept.get(interactions.name, {})
     for name in (name for name in outcomes.MAIN if interactions.ordered or name == "factorization"):
         results = outcomes.study(name, interactions, ledger=project.ledger)
         if results.mixtures and ours.get(name, {}).get("records") != results.keys:
             ours = ours | {name: {"records": results.keys, "rows": gains.extremes(results, interactions, project.ledger)}}
     if ours != kept.get(interactions.name, {}):
-        with renamed(project.ledger.root / "who.json") as partial:
-            said = json.dumps(dict(sorted((kept | {interactions.name: ours}).items())), indent=1, ensure_ascii=False)
-            partial.write_text(said + "\n", encoding="utf-8")
+        project.ledger.note("who", kept | {interactions.name: ours})
 
 
 def forget(project: Project) -> None:
     """Take out what is kept of data sets whose records and notebooks were removed: aggregates, extracts, rendered pages."""
-    for name in ("counts", "twins", "who"):
-        path = project.ledger.root / f"{name}.json"
-        kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    for name in ("counts", "twins", "who", "speeds"):
+        kept = project.ledger.noted(name)
         here = {dataset: one for dataset, one in kept.items() if _here(project, project.folder(dataset))}
         if here != kept:
-            with renamed(path) as partial:
-                partial.write_text(json.dumps(here, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            project.ledger.note(name, here)
     for path in (project.book / "tables").glob("explorer/*.json"):
         if not _here(project, path.stem):
             path.unlink()

@@ -7,11 +7,12 @@ import pandas as pd
 
 from mixlib.evidence import AHEAD, BEHIND, ONE_SEED, UNDECIDED, Evidence
 from mixlib.labels import LABELS, LOSS_LABELS, METRIC_LABELS, PUBLISHED, applies, label, title, with_interval
-from mixlib.outcomes import MAIN, SHORT, Results
+from mixlib.outcomes import FEW, MAIN, SHORT, Outcome, Results
+from mixlib.plans import Selection
 from mixlib.studies import STUDIES
 
 NOTHING = "No records yet: nothing can be said."
-FAILED = "failed in all trials"
+FAILED, NOT_RUN = "failed in all trials", "not run yet"
 OVER_SEEDS = "over seeds, too"
 SIZE, MIXTURE = "factorization-size", "embedding_mixture"  # the study of size, and the mixture that it is about
 FORMS = ("bpr", "log_bpr", "bpr of 5", "log_bpr of 5")  # of BPR: as they are used, and with as many negatives as the adaptive hinge
@@ -116,24 +117,23 @@ def sentence(who: str, found: Evidence, other: str) -> str:
 
 
 def largest_variant(found: Iterable[Results]) -> str:
-    """The variant whose MRR lies farthest from the first arm with the same model, on the same split, in one sentence. Those of which most
-    seeds fall short of the search, on either side, are named and left out: that is a failure of training, not an effect of the variant.
+    """The variant whose MRR lies farthest from the first arm with the same model, on the same split, in one sentence. Arms of which most
+    seeds fall short of the search are named and left out: that is a failure of training, not an effect of the variant.
     """
     moves, failed = [], []
     for results in found:
+        arms, first = results.selection.study.arms, dict[tuple[str, str], Outcome]()  # by model and split
         for arm, outcome in results.outcomes.items():
-            base = results.outcomes.get(_first_alike(results, arm))
-            arms = results.selection.study.arms
-            if base is None or base is outcome or arms[arm].split != arms[base.arm].split:
+            if 2 * outcome.short_of_search > len(outcome.by_seed):
+                failed.append(f"{label(arm)} ({outcome.short_of_search} of {len(outcome.by_seed)})")
                 continue
-            short = [one for one in (outcome, base) if 2 * one.short_of_search > len(one.by_seed)]
-            failed += [f"{label(one.arm)} ({one.short_of_search} of {len(one.by_seed)})" for one in short]
-            moves += [(abs(outcome.mrr - base.mrr), arm, base.arm, results)] if not short else []
-    said = f" Left out, since most seeds reach less than {SHORT:.0%} of what the search reached: {', '.join(dict.fromkeys(failed))}."
+            base = first.setdefault((arms[arm].kind, str(arms[arm].split)), outcome)
+            moves += [(abs(outcome.mrr - base.mrr), arm, base.arm, results)] if base is not outcome else []
+    said = f" Left out, since most seeds reach less than {SHORT:.0%} of what the search reached: {', '.join(failed)}."
     if not moves:
         return f"No variant is left to compare.{said}" if failed else "No variant is recorded here yet."
-    _, arm, first, results = max(moves, key=lambda move: move[0])
-    return sentence(label(arm), Evidence.of(results, arm, first), label(first)) + (said if failed else "")
+    _, arm, other, results = max(moves, key=lambda move: move[0])
+    return sentence(label(arm), Evidence.of(results, arm, other), label(other)) + (said if failed else "")
 
 
 def variant(results: Results, arm: str) -> str:
@@ -176,10 +176,12 @@ def numbers(results: dict[tuple[str, str], Results]) -> dict[str, str | int]:
                 best = max(result.mixtures, key=lambda pair: result.outcomes[pair[0]].search["validation"]["mrr"])
                 said = str(Evidence.of(result, *best))
             found[f"{short}_{dataset.replace('-', '_')}"] = said
-    for arm in (arm for study in MAIN for arm in list(STUDIES[study].arms)[1:]):
-        found[f"{arm}_sides"] = _sides({title(dataset): one for dataset, other, _, one in gained if other == arm})
-    for name, control in (("size_sides", WIDE), ("half_size_sides", HALF)):
-        found[name] = _sides({title(dataset): one for dataset, one in _of_size(results, control).items()})
+    for family, arm in ((name, arm) for name in MAIN for arm in list(STUDIES[name].arms)[1:]):
+        trials = {title(dataset): result.selection for (dataset, name), result in main.items() if name == family}
+        found[f"{arm}_sides"] = _sides({title(dataset): one for dataset, other, _, one in gained if other == arm}, trials)
+    for short, control in (("size_sides", WIDE), ("half_size_sides", HALF)):
+        trials = {title(dataset): result.selection for (dataset, name), result in results.items() if name == SIZE}
+        found[short] = _sides({title(dataset): one for dataset, one in _of_size(results, control).items()}, trials)
     winners = {key: {arm: one.search["key"] for arm, one in result.outcomes.items()} for key, result in results.items()}
     same = {
         d: one for d, one in _of_size(results).items() if winners[d, SIZE][MIXTURE] == winners.get((d, "factorization"), {}).get(MIXTURE)
@@ -195,15 +197,25 @@ def _of_size(results: dict[tuple[str, str], Results], control: str = WIDE) -> di
             if name == SIZE and {MIXTURE, control} <= set(result.outcomes)}  # fmt: skip
 
 
-def _sides(judged: dict[str, Evidence]) -> str:
-    """`better on Goodbooks; undecided on Movielens 1M and Amazon apps`, or `worse on all 6 data sets`; those of one seed are left out."""
+def _sides(judged: dict[str, Evidence], searches: dict[str, Selection]) -> str:
+    """`better on Goodbooks (2 of 20 search trials); undecided on Movielens 1M and Amazon apps (1 to 3 of 20 search trials)`, or `worse on
+    all 6 data sets`, likewise; those of one seed are left out. searches: by data set, as judged is.
+    """
     words, judged = [], {where: one for where, one in judged.items() if one.side != ONE_SEED}
     for side, word in ((AHEAD, "better"), (BEHIND, "worse"), (UNDECIDED, "undecided")):
         *others, last = [where for where, one in judged.items() if one.side == side] or [""]
         number = f"all {len(judged)}" if len(judged) > 2 else "both"
         every = f"{number} data sets" if len(others) + 1 == len(judged) > 1 else ""
-        words += [f"{word} on {every or ' and '.join(filter(None, (', '.join(others), last)))}"] if last else []
+        where = every or " and ".join(filter(None, (", ".join(others), last)))
+        words += [f"{word} on {where} ({_trials(searches[one] for one in (*others, last))})"] if last else []
     return "; ".join(words) or "not judged yet"
+
+
+def _trials(searches: Iterable[Selection]) -> str:
+    """`1 to 3 of 20 search trials`: what some searches of one plan did of it."""
+    done, planned = zip(*((search.trials, search.planned.trials) for search in searches), strict=True)
+    few, most = min(done), max(done)
+    return f"{few} to {most} of {planned[0]} search trials" if few < most else f"{most} of {planned[0]} search trials"
 
 
 def _largest_gain(gained: list[tuple[str, str, float, Evidence]], by_size: dict[str, Evidence]) -> str:
@@ -225,7 +237,7 @@ def _whole(results: dict[tuple[str, str], Results], dataset: str) -> bool:
 
 def table1(results: dict[tuple[str, str], Results]) -> pd.DataFrame:
     """Table 1: models as rows, ours and published; data sets as columns, those with records first. Bold: ahead of all others of its family
-    beyond the 95 % interval of the paired difference for other users and seeds.
+    beyond the 95 % interval of the paired difference for other users and seeds, after at least FEW search trials.
     """
     columns = list(dict.fromkeys([*(dataset for dataset, _ in results), *PUBLISHED["paper"]["mrr"]]))
     rows = []
@@ -234,21 +246,19 @@ def table1(results: dict[tuple[str, str], Results]) -> pd.DataFrame:
             ours = {title(d): _cell(results.get((d, name)), arm) if applies(d, name) else "no order" for d in columns}
             printed = {title(d): _published(d, arm) for d in columns}
             rows += [{"model": label(arm), "source": "this book"} | ours, {"model": "", "source": "2018"} | printed]
-        spent = {title(d): _spent(results.get((d, name))) for d in columns}
-        rows.append({"model": f"budget, {name}", "source": "trials, seeds"} | spent)
+        budgets = {title(d): spent(results.get((d, name))) for d in columns}
+        rows.append({"model": f"budget, {name}", "source": "trials, seeds"} | budgets)
     return pd.DataFrame(rows)
 
 
-def _spent(results: Results | None) -> str:
-    if results is None or not results.outcomes:
-        return "none"
-    seeds, planned = min(len(outcome.records) for outcome in results.outcomes.values()), results.selection.planned
-    return f"{results.selection.trials} of {planned.trials}, {seeds} of {planned.seeds}"
+def spent(results: Results | None) -> str:
+    """`3 of 20, 2 of 5`: search trials and seeds, done of planned."""
+    return f"{results.trials}, {results.seeds}" if results and results.outcomes else "none"
 
 
 def absent(results: Results | None, arm: str) -> str:
     """Why there is no outcome of an arm."""
-    return FAILED if results and arm in results.selection.finalists and arm not in results.selection.winners else "not run yet"
+    return FAILED if results and arm in results.selection.finalists and arm not in results.selection.winners else NOT_RUN
 
 
 def _cell(results: Results | None, arm: str) -> str:
@@ -257,7 +267,8 @@ def _cell(results: Results | None, arm: str) -> str:
     outcome = results.outcomes[arm]
     said = with_interval(outcome.mrr, outcome.bounds)
     others = [Evidence.of(results, arm, other) for other in results.outcomes if other != arm]
-    return f"**{said}**" if others and all(one.side == AHEAD for one in others) else said
+    ahead = others and all(one.side == AHEAD for one in others)
+    return f"**{said}**" if ahead and results.selection.trials >= FEW else said
 
 
 def _published(dataset: str, arm: str) -> str:
@@ -277,15 +288,14 @@ def gains(results: dict[tuple[str, str], Results]) -> pd.DataFrame:
     rows, p_values = [], []
     for (dataset, _), found in results.items():
         for arm, baseline in found.mixtures:
-            one, ours, theirs = Evidence.of(found, arm, baseline), found.outcomes[arm], found.outcomes[baseline]
+            one, theirs = Evidence.of(found, arm, baseline), found.outcomes[baseline]
             p_values.append(one.gap.p_value)
             around = "" if one.wide is None else f" [{one.wide[0] / theirs.mrr:+.0%}, {one.wide[1] / theirs.mrr:+.0%}]"
             rows.append({"data set": title(dataset), "mixture": label(arm), "against": label(baseline),
                          "gain in test MRR [95 %]": one.over_users, OVER_SEEDS: one.over_seeds,
                          "relative, over seeds, too": f"{one.gap.difference / theirs.mrr:+.0%}{around}",
                          "rank-biserial": f"{one.gap.rank_biserial:+.2f}", "Wilcoxon p": _p_value(one.gap.p_value),
-                         "Holm p": "", "trials": f"{found.selection.trials} of {found.selection.planned.trials}",
-                         "seeds": f"{len(ours.records)} of {found.selection.planned.seeds}"})  # fmt: skip
+                         "Holm p": "", "trials": found.trials, "seeds": found.seeds})  # fmt: skip
     for row, p in zip(rows, holm(p_values), strict=True):
         row["Holm p"] = _p_value(p)
     return pd.DataFrame(rows)

@@ -10,11 +10,10 @@ from mixlib import outcomes, reports
 from mixlib.evidence import Evidence
 from mixlib.labels import LABELS, LOSS_LABELS, label, title, with_interval
 from mixlib.ledger import Ledger
-from mixlib.outcomes import MAIN, Outcome, Results
+from mixlib.outcomes import FEW, MAIN, Outcome, Results
 from mixlib.plans import Subject, records_of, search_trials
-from mixlib.tables import SPENT, Found, references_of, spent
+from mixlib.tables import SPENT, Found, references_of
 
-FEW = 5  # search trials: from fewer, too few other searches can be drawn
 PAIRS = 3  # of trials at the same settings: fewer say nothing
 
 
@@ -137,9 +136,9 @@ def repeated(found: Found) -> pd.DataFrame:
     In studies of capacity and width a mixture has four tastes; elsewhere their number is drawn.
     """
     rows = []
-    for dataset, study, outcome, results in _again(found):
-        rows.append({"data set": title(dataset), "model": label(outcome.arm.partition("/")[0]), "study": study,
-                     "test MRR [95 %]": with_interval(outcome.mrr, outcome.bounds), SPENT: spent(results)})  # fmt: skip
+    for dataset, study, kind, outcome, results in _again(found):
+        rows.append({"data set": title(dataset), "model": label(kind), "study": study,
+                     "test MRR [95 %]": with_interval(outcome.mrr, outcome.bounds), SPENT: reports.spent(results)})  # fmt: skip
     table = pd.DataFrame(rows, columns=["data set", "model", "study", "test MRR [95 %]", SPENT])
     several = table.groupby(["data set", "model"])["study"].transform("size") > 1
     return reports.listed(table[several].sort_values(["data set", "model"], kind="stable").to_dict("records"))
@@ -148,8 +147,8 @@ def repeated(found: Found) -> pd.DataFrame:
 def repeated_verdicts(found: Found) -> list[str]:
     """How far the searches of one model lie apart, and what a mixture gains in each, a sentence for each data set and mixture."""
     reached: dict[tuple[str, str], dict[str, float]] = {}  # by data set and study, then by kind of model
-    for dataset, study, outcome, _ in _again(found):
-        reached.setdefault((dataset, study), {})[outcome.arm.partition("/")[0]] = outcome.mrr
+    for dataset, study, kind, outcome, _ in _again(found):
+        reached.setdefault((dataset, study), {})[kind] = outcome.mrr
     said = []
     for (dataset, main), results in found.items():
         for mixture, baseline in results.mixtures if main in MAIN else ():
@@ -158,19 +157,23 @@ def repeated_verdicts(found: Found) -> list[str]:
                 ours, theirs = ([arms[kind] for arms in both.values()] for kind in (mixture, baseline))
                 gaps = [f"{a - b:+.3f} ({study})" for a, b, study in zip(ours, theirs, both, strict=True)]
                 ranges = [f"{label(kind)} {min(some):.3f} to {max(some):.3f}" for kind, some in ((mixture, ours), (baseline, theirs))]
-                said.append(f"{title(dataset)}, {len(both)} searches: {', '.join(ranges)}; the first minus the second: {', '.join(gaps)}.")
+                where = f"{title(dataset)}, {len(both)} studies that search both"
+                said.append(f"{where}: {', '.join(ranges)}; the first minus the second: {', '.join(gaps)}.")
     return said or [reports.NOTHING]
 
 
-def _again(found: Found) -> Iterator[tuple[str, str, Outcome, Results]]:
-    """Data set, study, outcome and results of every arm that is a model of a main study as it is there, from searches of their own."""
+def _again(found: Found) -> Iterator[tuple[str, str, str, Outcome, Results]]:
+    """Data set, study, model, outcome and results of every arm that is a model of a main study as it is there, from searches of their own.
+
+    An embedding mixture of one taste is factorization.
+    """
     for (dataset, name), results in found.items():
         study = results.selection.study
         same = ("", "adaptive_hinge", f"dim {results.selection.planned.dim[study.family]}")
         for arm, outcome in results.outcomes.items() if not study.winners_of and not study.beside else ():
-            kind, _, rest = arm.partition("/")
+            kind, _, rest = ("factorization" if arm == "embedding_mixture/1" else arm).partition("/")
             if kind in LABELS and rest in same:
-                yield dataset, name, outcome, results
+                yield dataset, name, kind, outcome, results
 
 
 def pairs(found: Found, ledger: Ledger, which: Iterable[str]) -> Iterator[tuple[str, str, str, np.ndarray, np.ndarray]]:

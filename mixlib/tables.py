@@ -51,17 +51,8 @@ def _mrr(outcome: Outcome | None, absent: str) -> str:
     return with_interval(outcome.mrr, outcome.bounds) if outcome else absent
 
 
-def spent(results: Results | None) -> str:
-    """`3 of 20, 2 of 5`: search trials and seeds, done of planned."""
-    if results is None or not results.outcomes:
-        return "none"
-    return (
-        f"{results.selection.trials} of {results.selection.planned.trials}, {results.selection.seeds} of {results.selection.planned.seeds}"
-    )
-
-
 def spent_of(name: str, done: dict) -> str:
-    """As `spent`, from the trials and seeds of a study on generated users."""
+    """As `reports.spent`, from the trials and seeds of a study on generated users."""
     planned = PAPER.of(STUDIES[name])
     return f"{done['trials']} of {planned.trials}, {done['seeds']} of {planned.seeds}"
 
@@ -82,7 +73,7 @@ def progress(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
             ahead = len(results.selection.ahead) if results else 0
             arms = f"; {len(study.arms) - ahead} of {len(study.arms)} models" if ahead else ""
             planned = applies(dataset, name) and (results or study.only_for in (None, dataset))
-            row[title(dataset)] = spent(results) + arms if planned else "not planned"
+            row[title(dataset)] = reports.spent(results) + arms if planned else "not planned"
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -122,12 +113,12 @@ def reference_points(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
                     }
                     row["best model minus this [95 %]"] = "the best model" if outcome and outcome is best else _gain(best, outcome)
                     tried = results is not None and arm in results.selection.finalists
-                    rows.append(row | {SPENT: spent(results if tried else None)})
+                    rows.append(row | {SPENT: reports.spent(results if tried else None)})
     return pd.DataFrame(rows)
 
 
 def reference_verdicts(found: Found, arm: str = "") -> list[str]:
-    """A sentence for every data set and protocol: a reference, the best if none is named, against the best model. The best is that on
+    """A sentence for every data set and protocol: the best model against a reference, the best if none is named. The best is that on
     validation.
     """
     said, references = [], references_of(found)
@@ -136,9 +127,9 @@ def reference_verdicts(found: Found, arm: str = "") -> list[str]:
         ours, theirs = _best(results), _best(others) if not arm else others.outcomes.get(arm) if others else None
         if key[1] not in MAIN or ours is None or theirs is None:
             continue
-        budgets = f"{references[key].selection.trials} against {results.selection.trials} search trials"
-        who = f"{title(key[0])}, {key[1]} ({budgets}): {label(theirs.arm)}"
-        said.append(reports.sentence(who, Evidence.between(theirs, ours), label(ours.arm)))
+        budgets = f"{results.selection.trials} against {references[key].selection.trials} search trials"
+        who = f"{title(key[0])}, {key[1]} ({budgets}): {label(ours.arm)}"
+        said.append(reports.sentence(who, Evidence.between(ours, theirs), label(theirs.arm)))
     return said or [reports.NOTHING]
 
 
@@ -220,7 +211,7 @@ def components(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
             both = {f"{kind}/8", f"{kind}/2"} <= set(results.outcomes)
             gap = Evidence.of(results, f"{kind}/8", f"{kind}/2") if both else None
             cells |= {EIGHT: gap.over_users, reports.OVER_SEEDS: gap.over_seeds} if gap else {}
-            rows.append({"model": label(kind), "data set": title(dataset)} | cells | {SPENT: spent(results)})
+            rows.append({"model": label(kind), "data set": title(dataset)} | cells | {SPENT: reports.spent(results)})
         for dataset, values in PUBLISHED["components"][printed].items():
             cells = {f"m = {m}": f"{value:.4f}" for m, value in values.items()} | {EIGHT: f"{values['8'] - values['2']:+.4f}"}
             rows.append({"model": label(kind), "data set": f"{title(dataset)}, 2018"} | cells)
@@ -303,7 +294,7 @@ def capacity(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
             row["parameters"] = f"{outcome.search['parameters']:,}" if outcome else ""
             gap = Evidence.between(mixture, outcome) if mixture and outcome and outcome is not mixture else None
             row |= {"mixture minus this [95 %]": gap.over_users if gap else "", reports.OVER_SEEDS: gap.over_seeds if gap else ""}
-            rows.append(row | {SPENT: spent(results)})
+            rows.append(row | {SPENT: reports.spent(results)})
     return reports.listed(rows)
 
 
@@ -326,7 +317,7 @@ def dims(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
                 "binary MRR": f"{both['mrr']:.3f}" if both else "",
                 "bytes of its code": both["bytes"]["item"]["binary"] if both else "",
             }
-            rows.append(row | {SPENT: spent(results)})
+            rows.append(row | {SPENT: reports.spent(results)})
     return reports.listed(rows)
 
 
@@ -342,7 +333,7 @@ def losses(found: Found) -> pd.DataFrame:
     made = []
     for (dataset, name), results in found.items():
         if name.endswith("-losses") and results.outcomes:
-            table = reports.losses(results).assign(**{SPENT: spent(results)})
+            table = reports.losses(results).assign(**{SPENT: reports.spent(results)})
             table.insert(0, "data set", title(dataset))
             made.append(table)
     return reports.stacked(made)

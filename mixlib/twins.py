@@ -1,6 +1,5 @@
 """Is a gain a gain on twins? How much of a data set looks like copies, and what a mixture gains on the test windows that end in one."""
 
-import json
 from collections.abc import Iterable
 
 import numpy as np
@@ -9,10 +8,11 @@ import pandas as pd
 from mixlib import datasets, describe, experiments, outcomes, reports, synthetic
 from mixlib.datasets import Interactions
 from mixlib.evaluation import Comparison, compare
+from mixlib.evidence import Evidence
 from mixlib.labels import applies, bounds, label, title, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import Outcome, Results
-from mixlib.tables import SPENT, Found, spent
+from mixlib.tables import SPENT, Found
 
 TWINS, OTHERS = "twins", "other targets"
 GAINED = "Mixture-LSTM minus LSTM [95 %]"
@@ -34,9 +34,9 @@ def shares(found: Found, kept: dict[str, dict]) -> pd.DataFrame:
         ours = results.outcomes if results else {}
         unknown = {arm: reports.absent(results, arm) if applies(name, "sequences") else "no order" for arm in ("lstm", "mixture_lstm")}
         row["LSTM, test MRR [95 %]"] = with_interval(ours["lstm"].mrr, ours["lstm"].bounds) if "lstm" in ours else unknown["lstm"]
-        gap = results.against(*results.mixtures[0]) if results and results.mixtures else None
-        said = with_interval(gap.difference, (gap.low, gap.high), sign=True) if gap else unknown["mixture_lstm"]
-        rows.append(row | {GAINED: said})
+        one = Evidence.of(results, *results.mixtures[0]) if results and results.mixtures else None
+        row |= {GAINED: one.over_users if one else unknown["mixture_lstm"], reports.OVER_SEEDS: one.over_seeds if one else ""}
+        rows.append(row | {SPENT: reports.spent(results)})
     return reports.listed(rows)
 
 
@@ -74,7 +74,7 @@ def copied_pairs(interactions: Interactions) -> np.ndarray:
 
 
 def measured(results: Results, interactions: Interactions) -> dict:
-    """What is kept of `gain_on`, so that its table needs no data: the parts, and the records that they are of."""
+    """What the ledger keeps of `gain_on` under `twins`, so that its table needs no data: the parts, and the records that they are of."""
     parts = [
         {"targets": part, "windows": windows, "LSTM": mrr, "gain": gap.difference, "low": gap.low, "high": gap.high}
         for part, (windows, mrr, gap) in gain_on(results, interactions).items()
@@ -82,23 +82,17 @@ def measured(results: Results, interactions: Interactions) -> dict:
     return {"records": results.keys, "parts": parts}
 
 
-def kept(ledger: Ledger) -> dict[str, dict]:
-    """What `measured` gave of data sets that were at hand once, by name, as the ledger's folder keeps it."""
-    path = ledger.root / "twins.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
 def real(ledger: Ledger) -> pd.DataFrame:
     """`measured` for every data set whose records are still those that it was made from, for reading; those with copies first."""
     rows = []
-    for name, one in sorted(kept(ledger).items(), key=lambda item: ":copies=" not in item[0]):
+    for name, one in sorted(ledger.noted("twins").items(), key=lambda item: ":copies=" not in item[0]):
         results = outcomes.recorded(ledger, name, "sequences")
         if results is None or one["records"] != results.keys:
             continue
         total = sum(part["windows"] for part in one["parts"])
         rows += [
             {"data set": title(name), "targets": part["targets"], "test windows": f"{part['windows']:,}",
-             "share": f"{part['windows'] / total:.1%}"} | _reached(part) | {SPENT: spent(results)}
+             "share": f"{part['windows'] / total:.1%}"} | _reached(part) | {SPENT: reports.spent(results)}
             for part in one["parts"] if part["windows"] >= FEW
         ]  # fmt: skip
     return reports.listed(rows)
@@ -110,7 +104,7 @@ def copy_verdicts(ledger: Ledger) -> list[str]:
     Last, what it gains with the first seed alone: as a study of one seed would have reported.
     """
     said = []
-    names = [one for copied in kept(ledger) for one in (copied, copied.rpartition(":copies=")[0]) if ":copies=" in copied]
+    names = [one for copied in ledger.noted("twins") for one in (copied, copied.rpartition(":copies=")[0]) if ":copies=" in copied]
     for name in dict.fromkeys(names):
         results, references = (outcomes.recorded(ledger, name, study) for study in ("sequences", "sequence-references"))
         if results and results.mixtures:
@@ -122,7 +116,9 @@ def copy_verdicts(ledger: Ledger) -> list[str]:
             known = f"; {label('markov')} reaches {with_interval(markov.mrr, markov.bounds)}" if markov else ""
             reached = " and ".join(f"the {label(arm)} reaches {_by_seed(results.outcomes[arm])}" for arm in ("lstm", "mixture_lstm"))
             differs = with_interval(gap.difference, (gap.low, gap.high), sign=True)
-            said.append(f"{title(name)}: {reached}. The difference is {differs}{more} (trials, seeds: {spent(results)}){alone}{known}.")
+            said.append(
+                f"{title(name)}: {reached}. The difference is {differs}{more} (trials, seeds: {reports.spent(results)}){alone}{known}."
+            )
     return said or [reports.NOTHING]
 
 
@@ -159,7 +155,7 @@ def generated(ledger: Ledger, names: Iterable[str] = synthetic.FACTORIAL) -> pd.
         rows += [
             {"tastes": cell["tastes"], "stays": cell["stickiness"], "skew": cell["skew"], "targets": part,
              "share of windows": windows / total, "LSTM": mrr, "gain": gap.difference, "low": gap.low, "high": gap.high,
-             SPENT: spent(results)}
+             SPENT: reports.spent(results)}
             for part, (windows, mrr, gap) in found.items()
         ]  # fmt: skip
     columns = ["tastes", "stays", "skew", "targets", "share of windows", "LSTM", "gain", "low", "high", SPENT]

@@ -16,20 +16,23 @@ HERE = "found here, test MRR [95 %]"
 Gaps = dict[str, Evidence | str]  # what is compared, in words -> what was found, or that there is nothing to compare
 
 
-def verdict(sides: Iterable[str], always: bool = False) -> str:
+def verdict(sides: Iterable[str], always: bool = False, control: bool = False) -> str:
     """One clause from what paired differences decide, `Evidence.side` each; those of one seed are counted apart.
 
-    always: whether the claim is one of every case, so that a single loss contradicts it.
+    always: whether the claim is one of every case, so that a single loss contradicts it. control: whether nobody claimed it, so that there
+    is nothing to reproduce, and sides are counted alone.
     """
     sides = list(sides)
     judged = [side for side in sides if side != ONE_SEED]
     better, worse, n, others = judged.count(AHEAD), judged.count(BEHIND), len(judged), len(sides) - len(judged)
     counts = f"better in {better} of {n}, worse in {worse}, undecided in {n - better - worse}"
     if not sides:
-        return "not run yet"
+        return reports.NOT_RUN
     if not judged:
         return "not judged, one seed each"
-    if n in (better, worse):
+    if control:
+        said = f"ahead in {better} of {n}, behind in {worse}, undecided in {n - better - worse}"
+    elif n in (better, worse):
         said = f"{'reproduced here' if better else 'the opposite holds here'}, in {n} of {n}"
     elif not better and not worse:
         said = f"undecided here, {n} of {n} intervals hold 0"
@@ -40,23 +43,23 @@ def verdict(sides: Iterable[str], always: bool = False) -> str:
     return said + (f" ({others} of one seed, not judged)" if others else "")
 
 
-def weighed(gaps: Iterable[Evidence], always: bool = False) -> str:
+def weighed(gaps: Iterable[Evidence], always: bool = False, control: bool = False) -> str:
     """The verdict, apart for what had its whole budget; `provisional` where nothing had."""
     gaps = list(gaps)
     whole = [evidence.side for evidence in gaps if not evidence.budget]
-    every = verdict([evidence.side for evidence in gaps], always)
+    every = verdict([evidence.side for evidence in gaps], always, control)
     if len(whole) == len(gaps):
         return every
     if not whole:
         return f"Provisional: {every}."
-    finished = verdict(whole, always)
+    finished = verdict(whole, always, control)
     return f"At full budget: {finished}. With unfinished studies: {'the same' if finished == every else every}."
 
 
 def correlation_verdict(found: pd.DataFrame) -> str:
     """One clause on the claim that gains fall as popularity is more skewed, from `gains.skew_correlations`, at the level 0.05."""
     if found.empty:
-        return "not run yet"
+        return reports.NOT_RUN
     counted = found[found["datasets"] >= gains.ENOUGH]
     if counted.empty:
         return f"undecided: fewer than {gains.ENOUGH} data sets"
@@ -88,8 +91,8 @@ def claims(found: Found, ratios: dict[str, float]) -> pd.DataFrame:
         rows.append(_row(f"{LABELS[mixture]} gains over {label(baseline)}.", printed, gaps, evidence, again=again))
     for control, size in ((reports.WIDE, "as large as"), (reports.HALF, "half as large as")):
         gaps = _gaps(found, reports.SIZE, [(reports.MIXTURE, control)])
-        claim = f"A control, not a claim: {LABELS[reports.MIXTURE]} gains over a single vector that is {size} the mixtures of its search."
-        rows.append(_row(claim, "not compared", gaps, "{numref}`tab-capacity`, {numref}`fig-size`"))
+        claim = f"A control, not a claim: {LABELS[reports.MIXTURE]} against a single vector that is {size} the mixtures of its search."
+        rows.append(_row(claim, "not compared", gaps, "{numref}`tab-capacity`, {numref}`fig-size`", control=True))
     for form in reports.FORMS:
         gaps = {}
         for study, kinds in (
@@ -98,8 +101,9 @@ def claims(found: Found, ratios: dict[str, float]) -> pd.DataFrame:
         ):
             gaps |= _gaps(found, study, [(f"{kind}/adaptive_hinge", f"{kind}/{form}") for kind in kinds], named=True)
         claimed, name = not form.endswith(" of 5"), LOSS_LABELS[form]
-        claim = f"The adaptive loss always beats BPR ({name})." if claimed else f"A control, not a claim: the adaptive loss beats {name}."
-        rows.append(_row(claim, "no number printed" if claimed else "not compared", gaps, "{numref}`tab-losses`", claimed))
+        claim = f"The adaptive loss always beats BPR ({name})." if claimed else f"A control, not a claim: the adaptive loss against {name}."
+        printed = "no number printed" if claimed else "not compared"
+        rows.append(_row(claim, printed, gaps, "{numref}`tab-losses`", always=claimed, control=not claimed))
     for study, kind, name in (
         ("sequence-components", "mixture_lstm", "mixture_lstm"),
         ("factorization-components", "embedding_mixture", "factorization"),
@@ -128,11 +132,10 @@ def _large_row(found: Found) -> dict[str, str]:
                 sure.append(f"{title(dataset)}, {label(arm)}: {one.gap.difference / mrr:+.0%} [{low:+.0%}, {high:+.0%}]"
                             f"{f' ({one.budget})' if one.budget else ''}")  # fmt: skip
     counts = f"of {every} comparisons {len(sure)} are decided gains and {lost} decided losses"
-    judged = f"not judged, large is no number; {counts}" if every else "not run yet"
-    return {"claim of 2018": "The increases are large.", "printed in 2018": _list(["best mixture over its baseline:", *printed]),
-            HERE: _list(["decided gains as shares of the baseline's MRR, intervals over seeds, too:", *sure]) if sure else
-            "no gain is decided" if every else "not run yet", "verdict": judged,
-            "evidence": "{numref}`tab-gains`"}  # fmt: skip
+    judged = f"not judged, large is no number; {counts}" if every else reports.NOT_RUN
+    here = _list(["decided gains as shares of the baseline's MRR, intervals over seeds, too:", *sure]) if sure else "no gain is decided"
+    printed = ["best mixture over its baseline:", *printed]
+    return _cells("The increases are large.", _list(printed), here if every else "", judged, "{numref}`tab-gains`")
 
 
 def _tuned_row(found: Found) -> dict[str, str]:
@@ -152,8 +155,8 @@ def _tuned_row(found: Found) -> dict[str, str]:
             budget = "" if whole else f"search trials: {results.selection.trials} against {references[key].selection.trials}"
             against = f"{title(key[0])}, {label(ours.arm)} against {label(theirs.arm)}:"
             gaps[against] = replace(Evidence.between(ours, theirs), budget=budget)
-    claim = "A control for the claim that gains withstand careful tuning of baselines: the best mixture is ahead of the best reference."
-    return _row(claim, "not compared", gaps, "{numref}`tab-references`")
+    claim = "A control for the claim that gains withstand careful tuning of baselines: the best mixture against the best reference."
+    return _row(claim, "not compared", gaps, "{numref}`tab-references`", control=True)
 
 
 def _modest_row(found: Found) -> dict[str, str]:
@@ -163,10 +166,12 @@ def _modest_row(found: Found) -> dict[str, str]:
         if name == "sequences" and results.mixtures:
             ours, theirs = (results.outcomes[arm].search["parameters"] for arm in ("mixture_lstm", "lstm"))
             said.append(f"{title(dataset)}: {theirs / 1e6:.2f} to {ours / 1e6:.2f} million, {ours / theirs - 1:+.0%}")
-    return {"claim of 2018": "The Mixture-LSTM's gain has a modest cost in complexity.", "printed in 2018": "no number printed",
-            HERE: _list(["parameters of the LSTM and of the Mixture-LSTM:", *said]) if said else "not run yet",
-            "verdict": "not judged, a count; whether there is a gain to pay for is the first row" if said else "not run yet",
-            "evidence": "{doc}`cost`"}  # fmt: skip
+    claim, judged = (
+        "The Mixture-LSTM's gain has a modest cost in complexity.",
+        "not judged, a count; whether there is a gain to pay for is the first row",
+    )
+    here = _list(["parameters of the LSTM and of the Mixture-LSTM:", *said])
+    return _cells(claim, "no number printed", here if said else "", judged if said else reports.NOT_RUN, "{doc}`cost`")
 
 
 def _skew_row(found: Found, ratios: dict[str, float]) -> dict[str, str]:
@@ -176,12 +181,11 @@ def _skew_row(found: Found, ratios: dict[str, float]) -> dict[str, str]:
         for d, mrr in PUBLISHED["paper"]["mrr"].items()
     )
     table = gains.gain_by_skew(found, ratios)
-    said = _list(gains.skew_verdicts(table)) if len(table) else "not run yet"
-    said_of_skew = correlation_verdict(gains.skew_correlations(table))
+    judged = correlation_verdict(gains.skew_correlations(table))
     if len(table) and not all(found[key].whole for key in zip(table["dataset"], table["protocol"], strict=True)):
-        said_of_skew = f"Provisional: {said_of_skew}."
-    return {"claim of 2018": "Popularity-biased data gain less.", "printed in 2018": printed, HERE: said,
-            "verdict": said_of_skew, "evidence": "{numref}`fig-gains`"}  # fmt: skip
+        judged = f"Provisional: {judged}."
+    here = _list(gains.skew_verdicts(table)) if len(table) else ""
+    return _cells("Popularity-biased data gain less.", printed, here, judged, "{numref}`fig-gains`")
 
 
 def _gaps(found: Found, study: str, pairs: list[tuple[str, str]], named: bool = False) -> Gaps:
@@ -198,13 +202,20 @@ def _gaps(found: Found, study: str, pairs: list[tuple[str, str]], named: bool = 
     return gaps
 
 
-def _row(claim: str, printed: str, gaps: Gaps, evidence: str, always: bool = False, again: Gaps | None = None) -> dict[str, str]:
+def _row(
+    claim: str, printed: str, gaps: Gaps, evidence: str, always: bool = False, control: bool = False, again: Gaps | None = None
+) -> dict[str, str]:
     """again: shown as well, but counted by the verdict only where gaps are empty, since it is of data that gaps are of already."""
     said = _list(f"{who} {found}" for who, found in (gaps | (again or {})).items())
     gaps = gaps or again or {}
     compared = [found for found in gaps.values() if isinstance(found, Evidence)]
-    weight = weighed(compared, always) if compared or not gaps else f"none, a model {reports.FAILED}"
-    return {"claim of 2018": claim, "printed in 2018": printed, HERE: said or "not run yet", "verdict": weight, "evidence": evidence}
+    weight = weighed(compared, always, control) if compared or not gaps else f"none, a model {reports.FAILED}"
+    return _cells(claim, printed, said, weight, evidence)
+
+
+def _cells(claim: str, printed: str, here: str, judged: str, evidence: str) -> dict[str, str]:
+    """A row of the table; here: empty where nothing was run."""
+    return {"claim of 2018": claim, "printed in 2018": printed, HERE: here or reports.NOT_RUN, "verdict": judged, "evidence": evidence}
 
 
 def _list(parts: Iterable[str]) -> str:

@@ -1,7 +1,7 @@
 """The tables about winners: again on other splits, their binary codes, how they use their tastes."""
 
-import json
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,14 +9,13 @@ import torch
 
 from mixlib import codes, experiments, gains, models, reports
 from mixlib.datasets import Interactions
-from mixlib.evaluation import compare
 from mixlib.evidence import Evidence
-from mixlib.labels import label, title, with_interval
+from mixlib.labels import label, title
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, SHORT, Outcome, Results
 from mixlib.splits import Sequences
 from mixlib.studies import STUDIES
-from mixlib.tables import SPENT, Found, binary_of, rows_of, spent
+from mixlib.tables import SPENT, Found, binary_of, rows_of
 
 
 def splits(found: Found) -> pd.DataFrame:
@@ -29,7 +28,7 @@ def splits(found: Found) -> pd.DataFrame:
         if STUDIES[name].winners_of and results.outcomes:
             table = reports.arms(results, next(iter(STUDIES[name].arms)))
             table = table.rename(columns={"sd over seeds": "sd over splits", reports.OVER_SEEDS: "over splits, too"})
-            table = table.drop(columns=["validation MRR", "best epoch", "parameters"]).assign(**{SPENT: spent(results)})
+            table = table.drop(columns=["validation MRR", "best epoch", "parameters"]).assign(**{SPENT: reports.spent(results)})
             table.insert(0, "data set", title(dataset))
             made.append(table)
     return reports.stacked(made)
@@ -107,13 +106,13 @@ def binary(found: Found, ledger: Ledger, datasets: Iterable[str]) -> pd.DataFram
             row |= {"speed ratio": f"{speed['binary'] / speed['real']:.2f}"} if speed else {}
         elif outcome:
             row["binary MRR"] = "not recorded: made before binary codes were"
-        rows.append(row | {SPENT: spent(results)})
+        rows.append(row | {SPENT: reports.spent(results)})
     return pd.DataFrame(rows).fillna("")
 
 
 def kept(outcome: Outcome, ledger: Ledger) -> tuple[float, tuple[float, float]]:
     """The share of its MRR that a winner keeps as binary codes, with its 95 % interval over users, both resampled together."""
-    return gains.ratio(_binary_values(outcome, ledger), outcome.values, outcome.users)
+    return gains.ratio(as_binary(outcome, ledger).values, outcome.values, outcome.users)
 
 
 def binary_verdicts(found: Found, ledger: Ledger) -> list[str]:
@@ -125,7 +124,7 @@ def binary_verdicts(found: Found, ledger: Ledger) -> list[str]:
         if name not in MAIN or not results.outcomes or not all(map(binary_of, results.outcomes.values())):
             continue
         for arm, baseline in results.mixtures:
-            ours, theirs = (_binary_values(one, ledger).mean() / one.mrr for one in (results.outcomes[arm], results.outcomes[baseline]))
+            ours, theirs = (as_binary(one, ledger).mrr / one.mrr for one in (results.outcomes[arm], results.outcomes[baseline]))
             more.setdefault(label(arm), []).append(bool(ours > theirs))
         for arm in results.outcomes:
             if speed := _speed(measured, results.selection.winners[arm]):
@@ -158,21 +157,21 @@ def width_verdicts(found: Found, ledger: Ledger) -> list[str]:
             fitting = [one for one in made if one[0] <= bound]
             if fitting:
                 size, _, real = max(fitting, key=lambda one: one[0])
-                gap = compare(real.values, _binary_values(widest, ledger), real.users)
-                said.append(f"{title(dataset)}: {label(real.arm)}, real ({size} bytes an item) minus {label(widest.arm)}, binary ({bound} "
-                            f"bytes): {with_interval(gap.difference, (gap.low, gap.high), sign=True)} in test MRR.")  # fmt: skip
+                who = f"{title(dataset)}: {label(real.arm)}, real ({size} bytes an item)"
+                coded_too = f"{label(widest.arm)}, binary ({bound} bytes)"
+                said.append(reports.sentence(who, Evidence.between(real, as_binary(widest, ledger)), coded_too))
     return said or [reports.NOTHING]
 
 
-def _binary_values(outcome: Outcome, ledger: Ledger) -> np.ndarray:
-    return np.mean([ledger.arrays(record)["binary_reciprocal_ranks"] for record in outcome.records], axis=0)
+def as_binary(outcome: Outcome, ledger: Ledger) -> Outcome:
+    """What the same trained models reach as binary codes."""
+    seeds = [ledger.arrays(record)["binary_reciprocal_ranks"] for record in outcome.records]
+    return replace(outcome, values=np.mean(seeds, axis=0), by_seed=np.array([some.mean() for some in seeds]))
 
 
 def speeds(ledger: Ledger) -> dict[tuple[str, str], dict]:
-    """What `benchmarks/codes.py` measured and left in the ledger's folder, by (data set, arm); empty before it ran."""
-    path = ledger.root / "speeds.json"
-    measured = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return {(dataset, arm): speed for dataset, arms in measured.items() for arm, speed in arms.items()}
+    """What `benchmarks/codes.py` measured, by (data set, arm); empty before it ran."""
+    return {(dataset, arm): speed for dataset, arms in ledger.noted("speeds").items() for arm, speed in arms.items()}
 
 
 def _size(winner: dict) -> dict[str, int]:
@@ -214,21 +213,21 @@ def tastes(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
         made = [record["tastes"] for record in outcome.records if "tastes" in record] if outcome else []
         row["tastes m"] = outcome.search["definition"]["model"]["components"] if outcome else absent
         entropy = np.mean([one["gate_entropy"] for one in made]) if made else np.nan
-        row["gate entropy / ln m"] = f"{entropy / np.log(row['tastes m']):.2f}" if made else ""
+        row["entropy of the weights / ln m"] = f"{entropy / np.log(row['tastes m']):.2f}" if made else ""
         for name, said in (("effective_tastes", "effective tastes"), ("cosine", "cosine of tastes"),
                            ("dominant_share", "weight of the dominant taste")):  # fmt: skip
             row[said] = f"{np.mean([one[name] for one in made]):.2f}" if made else ""
         shared = made and outcome and outcome.arm != reports.MIXTURE
         row["users of the commonest dominant taste"] = f"{np.mean([max(one['users_by_taste']) for one in made]):.0%}" if shared else ""
-        rows.append(row | {SPENT: spent(results)})
+        rows.append(row | {SPENT: reports.spent(results)})
     return pd.DataFrame(rows)
 
 
 def who(found: Found, ledger: Ledger) -> pd.DataFrame:
-    """What `gains.noted` has of every data set and study whose records are still those that it was made from, for reading."""
-    rows, noted = [], gains.noted(ledger)
+    """What the ledger keeps under `who` of every data set and study whose records are still those that it was made from, for reading."""
+    rows, noted = [], ledger.noted("who")
     for (dataset, name), results in found.items():
         one = noted.get(dataset, {}).get(name, {"records": None})
         if one["records"] == results.keys:
-            rows += [{"data set": title(dataset)} | row | {SPENT: spent(results)} for row in one["rows"]]
+            rows += [{"data set": title(dataset)} | row | {SPENT: reports.spent(results)} for row in one["rows"]]
     return reports.listed(rows)

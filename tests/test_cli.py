@@ -10,8 +10,8 @@ import formats
 import numpy as np
 import pytest
 
-from mixlib import cli, references, synthetic
-from mixlib.ledger import Ledger
+from mixlib import __version__, cli, datasets, labels, outcomes, references, synthetic
+from mixlib.ledger import Ledger, key_of
 
 MAIN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from mixlib.cli import main; main()"
 
@@ -97,6 +97,27 @@ def test_wrong_usage_is_exit_code_2(mixlib, words):
     assert code == 2 and out == "" and any("Usage" in line for line in err)
 
 
+def test_the_version_is_said(mixlib):
+    assert mixlib("--version") == (0, f"mixlib {__version__}\n", [])
+
+
+def test_few_users_are_said_to_say_little(mixlib, data_root):
+    (data_root / "tiny").mkdir()
+    (data_root / "tiny" / "interactions.csv").write_text("user_id,item_id\n" + "".join(f"{n % 2},{n}\n" for n in range(40)))
+    code, _, err = mixlib("run", "--dataset", "tiny", "--study", "factorization", "--minutes", "0")
+    assert code == 0 and err == ["mixlib: tiny has 2 users: intervals over so few say little."]
+
+
+def test_records_of_a_study_of_ones_own_are_seen(mixlib):
+    made = {"key": key_of({"a": 1}), "dataset": "synthetic:users=200", "study": "shared", "definition": {"a": 1}}
+    Ledger("results").write(made)
+    code, out, _ = mixlib("status")
+    said = "synthetic_users=200: records of shared, which the plan does not have."
+    assert code == 0 and said in out.splitlines() and "synthetic_users" not in out.splitlines()[-1]
+    code, out, err = mixlib("status", "--dataset", "synthetic:users=200")
+    assert (code, err) == (0, []) and out.splitlines() == ["synthetic:users=200: records of shared, which the plan does not have."]
+
+
 def test_cuda_that_is_not_there_is_an_error(mixlib, monkeypatch):
     import torch
 
@@ -124,7 +145,10 @@ def test_two_data_sets_run_through_the_command_line(mixlib, data_root, tmp_path)
         assert out.splitlines()[0] == f"search: {trials // 2} trials to run" and f"{trials // 2} of {trials // 2}: " in out
         assert ["a new ledger begins in " in line for line in err] == [True] * (name == "first" and study == "factorization")
         assert sum("validation MRR" in line for line in out.splitlines()) == trials == len(Ledger("results").read(name, study))
-        assert mixlib(*words) == (0, f"{out.splitlines()[-1]}\n", [])
+        results = outcomes.study(study, datasets.load(name), trials=1, seeds=1).outcomes.items()
+        reached = [f"{labels.label(arm)}: test MRR {labels.with_interval(one.mrr, one.bounds)}" for arm, one in results]
+        assert len(reached) == trials // 2 and out.splitlines()[-1 - len(reached) : -1] == reached
+        assert mixlib(*words) == (0, "\n".join([*reached, out.splitlines()[-1], ""]), [])  # nothing is left to run
     assert str(tmp_path) not in "".join(path.read_text() for path in (tmp_path / "results").rglob("*.json"))
 
 

@@ -181,7 +181,7 @@ def test_titles_without_the_needed_columns_are_an_error(data_root):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("user_id,item\n1,2\n", "has no column item_id: it needs user_id and item_id, and has user_id, item"),
+        ("user_id,item\n1,2\n", "has no column item_id: it needs user_id and item_id, and has 'user_id', 'item'"),
         ("user_id,item_id,item_id\n1,2,3\n", "has two columns item_id: leave one of them"),
         ("user_id,item_id\n1,2\n1,abc\n1,\n", r"row 2: item_id must be a whole number, not 'abc' \(2 such rows\)"),
         ("user_id,item_id\n1,2\n,3\n", r"row 2: user_id must be a whole number, not nothing\.$"),
@@ -192,6 +192,12 @@ def test_titles_without_the_needed_columns_are_an_error(data_root):
             r"not '2020-01-31' \(2 such rows\): give seconds since 1970, or any number that grows with time\.$",
         ),
         ('"user_id";"item_id"\n1;2\n', r"interactions\.csv has semicolons between its columns: separate the fields by commas"),
+        ("user_id\titem_id\n1\t2\n", "has tabs between its columns: separate the fields by commas"),
+        ("user_id, item_id\n1,2\n", "needs user_id and item_id, and has 'user_id', ' item_id'"),
+        (
+            "user_id,item_id\ncust-1,2\n",
+            "user_id must be a whole number, not 'cust-1': number them first, as the page Run it yourself shows",
+        ),
         ("user_id,item,a;b\n1,2,3;4\n", "has no column item_id"),
         ("user_id;item_id;name\n1;2;Up\n1;3;Here, there\n", "has semicolons between its columns: separate the fields by commas"),
         ("user_id,item_id,timestamp\n1,2,\n", "row 1: timestamp must be a number, not nothing"),
@@ -227,12 +233,49 @@ def damaged(how):
 def test_a_damaged_gz_is_an_error(how, data_root):
     (data_root / "bad").mkdir()
     (data_root / "bad" / "interactions.csv.gz").write_bytes(damaged(how))
-    with pytest.raises(ValueError, match=r"interactions\.csv\.gz cannot be read .* is it complete\?"):
+    said = "is not packed by gzip, as its name says: pack it" if how == "plain" else r"cannot be read .* is it complete\?"
+    with pytest.raises(ValueError, match=rf"interactions\.csv\.gz {said}"):
         datasets.load("bad")
     folder = write(data_root / "mine", facts='titles = "t.csv.gz"\n').parent
     (folder / "t.csv.gz").write_bytes(damaged(how))
     with pytest.raises(ValueError, match=r"t\.csv\.gz cannot be read .* is it complete\?"):
         datasets.load("mine")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_text_that_is_not_utf_8_is_named_as_such(encoding, data_root):
+    write(data_root / "bad")
+    (data_root / "bad" / "interactions.csv").write_bytes("user_id,item_id,name\n1,2,Café\n".encode(encoding))
+    with pytest.raises(ValueError, match=r"interactions\.csv is no text in UTF-8: save it again as CSV in UTF-8\."):
+        datasets.load("bad")
+
+
+def test_of_two_files_neither_is_taken_silently(data_root):
+    write(data_root / "mine")
+    (data_root / "mine" / "interactions.csv.gz").write_bytes(gzip.compress(b"user_id,item_id\n1,2\n"))
+    with pytest.raises(ValueError, match=r"the folder mine holds interactions\.csv and interactions\.csv\.gz: take out the one"):
+        datasets.load("mine")
+
+
+def test_windows_whose_shortest_is_longer_than_the_longest_are_refused(data_root):
+    write(data_root / "mine", facts="min_length = 30\nmax_length = 10\n")
+    with pytest.raises(ValueError, match=r"dataset\.toml: min_length is 30, above max_length, 10\."):
+        datasets.load("mine")
+
+
+def test_ids_of_the_file_are_kept_and_shown(data_root):
+    write(data_root / "mine", "user_id,item_id\n900,50\n17,200\n17,99\n900,99\n")
+    read = datasets.load("mine")
+    assert read.user_ids is not None and read.item_ids is not None
+    assert read.user_ids[read.users].tolist() == [900, 17, 17, 900] and read.item_ids[read.items - 1].tolist() == [50, 200, 99, 99]
+    assert read.titles_of([1, 2, 3]) == ["item 50", "item 99", "item 200"] and read.take(np.array([0])).titles_of([3]) == ["item 200"]
+    assert Interactions(np.array([0]), np.array([2])).titles_of([2]) == ["item 2"]
+    assert datasets.load("mine:copies=0.5").titles_of([4]) == ["item 4"]  # a second edition has no id in the file
+
+
+def test_a_folder_that_cannot_be_a_name_is_not_offered_as_one(data_root):
+    write(data_root / "My shop")
+    assert "My shop" not in datasets.names() and "synthetic" in datasets.names()
 
 
 def test_semicolons_within_the_names_of_columns_do_no_harm(data_root):

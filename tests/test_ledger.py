@@ -39,6 +39,22 @@ def test_nothing_written_is_nothing_read(kept):
     assert kept.read("books", "sequences") == {} and kept.datasets() == []
 
 
+def test_what_is_kept_beside_the_records_is_no_record_and_comes_back(kept):
+    assert kept.noted("counts") == {}
+    kept.note("counts", {"shop": {"title": "Amélie"}, "books": {"users": 3}})
+    assert kept.noted("counts") == {"books": {"users": 3}, "shop": {"title": "Amélie"}} and list(kept.noted("counts")) == ["books", "shop"]
+    assert files(kept) == ["counts.json"] and kept.datasets() == [] and kept.noted("twins") == {}
+
+
+@pytest.mark.parametrize("damage", ['{"books": ', "<<<<<<< HEAD", "[1, 2]", "3", "\udcff"])
+def test_what_is_damaged_beside_the_records_is_named_and_stays(kept, damage):
+    kept.note("counts", {})
+    (kept.root / "counts.json").write_bytes(damage.encode(errors="surrogateescape"))
+    with pytest.raises(ValueError, match=r"counts\.json is damaged \(.*\): take it from git again"):
+        kept.noted("counts")
+    assert files(kept) == ["counts.json"]
+
+
 def test_arrays_lie_beside_the_record(kept):
     made = record(seed=1)
     kept.write(made, ARRAYS)

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from mixlib import cli, datasets, describe, experiments, gains, notebooks, outcomes, publish, splits, twins, workers
+from mixlib import cli, datasets, describe, experiments, gains, notebooks, outcomes, publish, splits, workers
 from mixlib.ledger import Ledger
 from mixlib.studies import PAPER, Budget
 
@@ -98,11 +98,11 @@ def test_what_was_removed_is_forgotten(data_root, tmp_path):
         folder.mkdir(parents=True)
     extract.write_text("{}")
     publish.forget(project)
-    assert extract.is_file() and publish.counts(project) and twins.kept(project.ledger) and gains.noted(project.ledger)
+    assert extract.is_file() and publish.counts(project) and project.ledger.noted("twins") and project.ledger.noted("who")
     assert not any(page.exists() for page in pages)  # nobody has executed copies of it
     shutil.rmtree(project.ledger.root / "few-items")
     publish.forget(project)
-    assert not extract.exists() and not twins.kept(project.ledger) and not publish.counts(project) and not gains.noted(project.ledger)
+    assert not extract.exists() and not project.ledger.noted("twins") and not publish.counts(project) and not project.ledger.noted("who")
     assert (project.ledger.root / "counts.json").read_text() == (project.ledger.root / "twins.json").read_text() == "{}\n"
 
 

@@ -15,7 +15,7 @@ from formats import BOOKS, MOVIES, discontinued, product
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mixlib import datasets, parsers, reading
+from mixlib import datasets, parsers, prepared, reading
 
 DAY = date(2000, 7, 28)
 EXAMPLES = int(os.environ.get("MIXLIB_FUZZ", "60"))  # for every reader; more of them on demand
@@ -125,7 +125,11 @@ def test_goodbooks_are_read_in_the_order_of_the_file(books, data_root):
     read = datasets.load("goodbooks-10k")
     assert read.users.tolist() == [1, 0, 1] and read.items.tolist() == [3, 2, 1] and read.timestamps is None and read.ordered
     titles = ["The Hunger Games (The Hunger Games, #1)", 'He said "no", twice', "Two lines"]
-    assert read.titles_of([1, 2, 3]) == (titles if books else ["item 1", "item 2", "item 3"])
+    assert read.titles_of([1, 2, 3]) == (titles if books else ["item 1", "item 8", "item 15"])
+    again = datasets.load("goodbooks-10k")  # from the prepared columns
+    assert (folder / prepared.NAME).is_file() and again.titles_of([3]) == read.titles_of([3])
+    for ids, wanted in ((again.user_ids, [1, 2]), (again.item_ids, [1, 8, 15])):
+        assert ids is not None and ids.tolist() == wanted
 
 
 def test_goodbooks_columns_are_found_by_their_names(data_root):
@@ -461,7 +465,7 @@ def test_a_damaged_csv_of_ones_own_is_read_as_its_rows_say_or_named(data, data_r
         assert str(error).startswith("interactions.csv") and "\n" not in str(error)
         assert re.search(
             r", line \d+: row \d+: | has no column | has two columns | has semicolons | holds no interactions| is empty"
-            r"| cannot be read| more fields",
+            r"| cannot be read| more fields| has tabs | is no text in UTF-8",
             str(error),
         )
         return

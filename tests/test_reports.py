@@ -7,7 +7,7 @@ import pytest
 from mixlib import evaluation, experiments, labels, outcomes, reports
 from mixlib.evidence import Evidence
 from mixlib.ledger import Ledger
-from mixlib.plans import Subject, search_trials, seed_trials
+from mixlib.plans import Selection, Subject, search_trials, seed_trials
 from mixlib.studies import PAPER, STUDIES
 
 
@@ -34,7 +34,10 @@ def ledger(tmp_path):
     return ledger
 
 
-def test_table_1_shows_ours_with_intervals_and_bold_only_beyond_them(ledger):
+def test_table_1_shows_ours_with_intervals_and_bold_only_beyond_them(ledger, monkeypatch):
+    few = reports.table1(outcomes.all_results(ledger))
+    assert few["Movielens 100K"].iloc[2].startswith("0.12") and not few["Movielens 100K"].str.contains("**", regex=False).any()
+    monkeypatch.setattr(reports, "FEW", 2)  # as if two search trials were enough
     table = reports.table1(outcomes.all_results(ledger)).set_index("model")
     ours = table[table.source == "this book"]["Movielens 100K"]
     assert ours["Mixture-LSTM"].startswith("**0.12") and not ours["LSTM"].startswith("**")
@@ -116,7 +119,7 @@ def test_of_several_versions_that_of_the_data_that_lie_here_counts(ledger, tiny,
 def test_status_names_data_sets_without_records_in_one_sentence(ledger):
     table, said = outcomes.status(ledger)
     assert set(table["dataset"]) == {"movielens-100k"}
-    assert [sentence for sentence in said if "Nothing is recorded of amazon, amazon-apps, " in sentence] == said[-1:]
+    assert [sentence for sentence in said if "Nothing that is planned is recorded of amazon, amazon-apps, " in sentence] == said[-1:]
 
 
 def test_records_of_other_code_stay_and_are_counted(ledger):
@@ -152,13 +155,13 @@ def test_the_abstract_counts_sides_and_names_the_largest_gain(ledger, monkeypatc
         monkeypatch.setattr(reports.Evidence, "of", lambda *_: Evidence(gap, wide))
         return reports.numbers(found)
 
-    share = 0.02 / found[key].outcomes["lstm"].mrr
+    share, trials = 0.02 / found[key].outcomes["lstm"].mrr, f"{found[key].trials} search trials"
     ahead, behind, unsure, single = said((0.005, 0.035)), said((-0.03, -0.01)), said((-0.01, 0.05)), said(None)
-    assert ahead["mixture_lstm_sides"] == "better on Movielens 100K"
+    assert ahead["mixture_lstm_sides"] == f"better on Movielens 100K ({trials})"
     assert ahead["largest_gain"].startswith("Mixture-LSTM on Movielens 100K: +0.020 [+0.010, +0.030], over seeds, too: [+0.005, +0.035]")
     assert ahead["largest_gain"].endswith(f", {share:+.0%} of the MRR")
-    assert behind["mixture_lstm_sides"] == "worse on Movielens 100K"
-    assert unsure["mixture_lstm_sides"] == "undecided on Movielens 100K"
+    assert behind["mixture_lstm_sides"] == f"worse on Movielens 100K ({trials})"
+    assert unsure["mixture_lstm_sides"] == f"undecided on Movielens 100K ({trials})"
     assert {behind["largest_gain"], unsure["largest_gain"], single["largest_gain"]} == {"none is decided"}
     assert single["mixture_lstm_sides"] == ahead["embedding_mixture_sides"] == ahead["size_sides"] == "not judged yet"
 
@@ -174,11 +177,19 @@ def test_the_largest_gain_of_an_embedding_mixture_is_set_against_a_vector_as_lar
 def test_sides_name_the_data_sets_and_count_them_where_all_are_alike():
     gap = evaluation.Comparison(0.0, 0.0, 0.0, 1.0, 0.0)
     up, down, open_ = (Evidence(gap, wide) for wide in ((0.1, 0.2), (-0.2, -0.1), (-0.1, 0.1)))
-    assert reports._sides({"A": up, "B": open_, "C": up, "D": down, "E": up}) == "better on A, C and E; worse on D; undecided on B"
-    assert reports._sides({"A": up, "B": up, "C": up}) == "better on all 3 data sets"
-    assert reports._sides({"A": up, "B": up}) == "better on both data sets" and reports._sides({"A": down}) == "worse on A"
-    assert reports._sides({"A": up, "C": up, "B": Evidence(gap)}) == "better on both data sets"  # one seed is no case
-    assert reports._sides({}) == reports._sides({"A": Evidence(gap)}) == "not judged yet"
+    made = {where: Selection(STUDIES["sequences"], PAPER.of(STUDIES["sequences"]), n, {}, {}, []) for n, where in enumerate("ABCDE", 1)}
+
+    def sides(**judged: Evidence) -> str:
+        return reports._sides(judged, made)
+
+    assert sides(A=up, B=open_, C=up, D=down, E=up) == (
+        "better on A, C and E (1 to 5 of 20 search trials); worse on D (4 of 20 search trials); undecided on B (2 of 20 search trials)"
+    )
+    assert sides(A=up, B=up, C=up) == "better on all 3 data sets (1 to 3 of 20 search trials)"
+    assert sides(A=up, B=up) == "better on both data sets (1 to 2 of 20 search trials)"
+    assert sides(A=down) == "worse on A (1 of 20 search trials)"
+    assert sides(A=up, C=up, B=Evidence(gap)) == "better on both data sets (1 to 3 of 20 search trials)"  # one seed is no case
+    assert sides() == sides(A=Evidence(gap)) == "not judged yet"
 
 
 def test_an_empty_study_says_which_command_runs_it(tiny, tmp_path):
@@ -241,8 +252,8 @@ def test_real_records_of_the_repository_belong_to_the_plan(request):
 
 def test_an_arm_that_has_not_begun_is_said(ledger):
     study = outcomes.all_results(ledger)["movielens-100k", "sequences"]
-    short = {arm: f for arm, f in study.selection.finalists.items() if arm == "lstm"}
-    object.__setattr__(study.selection, "finalists", short)
+    begun = {part: {"lstm": getattr(study.selection, part)["lstm"]} for part in ("finalists", "winners")}
+    study = replace(study, selection=replace(study.selection, **begun))
     assert study.budget.endswith("2 of 5 seeds for each winner. Not begun: Mixture-LSTM.")
 
 

@@ -127,12 +127,12 @@ def test_vectors_as_large_as_the_mixture_stand_in_tables_sentences_and_abstract(
     assert rows.loc[control, "numbers for a user"] == f"{models[1]['dim']}"
     assert rows.loc[narrow, "numbers for a user"] == f"{TINY.dim['factorization']}"
     word = {"ahead": "better", "behind": "worse", "undecided": "undecided"}[one.side]
-    assert reports.numbers(found)[f"{'half_' * (wide == reports.HALF)}size_sides"] == f"{word} on Synthetic"
+    assert reports.numbers(found)[f"{'half_' * (wide == reports.HALF)}size_sides"] == f"{word} on Synthetic (2 of 2 search trials)"
     assert searching.trials_of(found["synthetic", study], ledger).keys() == STUDIES[study].arms.keys()
     monkeypatch.setattr(searching, "PAIRS", 2)
     same = searching.same_settings(found, ledger)
     assert [labels.label(mixture), control] in same[["model", "against"]].to_numpy().tolist()
-    assert verdicts.claims(found, {})["verdict"].iloc[4 - place] == verdicts.weighed([one])
+    assert verdicts.claims(found, {})["verdict"].iloc[4 - place] == verdicts.weighed([one], control=True)
     table = gains.by_size(found).set_index("model")
     results = found["synthetic", study]
     assert list(table.index) == [reports.HALF, reports.WIDE, mixture]
@@ -181,12 +181,13 @@ def test_twins_stand_beside_what_the_sequence_models_reach(found, data):
     kept = {"synthetic": describe.counted(data), "goodbooks-v1": describe.counted(replace(data, ordered=False))}
     ours, books = twins.shares(found, kept | {"amazon": {"title": "counted by an older version"}}).to_dict("records")
     assert ours["items with a near-twin"] == f"{describe.near_twins(data)['items with a near-twin']:.2%}"
-    gap = found["synthetic", "sequences"].against("mixture_lstm", "lstm")
-    assert ours["Mixture-LSTM minus LSTM [95 %]"] == f"{gap.difference:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
+    one = Evidence.of(found["synthetic", "sequences"], "mixture_lstm", "lstm")
+    assert ours["Mixture-LSTM minus LSTM [95 %]"] == one.over_users and ours[reports.OVER_SEEDS] == one.over_seeds
+    assert [ours[tables.SPENT], books[tables.SPENT]] == ["2 of 2, 2 of 2", "none"]
     assert (
         books["consecutive pairs that are near-twins"] == books["LSTM, test MRR [95 %]"] == "no order" != books["the same in random order"]
     )
-    assert twins.shares({}, kept).iloc[0, -2:].tolist() == ["not run yet"] * 2
+    assert twins.shares({}, kept).iloc[0, -4:].tolist() == ["not run yet", "not run yet", "", "none"]
     assert twins.shares({}, {}).to_numpy().tolist() == [["nothing is recorded yet"]]
 
 
@@ -246,7 +247,7 @@ def test_gains_on_copies_are_kept_and_shown_as_long_as_their_records_are_those_o
     data = synthetic.with_copies(base, 0.5)
     monkeypatch.setattr(datasets, "load", {"books": base}.__getitem__)
     publish.note_twins(project, data)
-    assert not twins.kept(project.ledger) and twins.real(project.ledger).to_numpy().tolist() == nothing  # no records yet
+    assert not project.ledger.noted("twins") and twins.real(project.ledger).to_numpy().tolist() == nothing  # no records yet
     experiments.run("sequences", data, project.ledger, replace(TINY, trials=1, seeds=1))
     assert not tables.collected(project.ledger) and not outcomes.all_results(project.ledger)  # data with copies are no column of Table 1
     publish.note_twins(project, data)
@@ -274,7 +275,7 @@ def test_gains_on_copies_are_kept_and_shown_as_long_as_their_records_are_those_o
     ours, theirs = (project.ledger.arrays(of_base[arm].records[0])["reciprocal_ranks"] for arm in ("mixture_lstm", "lstm"))
     assert f", with the first seed alone {(ours - theirs).mean():+.3f} [" in second and "first seed" not in first
     assert twins.copy_verdicts(Ledger(tmp_path / "none")) == [reports.NOTHING]
-    kept = twins.kept(project.ledger)[data.name] | {"records": ["of another winner"]}
+    kept = project.ledger.noted("twins")[data.name] | {"records": ["of another winner"]}
     (project.ledger.root / "twins.json").write_text(json.dumps({data.name: kept}))
     assert twins.real(project.ledger).to_numpy().tolist() == nothing
 
@@ -308,7 +309,7 @@ def test_the_best_reference_is_set_against_the_best_model(found):
     for sentence, family in zip(said, ("sequences", "factorization"), strict=True):
         pair = [
             max(found["synthetic", name].outcomes.values(), key=lambda outcome: outcome.search["validation"]["mrr"])
-            for name in (f"{family.removesuffix('s')}-references", family)
+            for name in (family, f"{family.removesuffix('s')}-references")
         ]
         found_here = Evidence.between(*pair)
         assert f" {labels.label(pair[0].arm)} against {labels.label(pair[1].arm)}: {found_here} in test MRR" in sentence
@@ -321,7 +322,7 @@ def test_a_reference_that_is_named_is_set_against_the_best_model_whether_it_is_t
     references = found["synthetic", "factorization-references"].outcomes
     best = max(found["synthetic", "factorization"].outcomes.values(), key=lambda outcome: outcome.search["validation"]["mrr"])
     (said,) = tables.reference_verdicts({key: one for key, one in found.items() if "factorization" in key[1]}, "als")
-    assert f": Implicit ALS against {labels.label(best.arm)}: {Evidence.between(references['als'], best)} in test MRR" in said
+    assert f": {labels.label(best.arm)} against Implicit ALS: {Evidence.between(best, references['als'])} in test MRR" in said
     assert tables.reference_verdicts(found, "markov") == tables.reference_verdicts(
         {k: v for k, v in found.items() if k[1][0] == "s"}, "markov"
     )
@@ -342,7 +343,7 @@ def test_searches_of_one_model_stand_beside_each_other(planned, data, tmp_path):
     ours, theirs = [main["embedding_mixture"].mrr, dims[same[1]].mrr], [main["factorization"].mrr, dims[same[0]].mrr]
     (said,) = searching.repeated_verdicts(found)
     assert said == (
-        f"Synthetic, 2 searches: Embedding mixture {min(ours):.3f} to {max(ours):.3f}, "
+        f"Synthetic, 2 studies that search both: Embedding mixture {min(ours):.3f} to {max(ours):.3f}, "
         f"Factorization {min(theirs):.3f} to {max(theirs):.3f}; "
         f"the first minus the second: {ours[0] - theirs[0]:+.3f} (factorization), {ours[1] - theirs[1]:+.3f} (factorization-dims)."
     )
@@ -444,9 +445,10 @@ def test_codes_of_the_widest_are_set_against_real_vectors_of_no_more_bytes(data,
     narrow, wide = (found["synthetic", name].outcomes[f"factorization/dim {d}"] for d in (2, 32))
     assert wide.records[0]["binary"]["bytes"]["item"]["binary"] == 12 == narrow.records[0]["binary"]["bytes"]["item"]["real"]
     (said,) = winners.width_verdicts(found, ledger)
-    gap = narrow.mrr - wide.records[0]["binary"]["mrr"]
-    assert said.startswith("Synthetic: Factorization, dim 2, real (12 bytes an item) minus Factorization, dim 32, binary (12 bytes): ")
-    assert f"{gap:+.3f} [" in said
+    gap = Evidence.between(narrow, winners.as_binary(wide, ledger))
+    assert np.isclose(gap.gap.difference, narrow.mrr - wide.records[0]["binary"]["mrr"])
+    assert said == (f"Synthetic: Factorization, width 2, real (12 bytes an item) against Factorization, width 32, binary (12 bytes): {gap} "
+                    f"in test MRR, {reports.SIDES[gap.side]}.")  # fmt: skip
     only = {key: replace(results, outcomes={"factorization/dim 32": wide}) for key, results in found.items()}
     assert winners.width_verdicts(only, ledger) == winners.width_verdicts({}, ledger) == ["No records yet: nothing can be said."]
 
@@ -495,7 +497,7 @@ def test_diagnostics_and_metrics_are_means_over_seeds(found):
     shown = results.outcomes | {"mixture_lstm": outcome}
     row = winners.tastes({("synthetic", "sequences"): replace(results, outcomes=shown)}, NAMES).set_index("model").loc["Mixture-LSTM"]
     m = outcome.search["definition"]["model"]["components"]
-    assert row["gate entropy / ln m"] == f"{0.5 / np.log(m):.2f}"
+    assert row["entropy of the weights / ln m"] == f"{0.5 / np.log(m):.2f}"
     for what in ("effective tastes", "cosine of tastes", "weight of the dominant taste"):
         assert row[what] == "0.50"
     assert row["users of the commonest dominant taste"] == "80%"
@@ -551,10 +553,9 @@ def test_holm_keeps_the_family_from_erring():
 def test_the_family_holds_every_comparison_once(found):
     table = gains.family(found)
     assert sorted(table["mixture"]) == ["embedding_mixture", "mixture_lstm", "projection_mixture"]
-    gap = found["synthetic", "sequences"].against("mixture_lstm", "lstm")
-    assert table.set_index("mixture").loc["mixture_lstm", ["gain", "low", "high", "p"]].tolist() == [
-        gap.difference, gap.low, gap.high, gap.p_value,
-    ]  # fmt: skip
+    results = found["synthetic", "sequences"]
+    gap, wide = results.against("mixture_lstm", "lstm"), results.over_seeds("mixture_lstm", "lstm")
+    assert table.set_index("mixture").loc["mixture_lstm", ["gain", "low", "high", "p"]].tolist() == [gap.difference, *wide, gap.p_value]
     assert (table["holm"] >= table["p"]).all() and gains.family({}).empty
 
 
@@ -990,7 +991,7 @@ def test_who_gains_is_kept_and_shown_as_long_as_its_records_are_those_of_the_led
         and rows[0]["gain in the highest [95 %]"] == quarters["gain [95 %]"].iloc[-1]
     )
     kept = {"synthetic": {"factorization": {"records": results.keys, "rows": rows}}}
-    monkeypatch.setattr(gains, "noted", lambda ledger: kept)
+    monkeypatch.setattr(type(ledger), "noted", lambda ledger, name: {"who": kept}[name])
     assert winners.who(found, ledger)["data set"].tolist() == ["Synthetic"] * len(rows)
     kept["synthetic"]["factorization"]["records"] = ["of another winner"]
     assert len(winners.who(found, ledger)) == 1  # a row that says so
@@ -1018,6 +1019,21 @@ def test_the_largest_variant_is_over_the_same_users(planned, data, tmp_path):
     told = reports.variant(results, "factorization/no own positives")
     assert told.startswith(f"from {base:.3f} to {results.outcomes['factorization/no own positives'].mrr:.3f}, a difference of ")
     assert reports.variant(replace(results, outcomes={}), "factorization/no own positives") == "not recorded"
+
+
+def test_where_the_first_variant_failed_the_others_are_compared_with_each_other(planned, data, tmp_path):
+    gains_tried = [arm for arm in STUDIES["factorization-variants"].arms if arm.startswith("projection_mixture")]
+    budget = replace(TINY, trials=1, seeds=1)
+    experiments.run("factorization-variants", data, Ledger(tmp_path), budget, arms=gains_tried)
+    results = outcomes.recorded(Ledger(tmp_path), "synthetic", "factorization-variants", gains_tried)
+    failed, second, third = (results.outcomes[arm] for arm in gains_tried)
+    gap = Evidence.of(results, third.arm, second.arm)
+    failed.search["test"]["mrr"] = 2 * failed.mrr
+    for one in (second, third):
+        one.search["test"]["mrr"] = one.mrr
+    said = reports.largest_variant([results])
+    assert said.startswith(f"{labels.label(third.arm)} against {labels.label(second.arm)}: {gap} in test MRR")
+    assert said.endswith(f": {labels.label(failed.arm)} (1 of 1).")
 
 
 def test_searches_are_those_of_the_records(found, ledger):

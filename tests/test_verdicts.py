@@ -38,6 +38,15 @@ def test_one_loss_contradicts_a_claim_of_every_case():
     assert verdicts.verdict([AHEAD, ONE_SEED], always=True) == "reproduced here, in 1 of 1 (1 of one seed, not judged)"
 
 
+def test_controls_claim_nothing_and_so_are_counted_alone():
+    assert verdicts.verdict([AHEAD, AHEAD], control=True) == "ahead in 2 of 2, behind in 0, undecided in 0"
+    assert verdicts.verdict([BEHIND, "undecided"], control=True) == "ahead in 0 of 2, behind in 1, undecided in 1"
+    begun = replace(WORSE, budget="1 of 20 trials")
+    assert verdicts.weighed([begun], control=True) == "Provisional: ahead in 0 of 1, behind in 1, undecided in 0."
+    table = verdicts.claims({}, {})
+    assert (table["claim of 2018"].str.startswith("A control")).sum() == 5
+
+
 def test_unfinished_studies_do_not_pass_for_finished_ones():
     whole, begun = UNDECIDED, replace(BETTER, budget="1 of 20 trials")
     assert verdicts.weighed([whole]) == "undecided here, 1 of 1 intervals hold 0"
@@ -83,7 +92,7 @@ def test_claims_of_the_abstract_are_read_from_gains_references_and_parameters(re
     best = max(references, key=lambda one: one.search["validation"]["mrr"])
     against = Evidence.between(results.outcomes["mixture_lstm"], best)
     assert tuned[verdicts.HERE] == f"* Movielens 100K, Mixture-LSTM against {labels.label(best.arm)}: {against}"
-    assert tuned["verdict"] == verdicts.verdict([against.side])
+    assert tuned["verdict"] == verdicts.verdict([against.side], control=True)
     share = results.outcomes["mixture_lstm"].search["parameters"] / results.outcomes["lstm"].search["parameters"] - 1
     assert modest[verdicts.HERE].endswith(f"million, {share:+.0%}") and modest["verdict"].startswith("not judged")
 
