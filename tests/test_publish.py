@@ -485,43 +485,77 @@ def test_fingerprints_on_the_page_of_data_sets_are_those_of_the_records():
         assert {record["definition"]["fingerprint"] for record in ledger.read(name, "factorization").values()} == {fingerprint}
 
 
-def test_findings_written_by_hand_are_those_of_the_records():
-    """Of README, abstract and verdict: whoever adds records that change one of these must change the sentences, too."""
-    ledger = Ledger(ROOT / "results")
-    found = tables.collected(ledger, datasets=OURS)
+# --- findings that are written by hand, in README, abstract, results, differences and verdict: whoever adds records that change one of
+# these must change the sentences, too
+
+
+@pytest.fixture(scope="module")
+def found():
+    """All results on the data sets whose records the book comes with."""
+    return tables.collected(Ledger(ROOT / "results"), datasets=OURS)
+
+
+def test_which_model_is_ahead_and_the_part_of_size(found):
     numbers = reports.numbers(found)
     assert str(numbers["mixture_lstm_sides"]).startswith("undecided on all 5 data sets (")
     assert all(str(numbers[name]).startswith("worse on all 6 data sets (") for name in ("projection_mixture_sides", "size_sides"))
     worse, undecided = str(numbers["half_size_sides"]).split("; ")
     others = [labels.title(dataset) for dataset in OURS if dataset != "movielens-100k"]
-    assert (
-        worse.startswith("worse on ")
-        and all(title in worse for title in others)
-        and undecided.startswith("undecided on Movielens 100K (20 of 20")
-    )
+    assert worse.startswith("worse on ") and all(title in worse for title in others)
+    assert undecided.startswith("undecided on Movielens 100K (20 of 20")
     size = {dataset: found[dataset, reports.SIZE].outcomes for dataset in OURS}
     half = size["movielens-100k"][reports.HALF]
     assert sum(half.by_seed < outcomes.SHORT * half.mrr) == 1
     smaller = [each[reports.HALF].search["parameters"] < each[reports.MIXTURE].search["parameters"] for each in size.values()]
     assert sum(smaller) == 4 and not smaller[OURS.index("movielens-100k")]
     assert str(numbers["embedding_mixture_sides"]).startswith("better on ")
+    fewer = {name: Evidence.of(found["amazon-" + name, reports.SIZE], reports.MIXTURE, "factorization") for name in ("beauty", "apps")}
+    again = {name: Evidence.of(found["amazon-" + name, "factorization"], reports.MIXTURE, "factorization") for name in ("beauty", "apps")}
+    assert [fewer[name].side for name in ("beauty", "apps")] == [AHEAD, UNDECIDED]
+    assert [again[name].side for name in ("beauty", "apps")] == [UNDECIDED, AHEAD]
+
+
+def test_where_seeds_and_trainings_fall_short(found):
     short = winners.short_seeds(found)
     smallest = short.query("dataset == 'movielens-100k' and family == 'sequences'").iloc[0]
     assert smallest["short"] > 0.8 * short["short"].sum() and smallest["early"] > smallest["short"] / 2
     larger = short.query("dataset != 'movielens-100k' and short > 0")
     assert larger[["dataset", "family", "short"]].to_numpy().tolist() == [["amazon-beauty", "sequences", 1]]
+    stopped = found["amazon-beauty", "factorization"].outcomes["projection_mixture"]
+    assert [record["best_epoch"] for record in (stopped.search, *stopped.records)].count(10) == 3
+    variants, level = found["movielens-100k", "factorization-variants"], found["movielens-100k", "factorization-references"]
+    low = 1.1 * level.outcomes["popularity"].mrr
+    stuck = {gain: sum(variants.outcomes[f"projection_mixture/gain {gain}"].by_seed <= low) for gain in ("0.1", "1", "15")}
+    assert stuck == {"0.1": 4, "1": 0, "15": 0} and variants.outcomes["projection_mixture/gain 0.1"].search["test"]["mrr"] > low
+    assert Evidence.of(variants, "projection_mixture/gain 15", "projection_mixture/gain 1").side == AHEAD and variants.whole
+
+
+def test_who_gains():
+    ledger = Ledger(ROOT / "results")
     rows = [row | {"dataset": dataset} for dataset, one in ledger.noted("who").items() for row in one["factorization"]["rows"]]
     gain = {(row["dataset"], row["by"]): [float(row[f"gain in the {side} [95 %]"].split()[0]) for side in ("lowest", "highest")]
             for row in rows}  # fmt: skip
     rises = {by: {dataset for (dataset, what), (low, high) in gain.items() if what == by and high > low} for _, by in gain}
     assert rises["popularity of the target"] == {dataset for dataset in OURS if dataset.startswith("amazon-")}
     assert "goodbooks-v1" in rises["effective tastes"] and rises["effective tastes"] <= {"goodbooks-v1", "movielens-100k"}
+
+
+def test_what_the_negatives_explain_of_the_losses(found):
     losses = {name: found["movielens-100k", name] for name in ("sequence-losses", "factorization-losses")}
     decided = {form: {arm.partition("/")[0] for results in losses.values() for arm in results.outcomes if arm.endswith(f"/{form}")
                       and Evidence.of(results, f"{arm.partition('/')[0]}/adaptive_hinge", arm).side != UNDECIDED}
                for form in ("bpr of 5", "log_bpr of 5", "hardest")}  # fmt: skip
     assert decided == {"bpr of 5": {"mixture_lstm"}, "log_bpr of 5": {"factorization"}, "hardest": set()}
     assert all(results.whole for results in losses.values())
+    bpr = {kind: Evidence.of(losses["factorization-losses"], f"{kind}/bpr of 5", f"{kind}/bpr").side
+           for kind in ("factorization", "embedding_mixture")}  # fmt: skip
+    assert bpr == {"factorization": UNDECIDED, "embedding_mixture": AHEAD}
+    first = found["movielens-1m", "factorization-losses"]
+    assert all(Evidence.of(first, f"{kind}/adaptive_hinge", f"{kind}/bpr").gap.difference < 0 for kind in bpr)
+
+
+def test_what_generated_users_gain():
+    ledger = Ledger(ROOT / "results")
     by_tastes = gains.by_components(ledger).query("m > 1")
     for tastes, some in by_tastes.groupby("tastes"):
         assert len(some) == 5
@@ -539,6 +573,9 @@ def test_findings_written_by_hand_are_those_of_the_records():
         one, four = (cells.loc[control].query(f"tastes == {tastes}") for tastes in (1, 4))
         assert (len(four), (four["low"] > 0).sum(), (four["high"] < 0).sum()) == (8, ahead, 0)
         assert (one["low"] < 0).all() and (one["high"] > 0).all()
+
+
+def test_where_methods_without_tastes_are_ahead(found):
     factorization = {key: results for key, results in found.items() if key[1] in ("factorization", "factorization-references")}
     for arm, ahead in (("", 6), ("als", 5)):
         said = tables.reference_verdicts(factorization, arm)
@@ -546,22 +583,10 @@ def test_findings_written_by_hand_are_those_of_the_records():
     plain = found["movielens-100k", "factorization"].outcomes["factorization"]
     leads = [Evidence.between(one, plain).side for one in found["movielens-100k", "factorization-references"].outcomes.values()]
     assert AHEAD not in leads and UNDECIDED in leads
-    variants, level = found["movielens-100k", "factorization-variants"], found["movielens-100k", "factorization-references"]
-    low = 1.1 * level.outcomes["popularity"].mrr
-    stuck = {gain: sum(variants.outcomes[f"projection_mixture/gain {gain}"].by_seed <= low) for gain in ("0.1", "1", "15")}
-    assert stuck == {"0.1": 4, "1": 0, "15": 0} and variants.outcomes["projection_mixture/gain 0.1"].search["test"]["mrr"] > low
-    assert Evidence.of(variants, "projection_mixture/gain 15", "projection_mixture/gain 1").side == AHEAD and variants.whole
+
+
+def test_two_searches_of_one_model_differ_by_more_than_numbers_of_tastes(found):
+    plain = found["movielens-100k", "factorization"].outcomes["factorization"]
     one_taste = found["movielens-100k", "factorization-components"].outcomes["embedding_mixture/1"]
     more = Evidence.of(found["movielens-100k", "factorization-components"], "embedding_mixture/8", "embedding_mixture/2")
     assert plain.mrr - one_taste.mrr > more.gap.difference > 0
-    fewer = {name: Evidence.of(found["amazon-" + name, reports.SIZE], reports.MIXTURE, "factorization") for name in ("beauty", "apps")}
-    again = {name: Evidence.of(found["amazon-" + name, "factorization"], reports.MIXTURE, "factorization") for name in ("beauty", "apps")}
-    assert [fewer[name].side for name in ("beauty", "apps")] == [AHEAD, UNDECIDED]
-    assert [again[name].side for name in ("beauty", "apps")] == [UNDECIDED, AHEAD]
-    bpr = {kind: Evidence.of(losses["factorization-losses"], f"{kind}/bpr of 5", f"{kind}/bpr").side
-           for kind in ("factorization", "embedding_mixture")}  # fmt: skip
-    assert bpr == {"factorization": UNDECIDED, "embedding_mixture": AHEAD}
-    first = found["movielens-1m", "factorization-losses"]
-    assert all(Evidence.of(first, f"{kind}/adaptive_hinge", f"{kind}/bpr").gap.difference < 0 for kind in bpr)
-    stopped = found["amazon-beauty", "factorization"].outcomes["projection_mixture"]
-    assert [record["best_epoch"] for record in (stopped.search, *stopped.records)].count(10) == 3
