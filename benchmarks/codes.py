@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import torch
 
-from mixlib import datasets, tables, winners
+from mixlib import datasets, outcomes, winners
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN
 
@@ -21,7 +21,7 @@ def main(names: list[str]) -> None:
     ledger = Ledger("results")
     found = winners.speeds(ledger)
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, numpy {np.__version__}"
-    for (dataset, _), results in tables.collected(ledger, MAIN, names).items():
+    for (dataset, _), results in outcomes.collected(ledger, MAIN, names).items():
         for (_, arm), speed in winners.measure_speeds(results, datasets.load(dataset)).items():
             found[dataset, arm] = speed | {"machine": machine}
             print(f"{dataset}, {arm}: {speed['real']:,.0f} real, {speed['binary']:,.0f} binary per ms", flush=True)

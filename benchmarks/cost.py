@@ -304,11 +304,11 @@ def model_row(c: dict) -> dict:
         "epoch (s)": f"{c['epoch']:.2f}",
         "trained per second": f"{c['per_second']:,.0f}",
         "faster than in 2018": f"{c['published_step'] / c['step']:.1f} x" if ours else "",
-        "of the floor": f"{c['step'] / c['floor_step']:.1f} x" if ours else "",
+        "times the floor": f"{c['step'] / c['floor_step']:.1f}" if ours else "",
         "ranked per second": f"{c['ranked_per_second']:,.0f}" if ours else "",
         "ranked per second, states given": f"{c['scored_per_second']:,.0f}" if "scored_per_second" in c else "",
         "ranked faster than in 2018": f"{c['ranked_per_second'] / c['published_ranked_per_second']:.0f} x" if ours else "",
-        "of the bare product": f"{c['floor_ranked_per_second'] / c['ranked_per_second']:.1f} x" if ours else "",
+        "times the bare product": f"{c['floor_ranked_per_second'] / c['ranked_per_second']:.1f}" if ours else "",
         "peak memory (MB)": f"{c['peak_memory_bytes'] / 1e6:,.0f}",
     }
 

@@ -112,8 +112,10 @@ def run(
         study, interactions, ledger, budget, minutes, jobs, device, progress.record, (i, n), elsewhere, arm or (), progress.begin
     )
     left, own = len(selection.missing), len(selection.share(i, n))
-    failed = [name for name, made in selection.finalists.items() if not made]
+    failed = [name for name in selection.finalists if name not in selection.winners]
     end = f"complete, but nothing came of {', '.join(failed)}: its trials failed." if failed else "complete."
+    if lost := selection.tried - selection.seeds:
+        end += f" With {lost} of {selection.tried} seeds the training of some winner failed: they count for no model."
     every = ("search trials", budget.trials, planned.trials), ("seeds", budget.seeds, planned.seeds)
     asked = [f"{some} of {most} planned {what}" for what, some, most in every if some < most]
     end += f" Asked for were {' and '.join(asked)}." if asked else ""

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 import numpy as np
-import torch
 
 from mixlib.datasets import Interactions
-from mixlib.experiments import Made, finish
+from mixlib.experiments import Made, finish, set_threads
 from mixlib.ledger import code_version
 from mixlib.plans import Trial
 
@@ -81,5 +80,5 @@ def _finish(trial: Trial, data: str, device: str) -> tuple[dict, dict[str, np.nd
     assert isinstance(plugin, Data)
     if worker.state.nthreads != 1:  # torch has one random generator for a process
         raise RuntimeError(f"a worker has {worker.state.nthreads} threads, and its trials would mix: start it with `--nthreads 1`.")
-    torch.set_num_threads(1)
+    set_threads(1)
     return finish(trial, plugin.interactions, device)

@@ -67,6 +67,8 @@ class Interactions:
             object.__setattr__(self, column, values.astype(np.int64, copy=False))
         if self.timestamps is not None:
             object.__setattr__(self, "timestamps", np.asarray(self.timestamps))
+            if self.timestamps.dtype.kind == "f" and not np.isfinite(self.timestamps).all():
+                raise ValueError("timestamps must be finite numbers.")
         columns = (self.users, self.items) if self.timestamps is None else (self.users, self.items, self.timestamps)
         if len({len(column) for column in columns}) > 1:
             raise ValueError(f"users, items and timestamps differ in length: {', '.join(str(len(c)) for c in columns)}.")
@@ -113,8 +115,13 @@ class Interactions:
         return float(np.percentile(self.popularity, 95) / max(np.median(self.popularity), 1))
 
     def titles_of(self, items: np.ndarray) -> list[str]:
-        """The titles of the given items, harmless to show; `item 17`, with the id of the files, where a data set has none."""
+        """The titles of the given items, harmless to show; `item 17`, with the id of the files, where a data set has none.
+
+        Raises ValueError on what is no item, such as padding.
+        """
         wanted = np.asarray(items)
+        if len(wanted) and not 1 <= wanted.min() <= wanted.max() <= self.n_items:
+            raise ValueError(f"items are numbered from 1 to {self.n_items}, and {wanted.min()} to {wanted.max()} are asked for.")
         if self.titles is not None:
             return [as_text(str(self.titles[i])) for i in wanted]
         return [f"item {i}" for i in (wanted if self.item_ids is None else self.item_ids[wanted - 1])]
@@ -137,7 +144,7 @@ def names(root: str | Path | None = None) -> list[str]:
 
 
 def _can_be_named(folder: str) -> bool:
-    own = folder not in RESERVED and not folder.startswith("synthetic") and "copies=" not in folder
+    own = folder not in RESERVED and not folder.startswith("synthetic") and "copies=" not in folder and folder == folder.strip("_")
     return own and re.fullmatch(r"[\w.=-]+", folder) is not None
 
 
@@ -191,10 +198,11 @@ def read_folder(folder: Path, path: Path) -> Interactions:
     timestamps = None if "timestamp" not in table else _numbers(table, "timestamp", path)
     ordered = bool(facts.pop("ordered", timestamps is not None))
     titles = _titles(folder, facts.pop("titles")) if "titles" in facts else None
-    name = folder.resolve().name
+    name = Path(os.path.normpath(folder.absolute())).name  # of a link, not of what it points to
     if not _can_be_named(name):
         raise ValueError(f"the folder {name!r} cannot name a data set: take letters, digits, '.', '-' and '_'; not "
-                         f"{' or '.join(map(repr, RESERVED))}, no name that begins with 'synthetic', none with 'copies='.")  # fmt: skip
+                         f"{' or '.join(map(repr, RESERVED))}, no name that begins with 'synthetic' or that '_' begins or ends, none with "
+                         "'copies='.")  # fmt: skip
     read = Table(_numbers(table, "user_id", path, whole=True), _numbers(table, "item_id", path, whole=True), timestamps, titles)
     return Interactions(**read.numbered(), name=name, ordered=ordered, **facts)
 
@@ -325,8 +333,9 @@ def _facts(path: Path) -> dict:
             raise ValueError(f"{path.name}: {key} must be {types[key].__name__}, not {shown[key]}.")
     if not 2 <= facts.get("max_length", 2) <= LONGEST:
         raise ValueError(f"{path.name}: max_length must be between 2 and {LONGEST:,}, not {shown['max_length']}.")
-    if facts.get("min_length", 2) > facts.get("max_length", LONGEST):
-        raise ValueError(f"{path.name}: min_length is {shown['min_length']}, above max_length, {shown['max_length']}.")
+    shortest, longest = facts.get("min_length", Interactions.min_length), facts.get("max_length", Interactions.max_length)
+    if not 1 <= shortest <= longest:
+        raise ValueError(f"{path.name}: min_length must be between 1 and max_length, which is {longest}, not {shortest}.")
     return facts
 
 

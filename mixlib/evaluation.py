@@ -17,7 +17,7 @@ from mixlib.splits import Sequences, Split
 
 CHUNK_BYTES = 16 * 2**20  # of scores held at once, in bytes: more leaves the processor's caches, less makes small products
 BLOCK_BYTES = 4 * 2**20  # of the products that a mixture's scores are made of, likewise
-RESAMPLED = 300_000  # values that a bootstrap draws at once: more leaves the caches, and takes up to nine times as long
+_RESAMPLED = 300_000  # values that a bootstrap draws at once: more leaves the caches, and takes up to nine times as long
 NOT_FINITE = "scores hold NaN, which has no rank: the model's parameters are not finite."
 
 
@@ -135,12 +135,22 @@ def interval(values: np.ndarray, users: np.ndarray | None = None, level: float =
 
     users: (n,) whose value it is; None when there is one value per user. One user gives (mean, mean).
     """
-    sums, counts = _sums(values, np.arange(len(values)) if users is None else users)
-    if len(sums) < 2:
-        return (float(np.mean(values)),) * 2
+    return _bootstrap(*_sums(values, np.arange(len(values)) if users is None else users), level, seed)
+
+
+def ratio(ours: np.ndarray, theirs: np.ndarray, users: np.ndarray) -> tuple[float, tuple[float, float]]:
+    """Ratio of the means of ours and theirs (n,), paired, and its 95 % interval, as `interval` takes it."""
+    above, below = _sums(ours, users)[0], _sums(theirs, users)[0]
+    return float(above.sum() / below.sum()), _bootstrap(above, below)
+
+
+def _bootstrap(above: np.ndarray, below: np.ndarray, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
+    """Percentile interval of sum(above) / sum(below), resampling users: above, below (u,). One user gives (ratio, ratio)."""
+    if len(above) < 2:
+        return (float(above.sum() / below.sum()),) * 2
     found = stats.bootstrap(
-        (sums, counts), lambda s, c, axis: s.sum(axis) / c.sum(axis), paired=True, confidence_level=level, n_resamples=2000,
-        batch=max(1, RESAMPLED // len(sums)), method="percentile", rng=np.random.default_rng(seed),
+        (above, below), lambda a, b, axis: a.sum(axis) / b.sum(axis), paired=True, confidence_level=level, n_resamples=2000,
+        batch=max(1, _RESAMPLED // len(above)), method="percentile", rng=np.random.default_rng(seed),
     ).confidence_interval  # fmt: skip
     return float(found.low), float(found.high)
 

@@ -28,7 +28,7 @@ class Evidence:
     @classmethod
     def of(cls, results: Results, arm: str, baseline: str) -> "Evidence":
         """The evidence in the results of a study."""
-        budget = "" if results.done else f"{results.trials} trials, {results.seeds} seeds"
+        budget = "" if results.done else f"{results.trials_done} trials, {results.seeds_done} seeds"
         return cls(results.against(arm, baseline), results.over_seeds(arm, baseline), budget)
 
     @property

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
+from threadpoolctl import threadpool_limits
 
 from mixlib import codes, diagnostics, evaluation, kernels, models, references, splits, training
 from mixlib.datasets import Interactions
@@ -70,8 +72,9 @@ def trained(record: dict, interactions: Interactions, ledger: Ledger | None = No
     path = ledger and ledger.path(record["dataset"], record["study"], record["key"]).with_suffix(".safetensors")
     if path and path.is_file():
         model = models.build(n_items=interactions.n_items, n_users=interactions.n_users, **definition["model"])
-        load_model(model, path)
-        return model, split_of(definition, interactions)
+        with suppress(SafetensorError):  # damaged: made again
+            load_model(model, path)
+            return model, split_of(definition, interactions)
     model, split, _ = train(definition, interactions)
     if path:
         with renamed(path) as partial:
@@ -227,8 +230,14 @@ _worker: dict = {}
 
 
 def _start_worker(threads: int, interactions: Interactions, device: str) -> None:
-    torch.set_num_threads(threads)
+    set_threads(threads)
     _worker.update(interactions=interactions, device=device)
+
+
+def set_threads(threads: int) -> None:
+    """How many threads torch and the libraries beneath numpy and scipy take in this process."""
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)
 
 
 def _work(trial: Trial) -> tuple[dict, dict[str, np.ndarray]]:

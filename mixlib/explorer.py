@@ -38,9 +38,12 @@ def corners(interactions: Interactions) -> np.ndarray:
 
 
 def viewers(interactions: Interactions) -> list[tuple[str, np.ndarray]]:
-    """Names and histories (2 EACH,) of the made-up viewers: for every two kinds of items, one after the other, and by turns."""
+    """Names and histories (2 EACH,) of the made-up viewers: for every two kinds of items, one after the other, and by turns.
+
+    None where fewer than TOP items would be left to show.
+    """
     found = []
-    for one, other in combinations(corners(interactions), 2):
+    for one, other in combinations(corners(interactions), 2) if interactions.n_items >= 2 * EACH + TOP else ():
         first, second = interactions.titles_of(np.array([one[0], other[0]]))
         found.append((f"{first}, then {second}", np.r_[one, other]))
         found.append((f"{first} and {second} by turns", np.c_[one, other].ravel()))

@@ -93,10 +93,9 @@ def components(axes: "Axes", results: Results) -> None:
         axes.fill_between(m, bounds[:, 0], bounds[:, 1], color=COLOURS[kind], alpha=0.15, lw=0)
         axes.plot(m, mean, MARKERS[kind] + "-", color=COLOURS[kind])
         axes.set_xticks(m)
-        axes.annotate(LABELS[kind], (m[-1], mean[-1]), xytext=(0, 8), textcoords="offset points", ha="right", color=COLOURS[kind])
+    axes.set_title(", ".join(LABELS[kind] for kind in kinds), loc="left")
     axes.set_xlabel("number of tastes m")
     axes.set_ylabel("test MRR")
-    axes.set_ylim(bottom=0)
 
 
 def table1(results: dict[tuple[str, str], Results], references: Mapping[tuple[str, str], Results] | None = None) -> "Figure":
@@ -184,28 +183,34 @@ def search(axes: "Axes", curves: dict[str, np.ndarray]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("search trials")
     axes.set_ylabel("test MRR of the best")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.08 * max((found.max() for found in curves.values()), default=1))
     axes.legend(loc="lower right", fontsize=8)
 
 
 def gains(by_skew: pd.DataFrame, by_tastes: pd.DataFrame) -> "Figure":
-    """Two panels: relative gains of mixtures against popularity skew on real data, and against the true number of tastes on generated ones.
+    """Relative gains of mixtures against popularity skew on real data, and against the true number of tastes on generated ones, there in a
+    panel for each mixture.
 
-    by_skew: rows of `gains.gain_by_skew`; by_tastes: rows of `gains.factorial`, of which those of the main studies are shown. The right
-    panel is cut at half as much again as its largest gain or loss.
+    by_skew: rows of `gains.gain_by_skew`; by_tastes: rows of `gains.factorial`, of which those of the main studies are shown. Panels of
+    generated data are cut at half as much again as their largest gain or loss.
     """
-    figure, (left, right) = new(2, width=7.0, height=3.6)
-    relative_gains(left, by_skew, "ratio", "95th / 50th popularity")
+    figure, grid = new(2, 2, width=7.0, height=6.0)
+    first, *others = panels = list(grid.flat)
+    relative_gains(first, by_skew, "ratio", "95th / 50th popularity")
+    first.set_title("Real data", loc="left")
     run = by_tastes[by_tastes["protocol"].isin(MAIN)].dropna(subset="relative")
     places, levels = run["tastes"].factorize(sort=True)
-    relative_gains(right, apart(run.assign(tastes=places), "tastes", 0.8), "tastes", "true number of tastes")
-    right.set_xticks(range(len(levels)), [str(level) for level in levels])
-    if len(run):  # two seeds can give an interval that would leave nothing else to see
-        right.set_ylim(*(np.array([-150, 150]) * run["relative"].abs().max()))
-    left.set_title("Real data", loc="left")
-    right.set_title("Generated data", loc="left")
-    right.set_ylabel("")
-    shown = {name: mark for axes in (left, right) for mark, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    for axes, kind in zip(others, (arm for name in MAIN for arm in list(STUDIES[name].arms)[1:]), strict=True):
+        rows = run.assign(tastes=places)[run["mixture"] == kind]
+        relative_gains(axes, apart(rows, "tastes", 0.8), "tastes", "true number of tastes")
+        axes.set_xticks(range(len(levels)), [str(level) for level in levels])
+        axes.set_xlim(-0.6, max(len(levels), 1) - 0.4)
+        axes.set_title(f"Generated data, {LABELS[kind]}", loc="left")
+        if len(rows):  # two seeds can give an interval that would leave nothing else to see
+            axes.set_ylim(*(np.array([-150, 150]) * rows["relative"].abs().max()))
+    for axes in (panels[1], panels[3]):
+        axes.set_ylabel("")
+    shown = {name: mark for axes in panels for mark, name in zip(*axes.get_legend_handles_labels(), strict=True)}
     if shown:
         figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=len(shown))
     return figure

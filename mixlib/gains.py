@@ -8,7 +8,7 @@ from scipy import stats
 
 from mixlib import experiments, outcomes, reports, synthetic
 from mixlib.datasets import Interactions
-from mixlib.evaluation import RESAMPLED, interval
+from mixlib.evaluation import interval
 from mixlib.labels import label, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, Results
@@ -150,16 +150,18 @@ def effects(factorial: pd.DataFrame) -> pd.DataFrame:
     effect: mean difference in gain between the two levels of CONTRASTS over all pairs of cells that were run with the same budget and
     differ in nothing else; low, high: its 95 % interval, from the intervals of the cells as of independent ones. NaN where no pair was
     run. Users of one taste cannot leave it, so that cells of one taste which differ in stickiness hold the same data: they count as one,
-    with the larger budget, and not as a pair. Cells of one seed are left out.
+    with the larger budget, whichever of them was run, and not as a pair. Cells of one seed are left out.
     """
     rows = []
-    for (mixture, against), cells in factorial.dropna(subset="gain").groupby(["mixture", "against"]):
+    for (mixture, against), cells in factorial.groupby(["mixture", "against"]):
+        if cells["gain"].isna().all():
+            continue
         cells = cells.assign(half=(cells["high"] - cells["low"]) / 2, stays=cells["stickiness"].where(cells["tastes"] > 1, 0))
         cells = cells.assign(data=cells.groupby(["tastes", "stays", "skew", "twins"]).ngroup())
         cells = cells.sort_values(["trials", "seeds"])  # of the same data, the larger budget counts
         shared = ["trials", "seeds", "gain", "half"]
         cells[shared] = cells.groupby("data")[shared].transform("last")
-        cells = cells[cells["seeds"] > 1]
+        cells = cells[cells["seeds"] > 1].dropna(subset="gain")
         half = cells.drop_duplicates("data").set_index("data")["half"]
         for factor, levels in CONTRASTS.items():
             same = [*(other for other in CONTRASTS if other != factor), "trials", "seeds"]
@@ -172,21 +174,6 @@ def effects(factorial: pd.DataFrame) -> pd.DataFrame:
             rows.append({"mixture": mixture, "against": against, "property": factor, "from": levels[0], "to": levels[1],
                          "pairs": len(pairs), "effect": effect, "low": effect - error, "high": effect + error})  # fmt: skip
     return pd.DataFrame(rows, columns=["mixture", "against", "property", "from", "to", "pairs", "effect", "low", "high"])
-
-
-def ratio(ours: np.ndarray, theirs: np.ndarray, users: np.ndarray) -> tuple[float, tuple[float, float]]:
-    """Ratio of the means of ours and theirs (n,), paired, and its 95 % bootstrap interval, resampling users (n,).
-
-    One user gives (ratio, (ratio, ratio)).
-    """
-    who = np.unique(users, return_inverse=True)[1]
-    sums = np.bincount(who, ours), np.bincount(who, theirs)
-    mean = float(sums[0].sum() / sums[1].sum())
-    if len(sums[0]) < 2:
-        return mean, (mean, mean)
-    found = stats.bootstrap(sums, lambda a, b, axis: a.sum(axis) / b.sum(axis), paired=True, n_resamples=2000, method="percentile",
-                            batch=max(1, RESAMPLED // len(sums[0])), rng=np.random.default_rng(0)).confidence_interval  # fmt: skip
-    return mean, (float(found.low), float(found.high))
 
 
 def who_gains(results: Results, arm: str, interactions: Interactions, ledger: Ledger | None) -> pd.DataFrame:

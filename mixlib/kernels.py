@@ -6,6 +6,8 @@ Sums that many rows share (the gradients of tables) stay outside, in torch's own
 
 import os
 import shutil
+import subprocess
+import sysconfig
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -29,8 +31,13 @@ def pays(multiplications: int, device: torch.device) -> bool:
 
 @cache
 def has_compiler() -> bool:
-    """Whether torch.compile will find a C++ compiler."""
-    return any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "c++", "clang++"))
+    """Whether torch.compile will find a C++ compiler, and one that finds the headers of Python."""
+    names = (os.environ.get("CXX", ""), "g++", "c++", "clang++")
+    found = next(filter(None, map(shutil.which, names)), None)
+    if not found:
+        return False
+    probe = [found, "-fsyntax-only", f"-I{sysconfig.get_path('include')}", "-x", "c++", "-"]
+    return subprocess.run(probe, input=b"#include <Python.h>\n", capture_output=True, check=False).returncode == 0
 
 
 def candidate_scores(tastes: Tensor, attention: Tensor | None, vectors: Tensor, biases: Tensor) -> Tensor:

@@ -80,7 +80,11 @@ class Ledger:
         return self.folder(dataset, study) / f"{key}.json"
 
     def folder(self, dataset: str, study: str) -> Path:
-        """Where the records of a study lie. A data set given by a path or by parameters gets a file name made of its letters."""
+        """Where the records of a study lie. A data set given by a path has the name of the folder of that file, one given by parameters
+        a name made of its letters.
+        """
+        if str(dataset).endswith((".csv", ".csv.gz")):
+            dataset = Path(os.path.normpath(Path(dataset).expanduser().absolute())).parent.name
         return self.root / re.sub(r"[^\w.=-]+", "_", str(dataset)).strip("_") / study
 
     def read(self, dataset: str, study: str) -> dict[str, dict]:

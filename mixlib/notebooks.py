@@ -184,7 +184,7 @@ def run_notebooks(project: Project, names: list[str], force: bool = False) -> li
     for source, output, parameters in project.runs(names):
         noted = project.belonging(source, parameters)
         stamp = stamps / output.parent.name / f"{output.stem}.json"
-        if force or not output.is_file() or not stamp.is_file() or json.loads(stamp.read_text()) != noted | {"output": file_hash(output)}:
+        if force or not output.is_file() or not stamp.is_file() or stamp.read_text() != _stamped(noted, output):
             due.append((source, output, parameters, noted))
     if not due:
         return []
@@ -195,10 +195,14 @@ def run_notebooks(project: Project, names: list[str], force: bool = False) -> li
             for output, noted in tqdm(made, total=len(due), desc="notebooks", unit="notebook", disable=None, leave=False):
                 stamp = stamps / output.parent.name / f"{output.stem}.json"
                 stamp.parent.mkdir(parents=True, exist_ok=True)
-                stamp.write_text(json.dumps(noted | {"output": file_hash(output)}))
+                stamp.write_text(_stamped(noted, output))
     except BrokenProcessPool:
         raise RuntimeError("a process that ran a notebook died, perhaps for lack of memory: the same command goes on.") from None
     return [output for _, output, _, _ in due]
+
+
+def _stamped(noted: dict, output: Path) -> str:
+    return json.dumps(noted | {"output": file_hash(output)}, sort_keys=True)
 
 
 def _announced(due: list[Run]) -> Iterator[Run]:

@@ -71,7 +71,7 @@ class Results:
     def done(self) -> bool:
         """Whether all search trials and seeds that were planned are done, whatever other arms have not begun yet."""
         chosen = self.selection
-        return chosen.trials >= chosen.planned.trials and chosen.seeds >= chosen.planned.seeds
+        return chosen.trials >= chosen.planned.trials and chosen.tried >= chosen.planned.seeds
 
     @property
     def whole(self) -> bool:
@@ -79,19 +79,20 @@ class Results:
         return self.done and not self.selection.ahead
 
     @property
-    def trials(self) -> str:
+    def trials_done(self) -> str:
         """`3 of 20`: search trials of every arm, done of planned."""
         return f"{self.selection.trials} of {self.selection.planned.trials}"
 
     @property
-    def seeds(self) -> str:
-        """`2 of 5`: seeds of every winner, done of planned."""
-        return f"{self.selection.seeds} of {self.selection.planned.seeds}"
+    def seeds_done(self) -> str:
+        """`2 of 5`: seeds of every winner, done of planned; `2 of 5, 1 failed` where a winner's training failed with one of them."""
+        failed = self.selection.tried - self.selection.seeds
+        return f"{self.selection.seeds} of {self.selection.planned.seeds}" + (f", {failed} failed" if failed > 0 else "")
 
     @property
     def budget(self) -> str:
         """One sentence: what was done of what was planned."""
-        done = f"{self.trials} search trials for each arm, {self.seeds} seeds for each winner."
+        done = f"{self.trials_done} search trials for each arm, {self.seeds_done} seeds for each winner."
         return done + (f" Not begun: {'; '.join(map(label, ahead))}." if (ahead := self.selection.ahead) else "")
 
     @property
@@ -224,10 +225,14 @@ def apart(dataset: str) -> bool:
     return dataset.startswith(("synthetic_", "synthetic:")) or "copies=" in dataset
 
 
-def all_results(ledger: Ledger) -> dict[tuple[str, str], Results]:
-    """Results of the two main studies on every data set that has records of them, by (data set, study); not those `apart`."""
-    names = [dataset for dataset in ledger.datasets() if not apart(dataset)]
-    found = {(dataset, name): recorded(ledger, dataset, name) for dataset in names for name in MAIN}
+Found = dict[tuple[str, str], Results]  # by (data set, study)
+
+
+def collected(ledger: Ledger, names: Iterable[str] = STUDIES, datasets: Iterable[str] | None = None) -> Found:
+    """Results of the given studies on the given data sets (default: all that have records and are not `apart`)."""
+    where = [d for d in ledger.datasets() if not apart(d)] if datasets is None else datasets
+    versions = {dataset: version_of(ledger, dataset) for dataset in where}
+    found = {(dataset, name): recorded(ledger, dataset, name, version=versions[dataset]) for dataset in where for name in names}
     return by_budget({key: results for key, results in found.items() if results})
 
 

@@ -129,7 +129,10 @@ def records_of(study: Study, ledger: Ledger, dataset: str) -> dict[str, dict]:
 
 @dataclass(frozen=True)
 class Selection:
-    """What the records of a study say: n search trials of every arm that has begun, their winners, and the winners' retrained records."""
+    """What the records of a study say: n search trials of every arm that has begun, their winners, and the winners' retrained records.
+
+    A seed with which some winner's training failed counts for no arm. tried: seeds of every winner that are recorded, failed or not.
+    """
 
     study: Study
     planned: Budget
@@ -137,6 +140,7 @@ class Selection:
     winners: dict[str, dict]
     finalists: dict[str, list[dict]]
     missing: list[Trial]
+    tried: int = 0
 
     @property
     def ahead(self) -> list[str]:
@@ -189,14 +193,14 @@ def select(study: Study, records: dict[str, dict], subject: Subject, budget: Bud
 def _selection(study: Study, records: dict, budget: Budget, plan: dict[str, list[Trial]], n: int, missing: list[Trial]) -> Selection:
     best = {arm: _best(trials[:n], records) for arm, trials in plan.items()}
     again = {arm: seed_trials(study, trial, budget.seeds) if trial else [] for arm, trial in best.items()}
-    there = {
-        arm: {t.index: records[t.key] for t in trials if t.key in records and records[t.key]["status"] == "done"}
-        for arm, trials in again.items()
-    }
+    every = {arm: {t.index: records[t.key] for t in trials if t.key in records} for arm, trials in again.items()}
+    there = {arm: {i: record for i, record in made.items() if record["status"] == "done"} for arm, made in every.items()}
     seeds = sorted(set.intersection(*(set(there[arm]) for arm, trial in best.items() if trial)) if any(best.values()) else [])
     lacking = [] if missing else _lacking((t for trials in zip_longest(*again.values()) for t in trials if t), records)
     winners = {arm: records[trial.key] for arm, trial in best.items() if trial}
-    return Selection(study, budget, n, winners, {arm: [made[i] for i in seeds if made] for arm, made in there.items()}, missing + lacking)
+    tried = min((len(every[arm]) for arm in winners), default=0)
+    finalists = {arm: [made[i] for i in seeds if made] for arm, made in there.items()}
+    return Selection(study, budget, n, winners, finalists, missing + lacking, tried)
 
 
 def _lacking(trials: Iterable[Trial], records: dict[str, dict]) -> list[Trial]:

@@ -38,7 +38,7 @@ from mixlib.notebooks import Project, file_hash, run_notebooks
 def write_tables(project: Project) -> None:
     """Write the tables and figures of the results page from the ledger into book/tables and book/figures."""
     ledger = Snapshot(project.ledger.root)
-    every = tables.collected(ledger)
+    every = outcomes.collected(ledger)
     results = {key: found for key, found in every.items() if key[1] in outcomes.MAIN}
     for (dataset, study), found in every.items():
         for what in found.left_out:
@@ -111,7 +111,7 @@ def write_tables(project: Project) -> None:
 def _state_of_tables(project: Project) -> str:
     """A hash of all that `write_tables` reads and writes: records and their arrays, counts, code; tables and figures."""
     files = [path for kind in ("json", "npz") for path in project.ledger.root.rglob(f"*.{kind}")]
-    files += [path for folder in ("tables", "figures") for path in (project.book / folder).rglob("*.*")]
+    files += [path for folder in ("tables", "figures") for path in (project.book / folder).rglob("*.*") if path.is_file()]
     return _state([*files, *Path(__file__).parent.glob("*.py")])
 
 
@@ -248,7 +248,9 @@ def pages_of(toc: dict) -> list[str]:
 def book(names: list[str], force: bool = False, root: str | Path = ".") -> str:
     """Run what changed, write the tables, render; gives the line that says where the book is."""
     project = Project(root)
-    names = list(dict.fromkeys(names))
+    names = [str(Path(name).expanduser().absolute()) if name.endswith((".csv", ".csv.gz")) else name for name in dict.fromkeys(names)]
+    if os.environ.get("MIXLIB_DATA"):  # notebooks run in a folder of their own
+        os.environ["MIXLIB_DATA"] = str(datasets.root_folder().absolute())
     loaded = [datasets.load(name) for name in names]  # an unknown or missing data set is said before anything runs
     real = [interactions for interactions in loaded if interactions.name != "synthetic" and not outcomes.apart(interactions.name)]
     for interactions in real:

@@ -16,6 +16,7 @@ FAILED, NOT_RUN = "failed in all trials", "not run yet"
 OVER_SEEDS = "over seeds, too"
 SIZE, MIXTURE = "factorization-size", "embedding_mixture"  # the study of size, and the mixture that it is about
 FORMS = ("bpr", "log_bpr", "bpr of 5", "log_bpr of 5")  # of BPR: as they are used, and with as many negatives as the adaptive hinge
+IN_TEXT = (*MAIN, SIZE, "factorization-references")  # the studies that `numbers` speaks of
 WIDE, HALF = "factorization/as large as the mixture", "factorization/half as large"  # its single vectors
 SIDES = {AHEAD: "better beyond the interval", BEHIND: "worse beyond the interval", UNDECIDED: "the interval holds 0, so undecided",
          ONE_SEED: ONE_SEED}  # fmt: skip
@@ -63,9 +64,10 @@ def winners(results: Results) -> pd.DataFrame:
     rows = []
     for arm, record in results.selection.winners.items():
         model, fitted = record["definition"]["model"], record["definition"]["training"]
+        gain = {"gain": f"{model['gain']:.3g}"} if "gain" in model else {}
         rows.append({"model": label(arm), "batch size": fitted["batch_size"], "learning rate": f"{fitted['learning_rate']:.5f}",
-                     "L2": f"{fitted['l2']:.1e}", "tastes": model.get("components", 1), "record": record["key"]})  # fmt: skip
-    return pd.DataFrame(rows)
+                     "L2": f"{fitted['l2']:.1e}", "tastes": model.get("components", 1)} | gain | {"record": record["key"]})  # fmt: skip
+    return stacked([pd.DataFrame([row]) for row in rows])
 
 
 def gaps(results: Results, dataset: str) -> str:
@@ -140,21 +142,20 @@ def variant(results: Results, arm: str) -> str:
     """What an arm of the variants moves, against the first arm with the same model: `from 0.079 to 0.056, a difference of ...`, and what
     that decides; or that it is not recorded.
     """
-    first = _first_alike(results, arm)
+    first = next(name for name in results.selection.study.arms if name.partition("/")[0] == arm.partition("/")[0])
     if not {arm, first} <= set(results.outcomes):
         return "not recorded"
     ours, theirs, found = results.outcomes[arm], results.outcomes[first], Evidence.of(results, arm, first)
     return f"from {theirs.mrr:.3f} to {ours.mrr:.3f}, a difference of {found}: {SIDES[found.side]}"
 
 
-def _first_alike(results: Results, arm: str) -> str:
-    """The first arm of the study with the same model."""
-    return next(name for name in results.selection.study.arms if name.partition("/")[0] == arm.partition("/")[0])
-
-
 def stacked(tables: list[pd.DataFrame]) -> pd.DataFrame:
     """Tables below each other, without gaps."""
-    return pd.concat(tables, ignore_index=True).astype(object).fillna("") if tables else pd.DataFrame({"": ["nothing is recorded yet"]})
+    return (
+        pd.concat([table.astype(object) for table in tables], ignore_index=True).fillna("")
+        if tables
+        else pd.DataFrame({"": ["nothing is recorded yet"]})
+    )
 
 
 def listed(rows: list[dict]) -> pd.DataFrame:
@@ -163,7 +164,7 @@ def listed(rows: list[dict]) -> pd.DataFrame:
 
 
 def numbers(results: dict[tuple[str, str], Results]) -> dict[str, str | int]:
-    """The numbers that stand in the book's text, by the names under which they are glued: from the main studies, and that of SIZE."""
+    """The numbers that stand in the book's text, by the names under which they are glued: from the studies IN_TEXT."""
     main = {key: result for key, result in results.items() if key[1] in MAIN}
     gained = [(dataset, arm, result.outcomes[baseline].mrr, Evidence.of(result, arm, baseline))
               for (dataset, _), result in main.items() for arm, baseline in result.mixtures]  # fmt: skip
@@ -187,6 +188,12 @@ def numbers(results: dict[tuple[str, str], Results]) -> dict[str, str | int]:
         d: one for d, one in _of_size(results).items() if winners[d, SIZE][MIXTURE] == winners.get((d, "factorization"), {}).get(MIXTURE)
     }
     found["largest_gain"] = _largest_gain(gained, same)
+    sequences = {title(dataset): (mrr, one) for dataset, arm, mrr, one in gained if arm == "mixture_lstm"}
+    found["smallest_printed_gain"] = _against_printed(sequences)
+    plain, others = (
+        (one := results.get(("movielens-100k", name))) and one.outcomes for name in ("factorization", "factorization-references")
+    )
+    found["references_over_factorization"] = _leads(plain or {}, others or {})
     whole, begun = ([title(d) for d in dict.fromkeys(d for d, _ in main) if _whole(main, d) == wanted] for wanted in (True, False))
     return found | {"whole_data_sets": " and ".join(whole) or "no data set", "begun_data_sets": ", ".join(begun) or "no other"}
 
@@ -231,6 +238,27 @@ def _largest_gain(gained: list[tuple[str, str, float, Evidence]], by_size: dict[
     return f"{label(arm)} on {title(dataset)}: {one}, {share:+.0%} of the MRR{size}"
 
 
+def _against_printed(sequences: dict[str, tuple[float, Evidence]]) -> str:
+    """On which data sets the smallest gain that was printed for the Mixture-LSTM, as a share of the MRR, lies outside of the interval.
+
+    sequences: by title, the baseline's MRR and the evidence of several seeds.
+    """
+    printed = {dataset: mrr["mixture_lstm"] / mrr["lstm"] - 1 for dataset, mrr in PUBLISHED["paper"]["mrr"].items()}
+    dataset, least = min(printed.items(), key=lambda one: one[1])
+    judged = {where: [bound / mrr for bound in one.wide] for where, (mrr, one) in sequences.items() if one.wide}
+    outside = [where for where, (low, high) in judged.items() if not low <= least <= high]
+    said = f"the smallest gain printed in 2018, {least:.0%} of the MRR on {title(dataset)}, lies within them on "
+    if not outside:
+        return f"{said}all {len(judged)}"
+    return f"{said}{len(judged) - len(outside)} of {len(judged)} and outside on {' and '.join(outside)}"
+
+
+def _leads(models: dict[str, Outcome], references: dict[str, Outcome]) -> str:
+    """What each reference but popularity is ahead of plain factorization by: `EASE +0.005 [-0.001, +0.010], over seeds, too: ...`."""
+    known = [one for arm, one in references.items() if arm != "popularity"] if "factorization" in models else []
+    return "; ".join(f"{label(one.arm)} {Evidence.between(one, models['factorization'])}" for one in known) or "not run yet"
+
+
 def _whole(results: dict[tuple[str, str], Results], dataset: str) -> bool:
     return all((dataset, name) in results and results[dataset, name].whole for name in MAIN if applies(dataset, name))
 
@@ -253,7 +281,7 @@ def table1(results: dict[tuple[str, str], Results]) -> pd.DataFrame:
 
 def spent(results: Results | None) -> str:
     """`3 of 20, 2 of 5`: search trials and seeds, done of planned."""
-    return f"{results.trials}, {results.seeds}" if results and results.outcomes else "none"
+    return f"{results.trials_done}, {results.seeds_done}" if results and results.outcomes else "none"
 
 
 def absent(results: Results | None, arm: str) -> str:
@@ -295,7 +323,7 @@ def gains(results: dict[tuple[str, str], Results]) -> pd.DataFrame:
                          "gain in test MRR [95 %]": one.over_users, OVER_SEEDS: one.over_seeds,
                          "relative, over seeds, too": f"{one.gap.difference / theirs.mrr:+.0%}{around}",
                          "rank-biserial": f"{one.gap.rank_biserial:+.2f}", "Wilcoxon p": _p_value(one.gap.p_value),
-                         "Holm p": "", "trials": found.trials, "seeds": found.seeds})  # fmt: skip
+                         "Holm p": "", "trials": found.trials_done, "seeds": found.seeds_done})  # fmt: skip
     for row, p in zip(rows, holm(p_values), strict=True):
         row["Holm p"] = _p_value(p)
     return pd.DataFrame(rows)

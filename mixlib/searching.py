@@ -10,9 +10,9 @@ from mixlib import outcomes, reports
 from mixlib.evidence import Evidence
 from mixlib.labels import LABELS, LOSS_LABELS, label, title, with_interval
 from mixlib.ledger import Ledger
-from mixlib.outcomes import FEW, MAIN, Outcome, Results
+from mixlib.outcomes import FEW, MAIN, Found, Outcome, Results
 from mixlib.plans import Subject, records_of, search_trials
-from mixlib.tables import SPENT, Found, references_of
+from mixlib.tables import SPENT, references_of
 
 PAIRS = 3  # of trials at the same settings: fewer say nothing
 

@@ -46,15 +46,18 @@ def generate(
     """Draw interactions of users who have exactly `tastes` tastes.
 
     stickiness: chance to stay in the same taste from one interaction to the next; skew: exponent of the popularity of items
-    within a cluster (0 is flat, 1 is Zipf's law); length: mean number of interactions of a user (log-normal, at least 10).
+    within a cluster (0 is flat, 1 is Zipf's law); length: mean number of interactions of a user (log-normal; at
+    least 10 each, so that the mean of short histories is a little higher).
     twins: chance that a chosen item is followed at once by its twin, as when one review is copied to every edition of a product; if it
     is above 0, half of the items are twins of the other half, and either may come first.
     The timestamps are positions. Raises ValueError on impossible parameters.
     """
     if not (1 <= tastes <= clusters <= items):
         raise ValueError(f"1 <= tastes <= clusters <= items must hold, not {tastes}, {clusters}, {items}.")
-    if users < 1 or not 0 <= stickiness <= 1 or not 0 <= skew < np.inf or not 10 <= length < np.inf:
-        raise ValueError("users must be at least 1, stickiness between 0 and 1, skew at least 0, length at least 10, all finite.")
+    if users < 1 or seed < 0 or not 0 <= stickiness <= 1 or not 0 <= skew < np.inf or not 10 <= length <= 1e6:
+        raise ValueError(
+            "users must be at least 1, seed and skew at least 0, stickiness between 0 and 1, length between 10 and a million, all finite."
+        )
     if not 0 <= twins <= 1 or (twins and items % (2 * clusters)):
         raise ValueError(f"twins must be between 0 and 1, and then items a multiple of {2 * clusters}, not {twins} with {items} items.")
     random = np.random.default_rng([seed, users, items, tastes])
@@ -134,10 +137,12 @@ def cluster_of(items: np.ndarray, clusters: int = 30) -> np.ndarray:
 def parameters(name: str) -> dict[str, Any]:
     """The parameters of `generate` that a name such as `synthetic:tastes=1,skew=0.5` gives. Raises ValueError on unknown ones."""
     known = {key: type(p.default) for key, p in inspect.signature(generate).parameters.items()}
-    found = {}
+    found: dict[str, Any] = {}
     for part in filter(None, name.partition(":")[2].split(",")):
         key, _, value = part.partition("=")
         kind = known[choose("parameter of synthetic called", key, known)]
+        if key in found:
+            raise ValueError(f"{name} gives {key} twice.")
         try:
             found[key] = kind(value)
         except ValueError:

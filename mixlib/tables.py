@@ -8,27 +8,18 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from mixlib import gains, outcomes, reports
+from mixlib import gains, reports
 from mixlib.evidence import Evidence
 from mixlib.labels import PUBLISHED, applies, label, title, with_interval
 from mixlib.ledger import Ledger
-from mixlib.outcomes import MAIN, Outcome, Results
+from mixlib.outcomes import MAIN, Found, Outcome, Results
 from mixlib.studies import PAPER, STUDIES
 
-Found = dict[tuple[str, str], Results]
 SPENT = "trials, seeds"
 PROPERTIES = {"tastes": "true tastes", "stickiness": "chance to stay in a taste", "skew": "skew of popularity", "twins": "chance of a twin"}
 EIGHT = "m = 8 minus m = 2 [95 %]"
 CONTROLS = {"sequence-capacity": "mixture_lstm/dim 64", "factorization-capacity": "embedding_mixture/dim 32",
             reports.SIZE: reports.MIXTURE}  # fmt: skip
-
-
-def collected(ledger: Ledger, names: Iterable[str] = STUDIES, datasets: Iterable[str] | None = None) -> Found:
-    """Results of the given studies on the given data sets (default: all that have records and are not `outcomes.apart`)."""
-    where = [d for d in ledger.datasets() if not outcomes.apart(d)] if datasets is None else datasets
-    versions = {dataset: outcomes.version_of(ledger, dataset) for dataset in where}
-    found = {(dataset, name): outcomes.recorded(ledger, dataset, name, version=versions[dataset]) for dataset in where for name in names}
-    return outcomes.by_budget({key: results for key, results in found.items() if results})
 
 
 def begun(found: Found, datasets: Iterable[str], name: str) -> list[str]:
@@ -134,8 +125,8 @@ def reference_verdicts(found: Found, arm: str = "") -> list[str]:
 
 
 def _best(results: Results | None) -> Outcome | None:
-    outcomes = results.outcomes.values() if results else ()
-    return max(outcomes, key=lambda outcome: outcome.search["validation"]["mrr"], default=None)
+    every = results.outcomes.values() if results else ()
+    return max(every, key=lambda outcome: outcome.search["validation"]["mrr"], default=None)
 
 
 def _gain(ours: Outcome | None, theirs: Outcome | None) -> str:

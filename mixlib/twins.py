@@ -11,8 +11,8 @@ from mixlib.evaluation import Comparison, compare
 from mixlib.evidence import Evidence
 from mixlib.labels import applies, bounds, label, title, with_interval
 from mixlib.ledger import Ledger
-from mixlib.outcomes import Outcome, Results
-from mixlib.tables import SPENT, Found
+from mixlib.outcomes import Found, Outcome, Results
+from mixlib.tables import SPENT
 
 TWINS, OTHERS = "twins", "other targets"
 GAINED = "Mixture-LSTM minus LSTM [95 %]"

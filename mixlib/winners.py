@@ -7,15 +7,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mixlib import codes, experiments, gains, models, reports
+from mixlib import codes, evaluation, experiments, models, reports
 from mixlib.datasets import Interactions
 from mixlib.evidence import Evidence
 from mixlib.labels import label, title
 from mixlib.ledger import Ledger
-from mixlib.outcomes import MAIN, SHORT, Outcome, Results
+from mixlib.outcomes import MAIN, SHORT, Found, Outcome, Results
 from mixlib.splits import Sequences
 from mixlib.studies import STUDIES
-from mixlib.tables import SPENT, Found, binary_of, rows_of
+from mixlib.tables import SPENT, binary_of, rows_of
 
 
 def splits(found: Found) -> pd.DataFrame:
@@ -112,7 +112,7 @@ def binary(found: Found, ledger: Ledger, datasets: Iterable[str]) -> pd.DataFram
 
 def kept(outcome: Outcome, ledger: Ledger) -> tuple[float, tuple[float, float]]:
     """The share of its MRR that a winner keeps as binary codes, with its 95 % interval over users, both resampled together."""
-    return gains.ratio(as_binary(outcome, ledger).values, outcome.values, outcome.users)
+    return evaluation.ratio(as_binary(outcome, ledger).values, outcome.values, outcome.users)
 
 
 def binary_verdicts(found: Found, ledger: Ledger) -> list[str]:

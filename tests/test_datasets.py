@@ -13,7 +13,7 @@ CSV = "user_id,item_id,timestamp,rating\n7,30,200,5\n7,10,100,1\n4,30,50,3\n"
 
 def write(folder, text=CSV, name="interactions.csv", facts=""):
     """A data set in a folder."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
     if facts:
         (folder / "dataset.toml").write_text(facts)
@@ -257,10 +257,26 @@ def test_of_two_files_neither_is_taken_silently(data_root):
         datasets.load("mine")
 
 
-def test_windows_whose_shortest_is_longer_than_the_longest_are_refused(data_root):
-    write(data_root / "mine", facts="min_length = 30\nmax_length = 10\n")
-    with pytest.raises(ValueError, match=r"dataset\.toml: min_length is 30, above max_length, 10\."):
+@pytest.mark.parametrize("facts, shortest, longest", [("min_length = 30\nmax_length = 10", 30, 10), ("max_length = 10", 20, 10),
+                                                      ("min_length = 150", 150, 100), ("min_length = 0", 0, 100)])  # fmt: skip
+def test_impossible_windows_are_refused_also_beside_a_default(data_root, facts, shortest, longest):
+    write(data_root / "mine", facts=facts)
+    wanted = rf"dataset\.toml: min_length must be between 1 and max_length, which is {longest}, not {shortest}\."
+    with pytest.raises(ValueError, match=wanted):
         datasets.load("mine")
+
+
+def test_a_link_names_the_data_set_and_not_what_it_points_to(data_root):
+    write(data_root / "real" / "v2")
+    (data_root / "shop").symlink_to(data_root / "real" / "v2")
+    assert datasets.load("shop").name == "shop"
+
+
+def test_times_that_are_no_numbers_and_items_that_are_none_are_refused():
+    with pytest.raises(ValueError, match="timestamps must be finite"):
+        Interactions(np.array([0, 0]), np.array([1, 2]), np.array([1.0, np.nan]))
+    with pytest.raises(ValueError, match="items are numbered from 1 to 2, and 0 to 2 are asked for"):
+        Interactions(np.array([0, 0]), np.array([1, 2])).titles_of(np.array([0, 2]))
 
 
 def test_ids_of_the_file_are_kept_and_shown(data_root):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.stats import loguniform
 
-from mixlib import experiments, models, plans, studies, training, workers
+from mixlib import experiments, models, outcomes, plans, studies, training, workers
 from mixlib.ledger import Ledger
 from mixlib.plans import Subject, search_trials, seed_trials, select
 from mixlib.studies import DEMO, PAPER, STUDIES, Budget
@@ -180,6 +180,17 @@ def test_the_last_complete_search_counts_until_a_larger_one_is_complete():
     assert [t.key for t in found.missing] == [t.key for t in again]
     found = select(STUDY, records | said(again, [0.8, 0.8]), SUBJECT, TINY)
     assert found.trials == 3 and found.winners["lstm"]["index"] == 2 and found.missing == []
+
+
+def test_a_seed_with_which_a_winner_fails_counts_for_no_arm_and_does_not_leave_the_study_unfinished():
+    plan = search_trials(STUDY, SUBJECT, TINY)
+    records = said(plan["lstm"], [0.3, 0.2, 0.1]) | said(plan["mixture_lstm"], [0.3, 0.2, 0.1])
+    first, second = seed_trials(STUDY, plan["lstm"][0], 2)
+    records |= said(seed_trials(STUDY, plan["mixture_lstm"][0], 2), [0.3, 0.3]) | said([first], [0.3])
+    before, after = (outcomes.Results(select(STUDY, records | more, SUBJECT, TINY), {}) for more in ({}, said([second], [0], "failed")))
+    assert not before.done and before.seeds_done == "1 of 2" and [t.key for t in before.selection.missing] == [second.key]
+    assert after.done and after.seeds_done == "1 of 2, 1 failed" and not after.selection.missing
+    assert {arm: [one["index"] for one in made] for arm, made in after.selection.finalists.items()} == {"lstm": [1], "mixture_lstm": [1]}
 
 
 def test_an_arm_that_was_added_later_does_not_hold_up_the_others():

@@ -80,3 +80,14 @@ def test_a_small_catalogue_has_fewer_viewers():
     assert explorer.corners(interactions).shape == (0, explorer.EACH) and explorer.viewers(interactions) == []
     model = models.build("mixture_lstm", 4, dim=4, components=2)
     assert explorer.extract(model, interactions) == {"viewers": [], "titles": []}
+
+
+@pytest.mark.parametrize("items, viewers", [(16, 0), (17, 2)])
+def test_a_catalogue_that_leaves_too_few_new_items_has_no_viewers(items, viewers):
+    users = np.repeat(np.arange(40), 6)
+    interactions = Interactions(users, np.random.default_rng(0).integers(1, items + 1, len(users)), n_items=items)
+    found = explorer.extract(models.build("mixture_lstm", items, dim=4, components=2), interactions)["viewers"]
+    assert len(found) == viewers
+    for viewer in found:
+        assert np.isfinite(viewer["weights"]).all()
+        assert not set(viewer["items"]) & set(np.ravel(viewer["best"][-1]))

@@ -120,6 +120,15 @@ def test_without_a_compiler_or_on_a_gpu_nothing_is_compiled(monkeypatch):
     assert not kernels.pays(10**12, torch.device("cpu"))
 
 
+@pytest.mark.parametrize("code, found", [(0, True), (1, False)])
+def test_a_compiler_that_cannot_compile_counts_as_none(code, found, tmp_path, monkeypatch):
+    (tmp_path / "g++").write_text(f"#!/bin/sh\nexit {code}\n")
+    (tmp_path / "g++").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    assert kernels.has_compiler.__wrapped__() is found
+
+
 def test_the_table_of_quality_comes_from_its_seeds_and_fresh_seeds_settle_the_doubt():
     root = Path(__file__).parent.parent
     spec = importlib.util.spec_from_file_location("quality", root / "benchmarks" / "quality.py")

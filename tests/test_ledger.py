@@ -251,6 +251,7 @@ def test_names_from_paths_and_parameters_become_folders(kept):
         folder = kept.folder(name, "sequences")
         assert folder.parent.parent == kept.root and folder.parent.name not in ("", ".", "..")
     assert kept.folder("synthetic:tastes=1", "s") != kept.folder("synthetic:tastes=2", "s")
+    assert kept.folder("../data/films/../books/interactions.csv.gz", "s") == kept.folder("books", "s")
     kept.write(record("synthetic:tastes=1", seed=1))
     assert list(kept.read("synthetic:tastes=1", "sequences")) == [record(seed=1)["key"]]
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from mixlib import cli, datasets, describe, experiments, gains, notebooks, outcomes, publish, splits, workers
+from mixlib import cli, datasets, describe, evaluation, experiments, gains, notebooks, outcomes, publish, splits, workers
 from mixlib.ledger import Ledger
 from mixlib.studies import PAPER, Budget
 
@@ -132,7 +132,7 @@ def test_copies_of_data_with_copies_are_not_stale(data_root, tmp_path):
         assert project.stale(executed) == wrong
 
 
-@pytest.mark.parametrize("name", ["all", "synthetic_mine", "synthetic-shop", "shop_copies=many", "my shop", "!!!"])
+@pytest.mark.parametrize("name", ["all", "synthetic_mine", "synthetic-shop", "shop_copies=many", "my shop", "!!!", "_shop", "shop_", "__"])
 def test_names_that_the_book_could_not_tell_apart_are_refused(name, data_root):
     (data_root / name).mkdir()
     (data_root / name / "interactions.csv").write_text("user_id,item_id\n1,1\n")
@@ -164,7 +164,7 @@ def test_too_few_interactions_to_split_are_said_before_anything_is_trained(data_
 
 
 def test_one_user_has_a_ratio_without_an_interval():
-    mean, bounds = gains.ratio(np.array([0.2, 0.4]), np.array([0.5, 0.5]), np.array([3, 3]))
+    mean, bounds = evaluation.ratio(np.array([0.2, 0.4]), np.array([0.5, 0.5]), np.array([3, 3]))
     assert mean == pytest.approx(0.6) and bounds == (mean, mean)
 
 

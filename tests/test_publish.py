@@ -19,7 +19,7 @@ from conftest import CUT_OFF
 
 from mixlib import datasets, describe, experiments, gains, labels, notebooks, outcomes, publish, reports, studies, tables, winners
 from mixlib.datasets import Interactions
-from mixlib.evidence import AHEAD, UNDECIDED, Evidence
+from mixlib.evidence import AHEAD, BEHIND, UNDECIDED, Evidence
 from mixlib.ledger import Ledger, key_of
 from mixlib.sources import SOURCES, published
 
@@ -88,7 +88,7 @@ def test_no_page_loads_anything_from_elsewhere(built):
 def test_table_1_of_the_page_is_rebuilt_from_the_ledger(built):
     page = BeautifulSoup((built / "results.html").read_text(), "html.parser")
     shown = [[cell.get_text(strip=True) for cell in row.find_all(["th", "td"])] for row in page.find("table").find_all("tr")]
-    table = reports.table1(outcomes.all_results(Ledger(ROOT / "results")))
+    table = reports.table1(outcomes.collected(Ledger(ROOT / "results"), outcomes.MAIN))
     plain = [[value.replace("**", "") for value in row] for row in table.astype(str).to_numpy().tolist()]
     assert shown == [list(table.columns), *plain]
 
@@ -336,6 +336,9 @@ def test_only_what_changed_is_run_again(tmp_path):
     project = notebooks.Project(tmp_path)
     assert len(notebooks.run_notebooks(project, ["synthetic"])) == 1
     assert notebooks.run_notebooks(project, ["synthetic"]) == []
+    (stamp,) = (tmp_path / "book" / "_build" / ".ran").rglob("*.json")
+    stamp.write_text("")  # cut off
+    assert len(notebooks.run_notebooks(project, ["synthetic"])) == 1
     source.write_text(source.read_text().replace("seed = 0", "seed = 1"))
     assert len(notebooks.run_notebooks(project, ["synthetic"])) == 1
 
@@ -383,6 +386,7 @@ def test_pages_are_rendered_again_only_when_they_or_what_they_are_made_of_change
         (html.unlink, True),
         (lambda: html.write_text("half a page"), True),
         (lambda: (page.parent / "_build" / "log").touch(), False),
+        (lambda: (page.parent / "tables" / ".ipynb_checkpoints").mkdir(parents=True), False),
         (lambda: monkeypatch.setattr(publish, "version", lambda package: "1.999"), True),
     ):
         change()
@@ -446,13 +450,28 @@ def test_outside_a_checkout_the_error_says_where_to_go(tmp_path):
         notebooks.Project(tmp_path)
 
 
+def test_a_relative_data_root_and_relative_paths_reach_the_notebooks_as_absolute_ones(tmp_path, monkeypatch):
+    (tmp_path / "data" / "mine").mkdir(parents=True)
+    (tmp_path / "data" / "mine" / "interactions.csv").write_text("user_id,item_id\n1,1\n1,2\n2,1\n")
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "_toc.yml").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MIXLIB_DATA", "data")
+    ran = []
+    monkeypatch.setattr(publish, "run_notebooks", lambda project, names, force: ran.extend(names) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        publish.book(["mine", "data/mine/interactions.csv"], root=tmp_path)
+    assert ran == ["mine", str(tmp_path / "data" / "mine" / "interactions.csv")] and os.environ["MIXLIB_DATA"] == str(tmp_path / "data")
+    assert {notebooks.Project(tmp_path).folder(name) for name in ran} == {"mine"}
+
+
 def test_an_unknown_data_set_is_said_before_anything_runs():
     with pytest.raises(ValueError, match="did you mean 'synthetic'"):
         publish.book(["synthetik"], root=ROOT)
 
 
 def test_glued_numbers_of_the_pages_are_those_of_the_ledger(built):
-    numbers = reports.numbers(tables.collected(Ledger(ROOT / "results"), [*outcomes.MAIN, reports.SIZE]))
+    numbers = reports.numbers(outcomes.collected(Ledger(ROOT / "results"), reports.IN_TEXT))
     for page, *sources in (("index", "index", "findings"), ("verdict", "findings"), ("results", "results")):
         text = " ".join(BeautifulSoup((built / f"{page}.html").read_text(), "html.parser").get_text().split())
         source = "".join((ROOT / "book" / f"{name}.md").read_text(encoding="utf-8") for name in sources)
@@ -492,7 +511,7 @@ def test_fingerprints_on_the_page_of_data_sets_are_those_of_the_records():
 @pytest.fixture(scope="module")
 def found():
     """All results on the data sets whose records the book comes with."""
-    return tables.collected(Ledger(ROOT / "results"), datasets=OURS)
+    return outcomes.collected(Ledger(ROOT / "results"), datasets=OURS)
 
 
 def test_which_model_is_ahead_and_the_part_of_size(found):
@@ -506,6 +525,8 @@ def test_which_model_is_ahead_and_the_part_of_size(found):
     size = {dataset: found[dataset, reports.SIZE].outcomes for dataset in OURS}
     half = size["movielens-100k"][reports.HALF]
     assert sum(half.by_seed < outcomes.SHORT * half.mrr) == 1
+    wider = [each[reports.WIDE].search["parameters"] / each[reports.MIXTURE].search["parameters"] for each in size.values()]
+    assert (round(min(wider), 1), round(max(wider), 1)) == (1.1, 3.4)
     smaller = [each[reports.HALF].search["parameters"] < each[reports.MIXTURE].search["parameters"] for each in size.values()]
     assert sum(smaller) == 4 and not smaller[OURS.index("movielens-100k")]
     assert str(numbers["embedding_mixture_sides"]).startswith("better on ")
@@ -513,6 +534,18 @@ def test_which_model_is_ahead_and_the_part_of_size(found):
     again = {name: Evidence.of(found["amazon-" + name, "factorization"], reports.MIXTURE, "factorization") for name in ("beauty", "apps")}
     assert [fewer[name].side for name in ("beauty", "apps")] == [AHEAD, UNDECIDED]
     assert [again[name].side for name in ("beauty", "apps")] == [UNDECIDED, AHEAD]
+
+
+def test_few_settings_are_behind_the_winners_of_the_larger_data_sets(found):
+    winners = {(dataset, arm): one.search for dataset in OURS if dataset != "movielens-100k"
+               for arm, one in found[dataset, "factorization"].outcomes.items()}  # fmt: skip
+    assert {record["index"] for record in winners.values()} == {0, 1}
+    assert all(record["definition"]["training"]["l2"] < 1e-9 for record in winners.values())
+    gain = {round(record["definition"]["model"]["gain"], 1) for (_, arm), record in winners.items() if arm == "projection_mixture"}
+    assert gain == {0.6, 2.0}
+    variants = found["movielens-100k", "factorization-variants"]
+    plain = [Evidence.of(variants, f"projection_mixture/gain {gain}", "factorization") for gain in ("15", "1")]
+    assert [one.side for one in plain] == [BEHIND, BEHIND] and plain[0].gap.difference > plain[1].gap.difference / 2
 
 
 def test_where_seeds_and_trainings_fall_short(found):
@@ -536,6 +569,12 @@ def test_who_gains():
     gain = {(row["dataset"], row["by"]): [float(row[f"gain in the {side} [95 %]"].split()[0]) for side in ("lowest", "highest")]
             for row in rows}  # fmt: skip
     rises = {by: {dataset for (dataset, what), (low, high) in gain.items() if what == by and high > low} for _, by in gain}
+    amazon = [dataset for dataset in OURS if dataset.startswith("amazon-")]
+    rows = [row | {"dataset": dataset} for dataset in amazon for row in ledger.noted("who")[dataset]["sequences"]["rows"]]
+    rare, popular = ({row["dataset"]: float(row[f"gain in the {side} [95 %]"].split()[0]) for row in rows
+                      if row["by"] == "popularity of the target"} for side in ("lowest", "highest"))  # fmt: skip
+    assert all(rare[dataset] > 0 > popular[dataset] for dataset in ("amazon-cds", "amazon-apps"))
+    assert popular["amazon-beauty"] > rare["amazon-beauty"]
     assert rises["popularity of the target"] == {dataset for dataset in OURS if dataset.startswith("amazon-")}
     assert "goodbooks-v1" in rises["effective tastes"] and rises["effective tastes"] <= {"goodbooks-v1", "movielens-100k"}
 
@@ -569,6 +608,10 @@ def test_what_generated_users_gain():
             assert some["low"].max() < some["high"].min()  # the intervals have a part in common
     assert set(by_tastes["tastes"]) == {1, 2, 4, 8}
     cells = gains.factorial(ledger).query("mixture == 'embedding_mixture'").dropna(subset="gain").set_index("against")
+    four = cells.query("tastes == 4 and twins == 0").groupby("against")["gain"].mean()
+    assert four[[reports.WIDE, reports.HALF]].min() > four["factorization"] / 2
+    effects = gains.effects(gains.factorial(ledger)).query("mixture == 'embedding_mixture' and against != 'factorization'")
+    assert len(effects) == 8 and (effects["low"] < 0).all() and (effects["high"] > 0).all()
     for control, ahead in ((reports.WIDE, 3), (reports.HALF, 1)):
         one, four = (cells.loc[control].query(f"tastes == {tastes}") for tastes in (1, 4))
         assert (len(four), (four["low"] > 0).sum(), (four["high"] < 0).sum()) == (8, ahead, 0)

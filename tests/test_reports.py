@@ -35,10 +35,10 @@ def ledger(tmp_path):
 
 
 def test_table_1_shows_ours_with_intervals_and_bold_only_beyond_them(ledger, monkeypatch):
-    few = reports.table1(outcomes.all_results(ledger))
+    few = reports.table1(outcomes.collected(ledger, outcomes.MAIN))
     assert few["Movielens 100K"].iloc[2].startswith("0.12") and not few["Movielens 100K"].str.contains("**", regex=False).any()
     monkeypatch.setattr(reports, "FEW", 2)  # as if two search trials were enough
-    table = reports.table1(outcomes.all_results(ledger)).set_index("model")
+    table = reports.table1(outcomes.collected(ledger, outcomes.MAIN)).set_index("model")
     ours = table[table.source == "this book"]["Movielens 100K"]
     assert ours["Mixture-LSTM"].startswith("**0.12") and not ours["LSTM"].startswith("**")
     assert ours["Factorization"] == "not run yet"
@@ -46,31 +46,31 @@ def test_table_1_shows_ours_with_intervals_and_bold_only_beyond_them(ledger, mon
 
 
 def test_table_1_prints_the_published_numbers_of_their_one_source(ledger):
-    table = reports.table1(outcomes.all_results(ledger))
+    table = reports.table1(outcomes.collected(ledger, outcomes.MAIN))
     printed = table[table.source == "2018"]
     assert printed["Amazon"].tolist() == ["0.1502", "0.1889", "0.1001", "0.0698", "0.1696"]
     assert printed["Movielens 100K"].iloc[0] == "0.0478 (archive)"
 
 
 def test_gains_are_paired_and_say_the_budget(ledger):
-    gains = reports.gains(outcomes.all_results(ledger)).iloc[0]
+    gains = reports.gains(outcomes.collected(ledger, outcomes.MAIN)).iloc[0]
     assert gains["gain in test MRR [95 %]"] == "+0.020 [+0.020, +0.020]"  # the spread over users is shared, so it cancels
     assert (gains["trials"], gains["seeds"]) == ("2 of 20", "2 of 5")
-    found = outcomes.all_results(ledger)["movielens-100k", "sequences"]
+    found = outcomes.collected(ledger, outcomes.MAIN)["movielens-100k", "sequences"]
     low, high = (bound / found.outcomes["lstm"].mrr for bound in found.over_seeds("mixture_lstm", "lstm"))
     assert gains["relative, over seeds, too"].endswith(f"% [{low:+.0%}, {high:+.0%}]")
 
 
 def test_every_cell_leads_to_records_that_exist(ledger):
-    for row in reports.sources(outcomes.all_results(ledger)).itertuples():
+    for row in reports.sources(outcomes.collected(ledger, outcomes.MAIN)).itertuples():
         for file in [row[4], *row.seeds.split()]:
             assert (ledger.root.parent / row.folder.replace("results", ledger.root.name, 1) / file).is_file()
 
 
 def test_a_missing_array_makes_a_gap_that_is_named(ledger):
-    record = outcomes.all_results(ledger)["movielens-100k", "sequences"].outcomes["lstm"].records[0]
+    record = outcomes.collected(ledger, outcomes.MAIN)["movielens-100k", "sequences"].outcomes["lstm"].records[0]
     ledger.path("movielens-100k", "sequences", record["key"]).with_suffix(".npz").unlink()
-    found = outcomes.all_results(ledger)["movielens-100k", "sequences"]
+    found = outcomes.collected(ledger, outcomes.MAIN)["movielens-100k", "sequences"]
     assert {len(outcome.records) for outcome in found.outcomes.values()} == {1}  # the other arm gives up the same seed
     assert f"Left out: the record {record['key']}.json is damaged, its arrays" in reports.gaps(found, "movielens-100k")
     assert reports.table1({("movielens-100k", "sequences"): found}).iloc[4]["Movielens 100K"] == "2 of 20, 1 of 5"
@@ -85,13 +85,13 @@ def test_a_damaged_search_trial_makes_a_gap_that_status_names(ledger):
 
 
 def test_records_of_another_version_of_the_data_are_named_and_never_mixed_in(ledger, tiny):
-    before = reports.table1(outcomes.all_results(ledger))
+    before = reports.table1(outcomes.collected(ledger, outcomes.MAIN))
     other = Subject("movielens-100k", "e" * 16, 100, 20)
     trials = search_trials(STUDIES["sequences"], other, PAPER)["lstm"][:3]
     for trial in trials:
         ledger.write(*record_of(trial, 0.9))
     ledger.write(*record_of(search_trials(STUDIES["factorization"], other, PAPER)["factorization"][0], 0.9))
-    pd.testing.assert_frame_equal(reports.table1(outcomes.all_results(ledger)), before)
+    pd.testing.assert_frame_equal(reports.table1(outcomes.collected(ledger, outcomes.MAIN)), before)
     table, said = outcomes.status(ledger, ["movielens-100k"])
     assert table.set_index("study").loc["factorization", "search"] == "0 of 20"
     assert said == [
@@ -127,7 +127,7 @@ def test_records_of_other_code_stay_and_are_counted(ledger):
 
 
 def test_arms_on_different_users_are_not_compared(ledger):
-    results = outcomes.all_results(ledger)["movielens-100k", "sequences"]
+    results = outcomes.collected(ledger, outcomes.MAIN)["movielens-100k", "sequences"]
     object.__setattr__(results.outcomes["lstm"], "users", np.arange(1, 41))
     with pytest.raises(ValueError, match="different users"):
         results.against("mixture_lstm", "lstm")
@@ -143,19 +143,19 @@ def test_status_counts_what_is_done_of_what_is_planned(ledger):
 
 
 def test_numbers_for_the_text_exist_before_anything_ran(tmp_path):
-    numbers = reports.numbers(outcomes.all_results(Ledger(tmp_path)))
+    numbers = reports.numbers(outcomes.collected(Ledger(tmp_path), outcomes.MAIN))
     assert numbers["whole_data_sets"] == "no data set" and numbers["sequence_gain_movielens_1m"] == "(not run yet)"
 
 
 def test_the_abstract_counts_sides_and_names_the_largest_gain(ledger, monkeypatch):
-    found = outcomes.all_results(ledger)
+    found = outcomes.collected(ledger, outcomes.MAIN)
     key, gap = ("movielens-100k", "sequences"), evaluation.Comparison(0.02, 0.01, 0.03, 0.01, 0.5)
 
     def said(wide):
         monkeypatch.setattr(reports.Evidence, "of", lambda *_: Evidence(gap, wide))
         return reports.numbers(found)
 
-    share, trials = 0.02 / found[key].outcomes["lstm"].mrr, f"{found[key].trials} search trials"
+    share, trials = 0.02 / found[key].outcomes["lstm"].mrr, f"{found[key].trials_done} search trials"
     ahead, behind, unsure, single = said((0.005, 0.035)), said((-0.03, -0.01)), said((-0.01, 0.05)), said(None)
     assert ahead["mixture_lstm_sides"] == f"better on Movielens 100K ({trials})"
     assert ahead["largest_gain"].startswith("Mixture-LSTM on Movielens 100K: +0.020 [+0.010, +0.030], over seeds, too: [+0.005, +0.035]")
@@ -213,16 +213,23 @@ def test_unknown_profile_and_study_are_errors(tiny):
         outcomes.study("sequence", tiny, "demo")
 
 
-def test_trained_weights_are_kept_beside_the_record_and_give_the_same_model(tiny, tmp_path):
+def test_trained_weights_are_kept_beside_the_record_and_give_the_same_model(tiny, tmp_path, monkeypatch):
     trial = search_trials(STUDIES["sequences"], Subject.of(tiny), PAPER)["mixture_lstm"][0]
     short = trial.definition | {"training": trial.definition["training"] | {"epochs": 1}}
     record = {"dataset": "tiny", "study": "sequences", "key": "0" * 16, "definition": short}
     ledger = Ledger(tmp_path)
     ledger.folder("tiny", "sequences").mkdir(parents=True)
     first, split = experiments.trained(record, tiny, ledger)
+    train, trained = experiments.train, []
+    monkeypatch.setattr(experiments, "train", lambda *given: trained.append(given) or train(*given))
     again, _ = experiments.trained(record, tiny, ledger)
-    assert list(tmp_path.rglob("*.safetensors"))
     np.testing.assert_array_equal(experiments.evaluate(first, split)[0], experiments.evaluate(again, split)[0])
+    assert not trained
+    (kept,) = tmp_path.rglob("*.safetensors")
+    kept.write_bytes(kept.read_bytes()[:100])
+    again, _ = experiments.trained(record, tiny, ledger)
+    np.testing.assert_array_equal(experiments.evaluate(first, split)[0], experiments.evaluate(again, split)[0])
+    assert len(trained) == 1 and kept.stat().st_size > 100
 
 
 def test_published_numbers_are_complete_and_plausible():
@@ -251,7 +258,7 @@ def test_real_records_of_the_repository_belong_to_the_plan(request):
 
 
 def test_an_arm_that_has_not_begun_is_said(ledger):
-    study = outcomes.all_results(ledger)["movielens-100k", "sequences"]
+    study = outcomes.collected(ledger, outcomes.MAIN)["movielens-100k", "sequences"]
     begun = {part: {"lstm": getattr(study.selection, part)["lstm"]} for part in ("finalists", "winners")}
     study = replace(study, selection=replace(study.selection, **begun))
     assert study.budget.endswith("2 of 5 seeds for each winner. Not begun: Mixture-LSTM.")

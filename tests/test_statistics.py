@@ -62,6 +62,17 @@ def test_windows_of_a_user_taken_as_independent_would_claim_too_much():
     assert held[True] >= 0.87 * 80 and held[False] <= 0.78 * 80  # 0.95 and 0.62 expected
 
 
+def test_an_interval_of_few_users_holds_the_mean_reciprocal_rank_too_rarely():
+    random = np.random.default_rng(6)
+    every = 1 / np.exp(random.uniform(0, np.log(1000), 100_000)).round()
+    held = dict.fromkeys((30, 300), 0)
+    for n in held:
+        for _ in range(300):
+            low, high = interval(random.choice(every, n))
+            held[n] += low <= every.mean() <= high
+    assert 0.84 * 300 <= held[30] <= 0.94 * 300 and 0.91 * 300 <= held[300] <= 0.98 * 300
+
+
 def trained(random, name, quality, seeds=5, spread=0.15, both=0.3):
     """An arm trained with a few seeds: each is better or worse for everybody, and for some users more than for others."""
     ranks = quality + random.normal(0, spread, (seeds, 1)) + random.normal(0, 0.3, USERS) + random.normal(0, both, (seeds, USERS))
@@ -89,6 +100,18 @@ def test_an_interval_for_other_seeds_holds_the_truth_as_often_as_it_says(spread,
     held = np.mean((low <= effect) & (effect <= high))  # 300 repeats: sd 0.013
     least, most = (0.91, 0.985) if spread else (0.93, 0.995)  # where seeds agree, noise that counts twice makes it rather too wide
     assert least <= held <= most
+
+
+@pytest.mark.parametrize("seeds, least, most", [(2, 0.82, 0.93), (3, 0.88, 0.97), (5, 0.91, 0.98)])
+def test_where_one_side_alone_varies_few_seeds_hold_the_truth_too_rarely(seeds, least, most):
+    """As in comparisons with methods without chance."""
+    random, held = np.random.default_rng(5), 0
+    for _ in range(REPEATS):
+        ours = trained(random, "ours", 0.0, seeds)
+        theirs = trained(random, "theirs", 0.0, 1, 0, 0)
+        low, high = over_seeds(ours, replace(theirs, by_seed=theirs.by_seed.repeat(seeds)))
+        held += low <= 0 <= high
+    assert least <= held / REPEATS <= most
 
 
 @pytest.mark.parametrize("spread, seeds, effect", EFFECTS)

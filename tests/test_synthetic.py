@@ -83,7 +83,18 @@ def test_shapes_have_the_declared_counts(shape):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"tastes": 0}, {"tastes": 31}, {"items": 29}, {"users": 0}, {"stickiness": 1.1}, {"stickiness": -0.1}, {"skew": -1}, {"length": 9}],
+    [
+        {"tastes": 0},
+        {"tastes": 31},
+        {"items": 29},
+        {"users": 0},
+        {"stickiness": 1.1},
+        {"stickiness": -0.1},
+        {"skew": -1},
+        {"length": 9},
+        {"length": 1e18},
+        {"seed": -1},
+    ],
 )
 def test_impossible_parameters_are_an_error(wrong):
     with pytest.raises(ValueError, match="must"):
@@ -104,6 +115,7 @@ def test_parameters_are_part_of_the_name():
         ("synthetic:taste=1", "no parameter of synthetic called 'taste': did you mean 'tastes'"),
         ("synthetic:tastes=1.5", "tastes of synthetic must be int, not '1.5'"),
         ("synthetic:tastes", "tastes of synthetic must be int, not ''"),
+        ("synthetic:users=60,users=70", "synthetic:users=60,users=70 gives users twice"),
         ("synthetic:tastes=99", "1 <= tastes <= clusters <= items"),
     ],
 )

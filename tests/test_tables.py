@@ -10,6 +10,7 @@ from scipy.stats import loguniform
 from mixlib import (
     datasets,
     describe,
+    evaluation,
     experiments,
     figures,
     gains,
@@ -66,7 +67,7 @@ def ledger(data, planned, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(ledger):
-    return tables.collected(ledger)
+    return outcomes.collected(ledger)
 
 
 NAMES = ["synthetic"]
@@ -79,7 +80,7 @@ def test_a_study_that_nobody_began_has_one_row_that_says_so(make, found):
 
 def test_arms_that_were_not_run_are_said(planned, data, tmp_path):
     experiments.run("factorization-capacity", data, Ledger(tmp_path), replace(TINY, trials=1, seeds=1), arms=["factorization/dim 32"])
-    table = tables.capacity(tables.collected(Ledger(tmp_path)), NAMES).set_index("model")["test MRR [95 %]"]
+    table = tables.capacity(outcomes.collected(Ledger(tmp_path)), NAMES).set_index("model")["test MRR [95 %]"]
     assert len(table) == len(STUDIES["factorization-capacity"].arms) and (table == "not run yet").sum() == len(table) - 1
 
 
@@ -89,7 +90,7 @@ def test_sentences_on_size_and_loss_hold_one_comparison_for_each_arm_that_was_ru
     experiments.run("factorization-capacity", data, ledger, replace(TINY, trials=1, seeds=1), arms=arms)
     losses = [f"factorization/{loss}" for loss in ("adaptive_hinge", "bpr", "bpr of 5")]
     experiments.run("factorization-losses", data, ledger, replace(TINY, trials=1, seeds=2), arms=losses)
-    found = tables.collected(ledger)
+    found = outcomes.collected(ledger)
     size, loss = tables.capacity_verdicts(found), tables.loss_verdicts(found)
     results = found["synthetic", "factorization-losses"]
     one, five = (Evidence.of(results, losses[0], other) for other in losses[1:])
@@ -109,7 +110,7 @@ def test_sentences_on_size_and_loss_hold_one_comparison_for_each_arm_that_was_ru
 def test_vectors_as_large_as_the_mixture_stand_in_tables_sentences_and_abstract(wide, planned, data, tmp_path, monkeypatch):
     ledger, study, mixture, place = Ledger(tmp_path), reports.SIZE, reports.MIXTURE, [reports.HALF, reports.WIDE].index(wide)
     experiments.run(study, data, ledger, TINY)
-    found = tables.collected(ledger)
+    found = outcomes.collected(ledger)
     one = Evidence.of(found["synthetic", study], mixture, wide)
     control, narrow = labels.label(wide), labels.label("factorization")
     said = tables.capacity_verdicts(found)
@@ -132,7 +133,7 @@ def test_vectors_as_large_as_the_mixture_stand_in_tables_sentences_and_abstract(
     monkeypatch.setattr(searching, "PAIRS", 2)
     same = searching.same_settings(found, ledger)
     assert [labels.label(mixture), control] in same[["model", "against"]].to_numpy().tolist()
-    assert verdicts.claims(found, {})["verdict"].iloc[4 - place] == verdicts.weighed([one], control=True)
+    assert verdicts.claims(found, {})["verdict"].iloc[4 - place] == verdicts.weighed([one], verdicts.CONTROL)
     table = gains.by_size(found).set_index("model")
     results = found["synthetic", study]
     assert list(table.index) == [reports.HALF, reports.WIDE, mixture]
@@ -146,7 +147,7 @@ def test_vectors_as_large_as_the_mixture_stand_in_tables_sentences_and_abstract(
 def test_eight_tastes_stand_against_two(planned, data, tmp_path):
     arms = ["embedding_mixture/2", "embedding_mixture/8"]
     experiments.run("factorization-components", data, Ledger(tmp_path), replace(TINY, trials=1, seeds=2), arms=arms)
-    found = tables.collected(Ledger(tmp_path))
+    found = outcomes.collected(Ledger(tmp_path))
     table = tables.components(found, NAMES).set_index("data set")
     one = Evidence.of(found["synthetic", "factorization-components"], *reversed(arms))
     assert table.loc["Synthetic", [tables.EIGHT, reports.OVER_SEEDS]].tolist() == [one.over_users, one.over_seeds]
@@ -207,7 +208,7 @@ def test_twins_of_generated_users_are_those_that_were_drawn():
 def test_a_gain_on_twins_is_told_from_one_on_other_targets(planned, tmp_path):
     data, ledger = twinned(), Ledger(tmp_path)
     experiments.run("sequences", data, ledger, replace(TINY, trials=1, seeds=1))
-    results = tables.collected(ledger)["synthetic", "sequences"]
+    results = outcomes.collected(ledger)["synthetic", "sequences"]
     lstm = results.outcomes["lstm"]
     windows = experiments.split_of(lstm.search["definition"], data).test.items
     ends = np.abs(windows[:, -1] - windows[:, -2]) == data.n_items // 2
@@ -249,7 +250,7 @@ def test_gains_on_copies_are_kept_and_shown_as_long_as_their_records_are_those_o
     publish.note_twins(project, data)
     assert not project.ledger.noted("twins") and twins.real(project.ledger).to_numpy().tolist() == nothing  # no records yet
     experiments.run("sequences", data, project.ledger, replace(TINY, trials=1, seeds=1))
-    assert not tables.collected(project.ledger) and not outcomes.all_results(project.ledger)  # data with copies are no column of Table 1
+    assert not outcomes.collected(project.ledger)  # data with copies are no column of Table 1
     publish.note_twins(project, data)
     windows = experiments.split_of(project.ledger.read(data.name, "sequences").popitem()[1]["definition"], data).test.items
     results = outcomes.recorded(project.ledger, data.name, "sequences")
@@ -331,10 +332,10 @@ def test_a_reference_that_is_named_is_set_against_the_best_model_whether_it_is_t
 def test_searches_of_one_model_stand_beside_each_other(planned, data, tmp_path):
     ledger, same = Ledger(tmp_path), ["factorization/dim 4", "embedding_mixture/dim 4"]  # as wide as in the tiny main study
     experiments.run("factorization", data, ledger, TINY)
-    assert searching.repeated(tables.collected(ledger)).to_numpy().tolist() == [["nothing is recorded yet"]]
-    assert searching.repeated_verdicts(tables.collected(ledger)) == [reports.NOTHING]
+    assert searching.repeated(outcomes.collected(ledger)).to_numpy().tolist() == [["nothing is recorded yet"]]
+    assert searching.repeated_verdicts(outcomes.collected(ledger)) == [reports.NOTHING]
     experiments.run("factorization-dims", data, ledger, replace(TINY, trials=1, seeds=1), arms=[*same, "factorization/dim 2"])
-    found = tables.collected(ledger)
+    found = outcomes.collected(ledger)
     table = searching.repeated(found)
     assert table[["model", "study"]].to_numpy().tolist() == [
         [model, study] for model in ("Embedding mixture", "Factorization") for study in ("factorization", "factorization-dims")
@@ -352,7 +353,7 @@ def test_searches_of_one_model_stand_beside_each_other(planned, data, tmp_path):
 def test_a_method_that_failed_is_said(data, planned, tmp_path, monkeypatch):
     monkeypatch.setattr(experiments.references, "LARGEST", 10)
     experiments.run("factorization-references", data, Ledger(tmp_path), replace(TINY, trials=1, seeds=1))
-    table = tables.reference_points(tables.collected(Ledger(tmp_path)), NAMES).set_index(["protocol", "method"]).loc["factorization"]
+    table = tables.reference_points(outcomes.collected(Ledger(tmp_path)), NAMES).set_index(["protocol", "method"]).loc["factorization"]
     assert table.loc["EASE", "test MRR [95 %]"] == "failed in all trials" and "[" in table.loc["ItemKNN", "test MRR [95 %]"]
 
 
@@ -441,7 +442,7 @@ def test_binary_codes_of_mixtures_are_set_against_those_of_single_vectors(found,
 def test_codes_of_the_widest_are_set_against_real_vectors_of_no_more_bytes(data, planned, tmp_path):
     ledger, name = Ledger(tmp_path), "factorization-dims"
     experiments.run(name, data, ledger, replace(TINY, trials=1, seeds=1), arms=["factorization/dim 2", "factorization/dim 32"])
-    found = tables.collected(ledger)
+    found = outcomes.collected(ledger)
     narrow, wide = (found["synthetic", name].outcomes[f"factorization/dim {d}"] for d in (2, 32))
     assert wide.records[0]["binary"]["bytes"]["item"]["binary"] == 12 == narrow.records[0]["binary"]["bytes"]["item"]["real"]
     (said,) = winners.width_verdicts(found, ledger)
@@ -581,7 +582,7 @@ def test_intervals_resample_users_and_not_their_rows():
     random = np.random.default_rng(0)
     users = np.repeat(np.arange(30), 40)
     ours = random.random(30)[users]  # a user's rows are all the same: forty of them say no more than one
-    mean, (low, high) = gains.ratio(ours, np.ones(1200), users)
+    mean, (low, high) = evaluation.ratio(ours, np.ones(1200), users)
     assert mean == pytest.approx(ours.mean()) and 0.15 < high - low < 0.35  # of 1,200 rows it would be 0.03
     rows = pd.DataFrame({"user": users, "gain": ours, "history": users % 2 + 1.0})
     for said, (_, part) in zip(gains.by_quarter(rows, "history")["gain [95 %]"], rows.groupby("history"), strict=True):
@@ -597,9 +598,9 @@ def test_the_band_of_a_search_holds_90_of_100_orders():
 def test_a_ratio_of_means_has_an_interval_by_user():
     random = np.random.default_rng(0)
     theirs = random.random(500)
-    mean, (low, high) = gains.ratio(0.8 * theirs, theirs, np.arange(500))
+    mean, (low, high) = evaluation.ratio(0.8 * theirs, theirs, np.arange(500))
     assert (mean, low, high) == pytest.approx((0.8, 0.8, 0.8))
-    mean, (low, high) = gains.ratio(0.8 * random.random(500), theirs, np.arange(500))
+    mean, (low, high) = evaluation.ratio(0.8 * random.random(500), theirs, np.arange(500))
     assert low < mean < high and low == pytest.approx(mean, abs=0.12)
 
 
@@ -655,10 +656,10 @@ def test_the_factorial_has_intervals_for_other_seeds_and_comparisons_with_larger
     assert tuple(table.loc[tuple(arms), ["low", "high"]]) == results.over_seeds(*arms)
     assert tuple(table.loc[tuple(arms), ["low", "high"]]) != (results.against(*arms).low, results.against(*arms).high)
     every = table.reset_index()
-    points = [len(box[0].get_xdata()) for box in figures.gains(gains.gain_by_skew({}, {}), every).axes[1].containers]
+    points = [len(box[0].get_xdata()) for box in figures.gains(gains.gain_by_skew({}, {}), every).axes[3].containers]
     assert points == [1]  # of the mixture against the baseline alone
     main = every.loc[(every["protocol"] == "factorization") & every["gain"].notna(), "relative"]
-    limits = figures.gains(gains.gain_by_skew({}, {}), every.assign(low=-9.0, high=9.0)).axes[1].get_ylim()
+    limits = figures.gains(gains.gain_by_skew({}, {}), every.assign(low=-9.0, high=9.0)).axes[3].get_ylim()
     assert limits == pytest.approx((-150 * main.abs().max(), 150 * main.abs().max()))
     shown = tables.cells(every)[["mixture", "against"]].to_numpy().tolist()
     assert [labels.label(arm) for arm in arms] in shown
@@ -764,6 +765,8 @@ def test_effects_need_cells_that_differ_in_nothing_else():
     assert len(tables.effects(table[table["stickiness"] == 0.9])) == 3
     assert tables.effects(table.iloc[:1]).to_numpy().tolist() == [["nothing is recorded yet"]]
     assert gains.effects(table.assign(gain=np.nan)).empty
+    one_of_two = table["gain"].mask((table["tastes"] == 1) & (table["stickiness"] == 0.5))  # the same data, run once
+    assert gains.effects(table.assign(gain=one_of_two))["pairs"].tolist() == [8, 4, 6, 6]
     single = gains.effects(table.assign(seeds=np.where(table["twins"] == 0.5, 1, 2))).set_index("property")
     assert single["pairs"].tolist() == [4, 2, 3, 0]  # one seed decides nothing
 
@@ -811,7 +814,7 @@ def test_cells_of_the_factorial_are_not_columns_of_table_1(planned, data, tmp_pa
     ledger = Ledger(tmp_path)
     experiments.run("factorization", synthetic.from_name("synthetic:users=90,items=40,clusters=4,length=20.0"), ledger,
                     replace(TINY, trials=1, seeds=1))  # fmt: skip
-    assert ledger.datasets() and not outcomes.all_results(ledger) and not tables.collected(ledger)
+    assert ledger.datasets() and not outcomes.collected(ledger)
 
 
 # --- the search
@@ -851,7 +854,7 @@ def test_a_single_vector_with_more_trials_is_compared_apart(found, ledger, data,
     kept = Ledger(tmp_path)
     experiments.run("sequences", data, kept, replace(TINY, trials=1, seeds=2))
     experiments.run("sequences", data, kept, replace(TINY, trials=2, seeds=2), arms=["lstm"])
-    every = tables.collected(kept)
+    every = outcomes.collected(kept)
     assert every["synthetic", "sequences"].selection.trials == 1
     (row,) = searching.head_start(every, kept).to_dict("records")
     assert (row["mixture"], row["its trials"], row["against"], row["trials"]) == ("Mixture-LSTM", 1, "LSTM", 2)
@@ -1071,7 +1074,7 @@ def test_progress_says_for_every_study_what_is_done_of_what_is_planned(found):
 
 def test_arms_that_have_not_begun_are_counted_in_the_progress(planned, data, tmp_path):
     experiments.run("sequence-components", data, Ledger(tmp_path), replace(TINY, trials=1, seeds=1), arms=["mixture_lstm/2"])
-    table = tables.progress(tables.collected(Ledger(tmp_path)), NAMES).set_index("study")["Synthetic"]
+    table = tables.progress(outcomes.collected(Ledger(tmp_path)), NAMES).set_index("study")["Synthetic"]
     assert table["sequence-components"] == "1 of 2, 1 of 2; 1 of 6 models"
 
 

@@ -1,3 +1,4 @@
+import contextlib
 import io
 import sys
 
@@ -232,3 +233,27 @@ def test_the_seed_of_the_settings_decides_batches_and_negatives(tiny):
     one = weights(1)
     torch.manual_seed(5)
     assert torch.equal(one, weights(1)) and not torch.equal(one, weights(2))
+
+
+# --- numbers nearer to 0 than 1e-38
+
+
+def after_fit(value, interactions):
+    """What becomes of the vector of a user who has no interactions, all of its numbers `value`."""
+    model = models.build("factorization", interactions.n_items, interactions.n_users + 1)
+    vector = model.encoder[0].weight.detach()[-1].fill_(value)
+    fit(model, splits.random_split(interactions), Settings(**QUICK, l2=0.0))
+    return vector.unique().item()
+
+
+def test_numbers_near_zero_become_zero_in_fit(tiny, monkeypatch):
+    assert after_fit(1e-39, tiny) == 0 and after_fit(1e-37, tiny) > 0
+    monkeypatch.setattr(torch, "set_flush_denormal", lambda wanted: True)
+    assert after_fit(1e-39, tiny) > 0
+
+
+@pytest.mark.parametrize("loss", ["fine", "diverges"])
+def test_numbers_near_zero_are_kept_after_fit(loss, tiny):
+    with contextlib.suppress(Diverged):
+        fitted("factorization", tiny, learning_rate={"fine": 0.01, "diverges": 1e30}[loss])
+    assert (torch.tensor([1e-39]) * 1).item() > 0

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from mixlib import labels, tables, verdicts
+from mixlib import labels, outcomes, verdicts
 from mixlib.evaluation import Comparison
 from mixlib.evidence import AHEAD, BEHIND, ONE_SEED, Evidence
 from mixlib.ledger import Ledger
@@ -33,16 +33,16 @@ def test_a_verdict_follows_from_the_intervals(gaps, said):
 
 
 def test_one_loss_contradicts_a_claim_of_every_case():
-    assert verdicts.verdict([AHEAD, BEHIND], always=True) == "contradicted, better in 1 of 2, worse in 1, undecided in 0"
-    assert verdicts.verdict([AHEAD, "undecided"], always=True) == verdicts.verdict([AHEAD, "undecided"])
-    assert verdicts.verdict([AHEAD, ONE_SEED], always=True) == "reproduced here, in 1 of 1 (1 of one seed, not judged)"
+    assert verdicts.verdict([AHEAD, BEHIND], verdicts.ALWAYS) == "contradicted, better in 1 of 2, worse in 1, undecided in 0"
+    assert verdicts.verdict([AHEAD, "undecided"], verdicts.ALWAYS) == verdicts.verdict([AHEAD, "undecided"])
+    assert verdicts.verdict([AHEAD, ONE_SEED], verdicts.ALWAYS) == "reproduced here, in 1 of 1 (1 of one seed, not judged)"
 
 
 def test_controls_claim_nothing_and_so_are_counted_alone():
-    assert verdicts.verdict([AHEAD, AHEAD], control=True) == "ahead in 2 of 2, behind in 0, undecided in 0"
-    assert verdicts.verdict([BEHIND, "undecided"], control=True) == "ahead in 0 of 2, behind in 1, undecided in 1"
+    assert verdicts.verdict([AHEAD, AHEAD], verdicts.CONTROL) == "ahead in 2 of 2, behind in 0, undecided in 0"
+    assert verdicts.verdict([BEHIND, "undecided"], verdicts.CONTROL) == "ahead in 0 of 2, behind in 1, undecided in 1"
     begun = replace(WORSE, budget="1 of 20 trials")
-    assert verdicts.weighed([begun], control=True) == "Provisional: ahead in 0 of 1, behind in 1, undecided in 0."
+    assert verdicts.weighed([begun], verdicts.CONTROL) == "Provisional: ahead in 0 of 1, behind in 1, undecided in 0."
     table = verdicts.claims({}, {})
     assert (table["claim of 2018"].str.startswith("A control")).sum() == 5
 
@@ -67,22 +67,22 @@ def test_only_the_interval_over_seeds_decides():
 
 
 def test_evidence_is_whole_when_all_trials_and_seeds_of_all_models_are_done(request):
-    results = tables.collected(Ledger(request.config.rootpath / "results"), ["sequences"])["movielens-100k", "sequences"]
+    results = outcomes.collected(Ledger(request.config.rootpath / "results"), ["sequences"])["movielens-100k", "sequences"]
     assert Evidence.of(results, "mixture_lstm", "lstm").budget == ""
-    for less in ({"trials": 19}, {"finalists": {arm: found[:4] for arm, found in results.selection.finalists.items()}}):
+    for less in ({"trials": 19}, {"tried": 4, "finalists": {arm: found[:4] for arm, found in results.selection.finalists.items()}}):
         part = replace(results, selection=replace(results.selection, **less))
         assert " of 20 trials, " in Evidence.of(part, "mixture_lstm", "lstm").budget
 
 
 def test_a_claim_without_records_is_not_run_yet(tmp_path):
-    table = verdicts.claims(tables.collected(Ledger(tmp_path)), {})
+    table = verdicts.claims(outcomes.collected(Ledger(tmp_path)), {})
     assert len(table) == 15 and (table["verdict"] == "not run yet").all()
     assert table["printed in 2018"].iloc[0] == "* Movielens 10M +0.009\n* Amazon +0.039\n* Goodbooks-10K +0.020"
 
 
 def test_claims_of_the_abstract_are_read_from_gains_references_and_parameters(request):
     ledger = Ledger(request.config.rootpath / "results")
-    found = tables.collected(ledger, ["sequences", "sequence-references"], ["movielens-100k"])
+    found = outcomes.collected(ledger, ["sequences", "sequence-references"], ["movielens-100k"])
     rows = verdicts.claims(found, {}).set_index("claim of 2018")
     large, tuned, modest = (rows.filter(like=words, axis=0).iloc[0] for words in ("are large", "withstand careful", "modest cost"))
     results = found["movielens-100k", "sequences"]
@@ -92,13 +92,13 @@ def test_claims_of_the_abstract_are_read_from_gains_references_and_parameters(re
     best = max(references, key=lambda one: one.search["validation"]["mrr"])
     against = Evidence.between(results.outcomes["mixture_lstm"], best)
     assert tuned[verdicts.HERE] == f"* Movielens 100K, Mixture-LSTM against {labels.label(best.arm)}: {against}"
-    assert tuned["verdict"] == verdicts.verdict([against.side], control=True)
+    assert tuned["verdict"] == verdicts.verdict([against.side], verdicts.CONTROL)
     share = results.outcomes["mixture_lstm"].search["parameters"] / results.outcomes["lstm"].search["parameters"] - 1
     assert modest[verdicts.HERE].endswith(f"million, {share:+.0%}") and modest["verdict"].startswith("not judged")
 
 
 def test_the_numbers_of_a_claim_are_those_of_the_paired_comparison(request):
-    found = tables.collected(Ledger(request.config.rootpath / "results"), ["sequences"])
+    found = outcomes.collected(Ledger(request.config.rootpath / "results"), ["sequences"])
     gap = found["movielens-100k", "sequences"].against("mixture_lstm", "lstm")
     said = verdicts.claims(found, {})["found here, test MRR [95 %]"].iloc[0]
     assert f"Movielens 100K {gap.difference:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]" in said
@@ -120,7 +120,7 @@ def test_the_verdict_on_popularity_follows_from_the_rank_correlations(rows, said
 
 
 def test_other_splits_are_shown_but_not_counted_twice_and_unequal_budgets_make_the_last_row_provisional(request):
-    found = tables.collected(Ledger(request.config.rootpath / "results"), ["sequences", "sequence-splits", "factorization"])
+    found = outcomes.collected(Ledger(request.config.rootpath / "results"), ["sequences", "sequence-splits", "factorization"])
     gap = found["movielens-100k", "sequence-splits"].against("mixture_lstm", "lstm")
     table = verdicts.claims(found, {dataset: float(i) for i, (dataset, _) in enumerate(found)})
     assert f"Movielens 100K, other splits {gap.difference:+.3f} [" in table[verdicts.HERE].iloc[0]
