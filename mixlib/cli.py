@@ -1,6 +1,7 @@
 """The command line: `mixlib fetch / run / status / book`. Errors are one line; exit code 1 is an error, 2 wrong usage, 130 stopped."""
 
 import sys
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +15,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 Name = Annotated[str, typer.Option(help="a registered name, a folder of the data root, or the path of an interactions.csv[.gz]")]
 
 
-FEW = 30  # users: below, intervals over users say little
+FEW = 30  # users of the test part: below, intervals over users say little
 
 
 def _version(wanted: bool) -> None:
@@ -89,8 +90,6 @@ def run(
     interactions = datasets.load(dataset)
     _note(interactions.notes)
     chosen = studies.study_for(study, interactions)
-    if (users := interactions.n_users) < FEW:
-        _note((f"{interactions.name} has {users} user{'s' * (users > 1)}: intervals over so few say little.",))
     if chosen.only_for not in (None, interactions.name):
         _note((f"{study} is planned for {chosen.only_for} alone: on {interactions.name} it is an extra.",))
     planned = studies.PAPER.of(chosen)
@@ -106,6 +105,7 @@ def run(
         from mixlib.cluster import on_cluster
 
         elsewhere = partial(on_cluster, address=cluster, interactions=interactions, device=device)
+        _note((f"asking {cluster} for workers; an answer may take a minute.",))
     i, n = int(share[1]), int(share[2])
     progress = _Progress(None if ledger.root.exists() else ledger.root.resolve())
     selection = experiments.run(
@@ -128,6 +128,8 @@ def run(
         reached = outcomes.study(study, interactions, ledger=ledger, arms=arm or (), trials=budget.trials, seeds=budget.seeds)
         for name, one in reached.outcomes.items():
             print(f"{labels.label(name)}: test MRR {labels.with_interval(one.mrr, one.bounds)}")
+        if (users := min((len(set(one.users.tolist())) for one in reached.outcomes.values()), default=FEW)) < FEW:
+            _note((f"{users} user{'s' * (users > 1)} in the test part: intervals over so few say little.",))
     print(f"{interactions.name}, {study}: {end}")
 
 
@@ -141,12 +143,12 @@ class _Progress:
 
     def __init__(self, new: "Path | None"):
         """new: the folder of a ledger that is not there yet."""
-        self.new, self.made, self.of = new, 0, 0
+        self.new, self.made, self.of, self.since = new, 0, 0, time.monotonic()
 
     def begin(self, trials: "list[Trial]") -> None:
         if self.new:
             _note((f"a new ledger begins in {self.new}.",))
-        self.new, self.made, self.of = None, 0, len(trials)
+        self.new, self.made, self.of, self.since = None, 0, len(trials), time.monotonic()
         print(f"{trials[0].stage}: {self.of} trial{'s' * (self.of > 1)} to run", flush=True)
 
     def record(self, record: dict) -> None:
@@ -154,9 +156,14 @@ class _Progress:
         what = f"{self.made} of {self.of}: {record['arm']}, {record['stage']} {record['index']}"
         if record["status"] == "done":
             reached = f"validation MRR {record['validation']['mrr']:.4f}, epoch {record['best_epoch']}, {record['seconds']['fit']} s"
-            print(f"{what}: {reached}", flush=True)
+            print(f"{what}: {reached}{self._left()}", flush=True)
         else:
-            print(f"{what}: failed, {record['error']}", flush=True)
+            print(f"{what}: failed, {record['error']}{self._left()}", flush=True)
+
+    def _left(self) -> str:
+        """`; about 12 min left`, if the others take as long as those before."""
+        minutes = (time.monotonic() - self.since) / self.made * (self.of - self.made) / 60
+        return f"; about {minutes:.0f} min left" if minutes >= 1 else ""
 
 
 @app.command()
@@ -182,6 +189,8 @@ def status(
     table, left_out = outcomes.status(ledger, dataset)
     if table.empty and dataset and not left_out:
         raise ValueError(f"nothing is recorded of {', '.join(dataset)} yet.")
+    older = "other code" in table and table["other code"].any()
+    left_out += ["`other code` counts records that another version of mixlib wrote: they are used, and say which it was."] if older else []
     print("\n".join([*([] if table.empty else [table.to_string(index=False)]), *left_out]))
 
 

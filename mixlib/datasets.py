@@ -215,15 +215,15 @@ def read_source(name: str, folder: Path) -> Interactions:
     if columns is None:
         hashes = downloads.hashes(folder, source.all_files)
         columns = source.parse(folder).numbered() | {"hashes": hashes}
-        found = (len(columns["users"]), columns["n_users"], columns["n_items"])
-        if found != published(name):
-            said = [f"{i:,} interactions, {u:,} users and {n:,} items" for i, u, n in (found, published(name))]
-            columns["notes"] += (f"{name} holds {said[0]}; published are {said[1]}.",)
-        for each in source.downloads if (folder / downloads.NOTED).is_file() else ():  # who put the files there by hand knows it
-            if not each.needed and not (folder / each.name).exists():
-                columns["notes"] += (f"{each.name}, which has the titles, is missing: get it from {each.url} and put it into the folder "
-                                     f"{name} of the data root, or do without.",)  # fmt: skip
         prepared.write(folder, stamp, columns)
+    found = (len(columns["users"]), columns["n_users"], columns["n_items"])
+    if found != published(name):
+        said = [f"{i:,} interactions, {u:,} users and {n:,} items" for i, u, n in (found, published(name))]
+        columns["notes"] += (f"{name} holds {said[0]}; published are {said[1]}.",)
+    for each in source.downloads if (folder / downloads.NOTED).is_file() else ():  # who put the files there by hand knows it
+        if not each.needed and not (folder / each.name).exists():
+            columns["notes"] += (f"{each.name}, which has the titles, is missing: get it from {each.url} and put it into the folder "
+                                 f"{name} of the data root, or do without.",)  # fmt: skip
     longest, shortest = source.windows
     return Interactions(**columns, name=name, title=source.title, max_length=longest, min_length=shortest,
                         licence=source.licence, citation=source.citation)  # fmt: skip
@@ -302,7 +302,8 @@ def _numbers(table: pd.DataFrame, column: str, path: Path, whole: bool = False) 
         more = f" ({bad.sum()} such rows)" if bad.sum() > 1 else ""
         hint = ": give seconds since 1970, or any number that grows with time" if column == "timestamp" else ""
         hint = ": number them first, as the page Run it yourself shows" if whole and raw.dtype.kind not in "biuf" else hint
-        raise fault(path, _line(path, row), f"row {row + 1}: {column} must be {what}, not {shown}{more}{hint}")
+        hint = ": separate the fields by commas" if any(mark in shown for mark in (";", "\\t")) else hint
+        raise fault(path, _line(path, row), f"{column} must be {what}, not {shown}{more}{hint}")
     return values.astype(np.int64) if whole or values.dtype.kind == "u" else values
 
 

@@ -1,5 +1,6 @@
 """What the notebooks show of data, splits and fitted models: small tables, one function each."""
 
+import sys
 from collections.abc import Iterable
 
 import numpy as np
@@ -20,16 +21,28 @@ from mixlib.studies import PROFILES
 def start(dataset: str, profile: str, seed: int) -> Interactions:
     """Check a notebook's parameters and load its data set. Raises ValueError that says which names and types exist.
 
-    Sets torch to one thread: small batches lose by sharing, and stored outputs then do not depend on the number of cores. Tables show
-    long titles whole.
+    Sets torch to one thread: small batches lose by sharing, and stored outputs then do not depend on the number of cores. Tables show as
+    `plain_tables` says.
     """
     choose("profile", profile, PROFILES)
     for name, value, kind in (("dataset", dataset, str), ("seed", seed, int)):
         if type(value) is not kind:
             raise ValueError(f"{name} must be {kind.__name__}, not {value!r}.")
     torch.set_num_threads(1)
-    pd.set_option("display.max_colwidth", None)
+    plain_tables()
     return datasets.load(dataset)
+
+
+def plain_tables() -> None:
+    """From now on the tables of a notebook show long texts whole, and no numbers of rows."""
+    pd.set_option("display.max_colwidth", None)
+    if "IPython" in sys.modules and (shell := sys.modules["IPython"].get_ipython()):
+        shell.display_formatter.formatters["text/html"].for_type(pd.DataFrame, _as_html)
+
+
+def _as_html(table: pd.DataFrame) -> str:
+    whole = {name: "{:,}".format for name in table if table[name].dtype.kind == "i"}
+    return table.to_html(index=False, formatters=whole)
 
 
 def facts(interactions: Interactions) -> dict[str, float]:
@@ -140,8 +153,8 @@ def sizes(split: Split) -> pd.DataFrame:
         users, items = _columns(getattr(split, name))
         seen_users, seen_items = _columns(split.train)
         rows.append({"part": name, "interactions": len(items), "users": len(np.unique(users)), "items": len(np.unique(items)),
-                     "of unseen users": f"{1 - np.isin(users, seen_users).mean():.1%}",
-                     "of unseen items": f"{1 - np.isin(items, seen_items).mean():.2%}"})  # fmt: skip
+                     "share of unseen users": f"{1 - np.isin(users, seen_users).mean():.2%}",
+                     "share of unseen items": f"{1 - np.isin(items, seen_items).mean():.2%}"})  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -185,7 +198,7 @@ def constant_model(n_items: int) -> pd.DataFrame:
 
 
 @torch.inference_mode()
-def padding_effect(model: SequenceModel, sequences: Sequences) -> dict[str, float]:
+def padding_effect(model: SequenceModel, sequences: Sequences) -> dict[str, float | int]:
     """What running an LSTM over left padding does: change of its final state, and of MRR, on the windows that have padding."""
     padded = torch.as_tensor(sequences.items[(sequences.items == 0).any(axis=1)])
     if not len(padded):

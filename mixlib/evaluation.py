@@ -17,7 +17,9 @@ from mixlib.splits import Sequences, Split
 
 CHUNK_BYTES = 16 * 2**20  # of scores held at once, in bytes: more leaves the processor's caches, less makes small products
 BLOCK_BYTES = 4 * 2**20  # of the products that a mixture's scores are made of, likewise
-_RESAMPLED = 300_000  # values that a bootstrap draws at once: more leaves the caches, and takes up to nine times as long
+RESAMPLES = 2000  # of a bootstrap
+_AT_ONCE = 300_000  # values that a bootstrap sums at once: more leaves the caches
+_KEPT = 100_000  # users: the resamples of so many take 200 MB, those of more are drawn again for every interval
 NOT_FINITE = "scores hold NaN, which has no rank: the model's parameters are not finite."
 
 
@@ -148,11 +150,24 @@ def _bootstrap(above: np.ndarray, below: np.ndarray, level: float = 0.95, seed: 
     """Percentile interval of sum(above) / sum(below), resampling users: above, below (u,). One user gives (ratio, ratio)."""
     if len(above) < 2:
         return (float(above.sum() / below.sum()),) * 2
-    found = stats.bootstrap(
-        (above, below), lambda a, b, axis: a.sum(axis) / b.sum(axis), paired=True, confidence_level=level, n_resamples=2000,
-        batch=max(1, _RESAMPLED // len(above)), method="percentile", rng=np.random.default_rng(seed),
-    ).confidence_interval  # fmt: skip
-    return float(found.low), float(found.high)
+    n, both = len(above), np.stack((above, below), axis=1)
+    blocks = _kept_resamples(n, seed) if n <= _KEPT else _resamples(n, seed)
+    sums = np.concatenate([block.astype(float) @ both for block in blocks])  # (RESAMPLES, 2)
+    low, high = np.quantile(sums[:, 0] / sums[:, 1], ((1 - level) / 2, (1 + level) / 2))
+    return float(low), float(high)
+
+
+def _resamples(n: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each of n users is drawn in every resample, as scipy.stats.bootstrap draws them: blocks (b, n), RESAMPLES rows in all."""
+    rng, some = np.random.default_rng(seed), max(1, _AT_ONCE // n)
+    for start in range(0, RESAMPLES, some):
+        rows = range(start, min(start + some, RESAMPLES))
+        yield np.stack([np.bincount(rng.integers(0, n, n), minlength=n).astype(np.uint8) for _ in rows])
+
+
+@lru_cache(maxsize=16)  # many intervals are over the same users: to draw takes ten times as long as to sum
+def _kept_resamples(n: int, seed: int) -> list[np.ndarray]:
+    return list(_resamples(n, seed))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from mixlib.evaluation import Comparison
-from mixlib.labels import bounds, with_interval
+from mixlib.labels import bounds, digits_for, with_interval
 from mixlib.outcomes import Outcome, Results, over_seeds, paired
 
 AHEAD, BEHIND, UNDECIDED, ONE_SEED = "ahead", "behind", "undecided", "one seed, so not judged"
@@ -39,14 +39,18 @@ class Evidence:
         return AHEAD if self.wide[0] > 0 else BEHIND if self.wide[1] < 0 else UNDECIDED
 
     @property
+    def _digits(self) -> int:
+        return digits_for(self.gap.difference, self.gap.low, self.gap.high, *(self.wide or ()))
+
+    @property
     def over_users(self) -> str:
         """The difference with its interval over users."""
-        return with_interval(self.gap.difference, (self.gap.low, self.gap.high), sign=True)
+        return with_interval(self.gap.difference, (self.gap.low, self.gap.high), sign=True, digits=self._digits)
 
     @property
     def over_seeds(self) -> str:
         """The interval for other seeds, too, or that there is one seed."""
-        return bounds(self.gap.difference, self.wide) if self.wide else "one seed"
+        return bounds(self.gap.difference, self.wide, self._digits) if self.wide else "one seed"
 
     def __str__(self) -> str:
         said = f"{self.over_users}, over seeds, too: {self.over_seeds}" if self.wide else self.over_users

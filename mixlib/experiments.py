@@ -72,14 +72,22 @@ def trained(record: dict, interactions: Interactions, ledger: Ledger | None = No
     path = ledger and ledger.path(record["dataset"], record["study"], record["key"]).with_suffix(".safetensors")
     if path and path.is_file():
         model = models.build(n_items=interactions.n_items, n_users=interactions.n_users, **definition["model"])
-        with suppress(SafetensorError):  # damaged: made again
-            load_model(model, path)
+        if _has_read(model, path):
             return model, split_of(definition, interactions)
     model, split, _ = train(definition, interactions)
     if path:
         with renamed(path) as partial:
             save_model(model, str(partial))
     return model, split
+
+
+def _has_read(model: models.TasteModel, path: Path) -> bool:
+    """Give a model the weights of a file, and say whether they could be read."""
+    try:
+        load_model(model, path)
+    except SafetensorError:
+        return False
+    return True
 
 
 def run_trial(trial: Trial, interactions: Interactions, device: str = "cpu") -> tuple[dict, dict[str, np.ndarray]]:

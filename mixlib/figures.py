@@ -72,12 +72,13 @@ def outcomes(
             axes.plot(published[arm], y, MARKERS[kind], mfc="white", mec="#777777", ms=7)
     axes.set_yticks(range(len(names)), [label(arm) for arm in names])
     axes.set_ylim(len(names) - 0.5, -0.5 - 0.45 * len(references or {}))  # names of references lie above the marks
-    for number, (name, mrr) in enumerate((references or {}).items()):
-        axes.axvline(mrr, ls=":", color="#777777", lw=1.2, zorder=0)
-        axes.annotate(name, (mrr, 1), xycoords=("data", "axes fraction"), xytext=(3, -9 * number), textcoords="offset points",
-                      ha="left", va="top", fontsize=7, color="#555555")  # fmt: skip
     marks = [*[o.bounds[1] for o in results.outcomes.values()], *[value for arm, value in (published or {}).items() if arm in names],
              *(references or {}).values()]  # fmt: skip
+    for number, (name, mrr) in enumerate((references or {}).items()):
+        axes.axvline(mrr, ls=":", color="#777777", lw=1.2, zorder=0)
+        side, shift = ("left", 3) if mrr < max(marks) / 2 else ("right", -3)  # away from the nearer end of the panel
+        axes.annotate(name, (mrr, 1), xycoords=("data", "axes fraction"), xytext=(shift, -9 * number), textcoords="offset points",
+                      ha=side, va="top", fontsize=7, color="#555555", bbox={"fc": "white", "ec": "none", "pad": 0.5})  # fmt: skip
     axes.set_xlim(0, 1.08 * max(marks))
     axes.set_xlabel("test MRR, 95 % over users")
 

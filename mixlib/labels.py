@@ -21,7 +21,7 @@ UNORDERED = ("goodbooks-v1",)  # no times, and no order in the file: nothing for
 LOSS_LABELS = {"bpr": "BPR as printed", "log_bpr": "log-BPR", "adaptive_hinge": "adaptive hinge", "hardest": "hardest of 5",
                "bpr of 5": "BPR as printed, 5 negatives", "log_bpr of 5": "log-BPR, 5 negatives",
                "hinge of 5": "hinge, 5 negatives"}  # fmt: skip
-SIZE_LABELS = {"half as large": "half as large as the mixture"}
+SIZE_LABELS = {"half as large": "half as large as its trial's mixture", "as large as the mixture": "as large as its trial's mixture"}
 METRIC_LABELS = {"mrr_over_users": "MRR over users", "first_hit_mrr": "first-hit MRR", "recall_at_10": "Recall@10", "ndcg_at_10": "NDCG@10"}
 PUBLISHED = tomllib.loads((Path(__file__).parent / "published.toml").read_text(encoding="utf-8"))
 
@@ -34,7 +34,7 @@ def applies(dataset: str, study: str) -> bool:
 def label(arm: str) -> str:
     """An arm's name as a reader says it: `mixture_lstm/4` is `Mixture-LSTM, 4`; of a model of one's own, its name in words."""
     kind, _, rest = arm.partition("/")
-    rest = rest.replace("dim ", "width ")
+    rest = f"width {rest.removeprefix('dim ')}" if rest.startswith("dim ") else rest
     return (LABELS | REFERENCE_LABELS).get(kind, kind.replace("_", " ").capitalize()) + (
         f", {(LOSS_LABELS | SIZE_LABELS).get(rest, rest)}" if rest else ""
     )
@@ -48,13 +48,18 @@ def title(dataset: str) -> str:
     return TITLES.get(dataset, dataset.replace("-", " ").capitalize())
 
 
-def with_interval(mean: float, bounds: tuple[float, float], sign: bool = False) -> str:
-    """`0.071 [0.058, 0.085]`: a mean with its 95 % interval; if it is a difference, with signs, and four decimals where three hide one."""
-    digits = 4 if sign and any(0 < abs(value) < 0.0005 for value in bounds) else 3
+def digits_for(*values: float) -> int:
+    """How many decimals show all these values: three, or four where three would show one as 0 that is not."""
+    return 4 if any(0 < abs(value) < 0.0005 for value in values) else 3
+
+
+def with_interval(mean: float, bounds: tuple[float, float], sign: bool = False, digits: int | None = None) -> str:
+    """`0.071 [0.058, 0.085]`: a mean with its 95 % interval; if it is a difference, with signs, and as many decimals as show it."""
+    digits = digits or (digits_for(mean, *bounds) if sign else 3)
     form = f"{'+' if sign else ''}.{digits}f"
     return f"{mean:{form}} [{bounds[0]:{form}}, {bounds[1]:{form}}]"
 
 
-def bounds(mean: float, bounds: tuple[float, float]) -> str:
+def bounds(mean: float, bounds: tuple[float, float], digits: int | None = None) -> str:
     """`[-0.035, +0.017]`: the interval of a difference alone, as `with_interval` writes it."""
-    return with_interval(mean, bounds, sign=True).partition(" ")[2]
+    return with_interval(mean, bounds, sign=True, digits=digits).partition(" ")[2]

@@ -14,6 +14,7 @@ import nbformat
 import yaml
 from tqdm import tqdm
 
+from mixlib.labels import title
 from mixlib.ledger import Ledger, renamed
 from mixlib.names import choose
 from mixlib.workers import in_processes
@@ -138,6 +139,9 @@ def execute(source: Path, output: Path, parameters: dict, noted: dict | None = N
         except RuntimeError as error:
             raise RuntimeError(f"{source.name} with {parameters} was cut off, perhaps for lack of memory: {error}") from None
         notebook = nbformat.read(ran, as_version=4)
+    if "dataset" in parameters:  # pages of one notebook are told apart by their titles
+        heading, _, rest = notebook.cells[0].source.partition("\n")
+        notebook.cells[0].source = f"{heading} ({title(output.parent.name)})\n{rest}"
     clean(notebook, noted)
     with renamed(output) as partial:  # only now, so that a run that is killed leaves nothing beside the old copy
         nbformat.write(notebook, partial)

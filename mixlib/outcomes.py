@@ -18,7 +18,7 @@ from mixlib.labels import TITLES, applies, label
 from mixlib.ledger import Ledger, code_version
 from mixlib.names import choose
 from mixlib.plans import Selection, Subject, records_of, select
-from mixlib.studies import PROFILES, STUDIES, Study, study_for
+from mixlib.studies import PROFILES, STUDIES, study_for
 
 MAIN = ("sequences", "factorization")  # the studies of Table 1
 FEW = 5  # search trials: with fewer, a winner says little of its model, and too few other searches can be drawn
@@ -88,6 +88,15 @@ class Results:
         """`2 of 5`: seeds of every winner, done of planned; `2 of 5, 1 failed` where a winner's training failed with one of them."""
         failed = self.selection.tried - self.selection.seeds
         return f"{self.selection.seeds} of {self.selection.planned.seeds}" + (f", {failed} failed" if failed > 0 else "")
+
+    @property
+    def missing(self) -> int:
+        """Planned trials that are not recorded. While the search goes on all seeds count, since another trial may win. What a study
+        shares with the one that it stands beside counts there.
+        """
+        own, left = self.selection.study.own, [trial for trial in self.selection.missing if trial.arm in self.selection.study.own]
+        searching = any(trial.stage == "search" for trial in self.selection.missing)  # whose winners then need their seeds
+        return len(left) + (self.selection.planned.seeds * len(own) if searching else 0)
 
     @property
     def budget(self) -> str:
@@ -268,21 +277,13 @@ def status(ledger: Ledger, datasets: list[str] | None = None) -> tuple[pd.DataFr
             if found is None and apart(dataset):
                 continue
             done, seeds = (found.selection.trials, found.selection.seeds) if found else (0, 0)
+            missing = found.missing if found else len(study.own) * (plan.seeds + (0 if study.winners_of else plan.trials))
             ahead = [arm for arm in study.own if found is None or arm in found.selection.ahead]
             rows.append({"dataset": dataset, "study": name, "arms": f"{len(study.own) - len(ahead)} of {len(study.own)}",
-                         "search": f"{done} of {plan.trials}", "seeds": f"{seeds} of {plan.seeds}", "missing": _count_missing(found, study),
+                         "search": f"{done} of {plan.trials}", "seeds": f"{seeds} of {plan.seeds}", "missing": missing,
                          "other code": sum(record["code"] != code_version() for record in records.values())})  # fmt: skip
     if none:
         said.append(
             f"Nothing that is planned is recorded of {', '.join(none)}; `mixlib status --dataset NAME` shows what is planned of one."
         )
     return pd.DataFrame(rows), said
-
-
-def _count_missing(found: Results | None, study: Study) -> int:
-    plan = PROFILES["paper"].of(study)
-    seeds = plan.seeds * len(study.own)
-    if found is None:
-        return seeds + (0 if study.winners_of else plan.trials * len(study.own))
-    searching = any(trial.stage == "search" for trial in found.selection.missing)  # whose winners then need their seeds
-    return sum(trial.arm in study.own for trial in found.selection.missing) + (seeds if searching else 0)

@@ -92,7 +92,6 @@ def write_tables(project: Project) -> None:
         ("border", searching.border_verdicts(every)),
         ("plateau", searching.plateau_verdicts(every, ledger)),
         ("same", searching.same_verdicts(every, ledger)),
-        ("losses", tables.loss_verdicts(every)),
         ("capacity", tables.capacity_verdicts(every)),
         ("size", tables.capacity_verdicts(every, [reports.SIZE])),
         ("true-tastes", tables.true_tastes_verdicts(by_components)),

@@ -15,8 +15,9 @@ NOTHING = "No records yet: nothing can be said."
 FAILED, NOT_RUN = "failed in all trials", "not run yet"
 OVER_SEEDS = "over seeds, too"
 SIZE, MIXTURE = "factorization-size", "embedding_mixture"  # the study of size, and the mixture that it is about
+CAPACITY = "factorization-capacity"  # of given sizes
 FORMS = ("bpr", "log_bpr", "bpr of 5", "log_bpr of 5")  # of BPR: as they are used, and with as many negatives as the adaptive hinge
-IN_TEXT = (*MAIN, SIZE, "factorization-references")  # the studies that `numbers` speaks of
+IN_TEXT = (*MAIN, SIZE, CAPACITY, "factorization-references")  # the studies that `numbers` speaks of
 WIDE, HALF = "factorization/as large as the mixture", "factorization/half as large"  # its single vectors
 SIDES = {AHEAD: "better beyond the interval", BEHIND: "worse beyond the interval", UNDECIDED: "the interval holds 0, so undecided",
          ONE_SEED: ONE_SEED}  # fmt: skip
@@ -54,20 +55,22 @@ def other_metrics(results: Results) -> pd.DataFrame:
     """The other ranking metrics of every arm, means over seeds, under their own names."""
     rows = []
     for arm, outcome in results.outcomes.items():
-        others = {METRIC_LABELS.get(name, name): f"{outcome.metric(name):.3f}" for name in outcome.records[0]["test"] if name != "mrr"}
+        there = outcome.records[0]["test"]
+        others = {said: f"{outcome.metric(name):.3f}" for name, said in METRIC_LABELS.items() if name in there}
         rows.append({"model": label(arm), "MRR": f"{outcome.mrr:.3f}"} | others)
     return pd.DataFrame(rows)
 
 
 def winners(results: Results) -> pd.DataFrame:
-    """The settings that won every arm's search."""
+    """The settings that won every arm's search; a column for the gain where a model has one."""
     rows = []
     for arm, record in results.selection.winners.items():
         model, fitted = record["definition"]["model"], record["definition"]["training"]
-        gain = {"gain": f"{model['gain']:.3g}"} if "gain" in model else {}
         rows.append({"model": label(arm), "batch size": fitted["batch_size"], "learning rate": f"{fitted['learning_rate']:.5f}",
-                     "L2": f"{fitted['l2']:.1e}", "tastes": model.get("components", 1)} | gain | {"record": record["key"]})  # fmt: skip
-    return stacked([pd.DataFrame([row]) for row in rows])
+                     "L2": f"{fitted['l2']:.1e}", "tastes": model.get("components", 1),
+                     "gain": f"{model['gain']:.3g}" if "gain" in model else "", "record": record["key"]})  # fmt: skip
+    table = listed(rows)
+    return table.loc[:, [column != "gain" or (table[column] != "").any() for column in table]]
 
 
 def gaps(results: Results, dataset: str) -> str:
@@ -76,9 +79,9 @@ def gaps(results: Results, dataset: str) -> str:
     if not selection.trials:
         return f"Nothing is recorded yet: `mixlib run --dataset {dataset} --study {selection.study.name}` runs it.{left_out}"
     said = f"Budget: {results.budget}"
-    if selection.missing:
+    if results.missing:
         command = f"mixlib run --dataset {dataset} --study {selection.study.name}"
-        said += f" {len(selection.missing)} or more planned trials are missing: `{command}` goes on."
+        said += f" {results.missing} planned trials are missing: `{command}` goes on."
     return said + left_out
 
 
@@ -188,6 +191,8 @@ def numbers(results: dict[tuple[str, str], Results]) -> dict[str, str | int]:
         d: one for d, one in _of_size(results).items() if winners[d, SIZE][MIXTURE] == winners.get((d, "factorization"), {}).get(MIXTURE)
     }
     found["largest_gain"] = _largest_gain(gained, same)
+    sized, pair = results.get(("movielens-100k", CAPACITY)), (f"{MIXTURE}/dim 32", "factorization/dim 256")
+    found["same_size"] = str(Evidence.of(sized, *pair)) if sized and {*pair} <= set(sized.outcomes) else "not run yet"
     sequences = {title(dataset): (mrr, one) for dataset, arm, mrr, one in gained if arm == "mixture_lstm"}
     found["smallest_printed_gain"] = _against_printed(sequences)
     plain, others = (
@@ -246,6 +251,8 @@ def _against_printed(sequences: dict[str, tuple[float, Evidence]]) -> str:
     printed = {dataset: mrr["mixture_lstm"] / mrr["lstm"] - 1 for dataset, mrr in PUBLISHED["paper"]["mrr"].items()}
     dataset, least = min(printed.items(), key=lambda one: one[1])
     judged = {where: [bound / mrr for bound in one.wide] for where, (mrr, one) in sequences.items() if one.wide}
+    if not judged:
+        return "no data set has several seeds of both models yet"
     outside = [where for where, (low, high) in judged.items() if not low <= least <= high]
     said = f"the smallest gain printed in 2018, {least:.0%} of the MRR on {title(dataset)}, lies within them on "
     if not outside:

@@ -3,6 +3,7 @@
 They take `Results` by (data set, study), as `collected` gives them; a study without records has a row that says so.
 """
 
+import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -76,7 +77,7 @@ def hours(ledger: Ledger) -> pd.DataFrame:
         name = "Generated users" if dataset.startswith("synthetic_") else title(dataset)
         for record in (record for study in STUDIES for record in ledger.read(dataset, study).values()):
             taken = sum(record.get("seconds", {}).values())  # a trial that failed has none
-            spent.setdefault((name, record["device"]), []).append(taken)
+            spent.setdefault((name, re.sub(r"\b1 threads", "1 thread", record["device"])), []).append(taken)
     rows = [{"data set": name, "device": device, "records": f"{len(seconds):,}", "hours": f"{sum(seconds) / 3600:.1f}"}
             for (name, device), seconds in sorted(spent.items())]  # fmt: skip
     return reports.listed(rows)
@@ -263,13 +264,6 @@ def capacity_verdicts(found: Found, names: Iterable[str] = CONTROLS) -> list[str
         mixture = CONTROLS[name]
         said += _gains(found, name, [(mixture, arm) for arm in STUDIES[name].own if arm != mixture])
     return said
-
-
-def loss_verdicts(found: Found) -> list[str]:
-    """Whether the adaptive hinge loss beats BPR, a sentence for each data set, model and form of `reports.FORMS`."""
-    said = [f"{title(dataset)}, {sentence}" for (dataset, name), results in found.items() if name.endswith("-losses") and results.outcomes
-            for sentence in reports.loss_verdicts(results)]  # fmt: skip
-    return said or [reports.NOTHING]
 
 
 def capacity(found: Found, datasets: Iterable[str]) -> pd.DataFrame:

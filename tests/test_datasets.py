@@ -183,10 +183,11 @@ def test_titles_without_the_needed_columns_are_an_error(data_root):
     [
         ("user_id,item\n1,2\n", "has no column item_id: it needs user_id and item_id, and has 'user_id', 'item'"),
         ("user_id,item_id,item_id\n1,2,3\n", "has two columns item_id: leave one of them"),
-        ("user_id,item_id\n1,2\n1,abc\n1,\n", r"row 2: item_id must be a whole number, not 'abc' \(2 such rows\)"),
-        ("user_id,item_id\n1,2\n,3\n", r"row 2: user_id must be a whole number, not nothing\.$"),
-        ("user_id,item_id\n1,2\n1.5,3\n", "row 2: user_id must be a whole number, not 1.5"),
-        ("user_id,item_id,timestamp\n1,2,3\n1,2,yesterday\n", "row 2: timestamp must be a number, not 'yesterday'"),
+        ("user_id,item_id\n1,2\n1,abc\n1,\n", r"item_id must be a whole number, not 'abc' \(2 such rows\)"),
+        ("user_id,item_id\n1;2,\n", r"user_id must be a whole number, not '1;2': separate the fields by commas\.$"),
+        ("user_id,item_id\n1,2\n,3\n", r"user_id must be a whole number, not nothing\.$"),
+        ("user_id,item_id\n1,2\n1.5,3\n", "user_id must be a whole number, not 1.5"),
+        ("user_id,item_id,timestamp\n1,2,3\n1,2,yesterday\n", "timestamp must be a number, not 'yesterday'"),
         (
             "user_id,item_id,timestamp\n1,2,2020-01-31\n1,3,2020-02-01\n",
             r"not '2020-01-31' \(2 such rows\): give seconds since 1970, or any number that grows with time\.$",
@@ -200,13 +201,13 @@ def test_titles_without_the_needed_columns_are_an_error(data_root):
         ),
         ("user_id,item,a;b\n1,2,3;4\n", "has no column item_id"),
         ("user_id;item_id;name\n1;2;Up\n1;3;Here, there\n", "has semicolons between its columns: separate the fields by commas"),
-        ("user_id,item_id,timestamp\n1,2,\n", "row 1: timestamp must be a number, not nothing"),
-        ("user_id,item_id\n1,2\n1,18446744073709551615\n", r"line 3: row 2: item_id must be a whole number, not 18446744073709551615"),
-        ("user_id,item_id\n1,2\n1,123456789012345678901234567890\n", r"line 3: row 2: item_id must be a whole number, not '?1234567890"),
-        ("user_id,item_id\n1,2.0\n1,9007199254740993\n", "line 3: row 2: item_id must be a whole number"),  # a float would round it
-        ("user_id,item_id\n1,True\n2,False\n", r"line 2: row 1: item_id must be a whole number, not True \(2 such rows\)"),
-        ("user_id,item_id\n1,2\n\n\n1,x\n", "line 5: row 2: item_id must be a whole number, not 'x'"),
-        ('user_id,note,item_id\n1,"two\nlines",2\n1,a,x\n', "line 4: row 2: item_id must be a whole number, not 'x'"),
+        ("user_id,item_id,timestamp\n1,2,\n", "timestamp must be a number, not nothing"),
+        ("user_id,item_id\n1,2\n1,18446744073709551615\n", r"line 3: item_id must be a whole number, not 18446744073709551615"),
+        ("user_id,item_id\n1,2\n1,123456789012345678901234567890\n", r"line 3: item_id must be a whole number, not '?1234567890"),
+        ("user_id,item_id\n1,2.0\n1,9007199254740993\n", "line 3: item_id must be a whole number"),  # a float would round it
+        ("user_id,item_id\n1,True\n2,False\n", r"line 2: item_id must be a whole number, not True \(2 such rows\)"),
+        ("user_id,item_id\n1,2\n\n\n1,x\n", "line 5: item_id must be a whole number, not 'x'"),
+        ('user_id,note,item_id\n1,"two\nlines",2\n1,a,x\n', "line 4: item_id must be a whole number, not 'x'"),
         ("user_id,item_id\n1,2,3\n", "interactions.csv"),  # a field too many must not become an index
         ("", "is empty: it needs a header line"),
         ("user_id,item_id\n", "holds no interactions: only a header line"),

@@ -5,7 +5,7 @@ from conftest import model_for, popularity_model, split_for, with_biases
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from scipy.stats import rankdata, wilcoxon
+from scipy.stats import bootstrap, rankdata, wilcoxon
 
 from mixlib import evaluation, models, splits, synthetic
 from mixlib.datasets import Interactions
@@ -274,6 +274,21 @@ def test_intervals_cover_the_truth_and_equal_models_are_rarely_told_apart():
     assert 0.01 <= np.mean([c.decided for c in found]) <= 0.12
     p_values = np.array([c.p_value for c in found])
     assert np.mean(p_values < 0.05) <= 0.12 and 0.35 <= np.mean(p_values < 0.5) <= 0.65
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("n", [2, 3, 200, 1000])
+def test_the_interval_is_scipys_bootstrap_of_users(n, kept, monkeypatch):
+    monkeypatch.setattr(evaluation, "_KEPT", 10_000 * kept)
+    drawn = np.random.default_rng(n)
+    users = np.r_[np.arange(n), drawn.integers(0, n, 2 * n)]  # some have one value, some many
+    values = drawn.random(3 * n)
+    sums, counts = np.bincount(users, values), np.bincount(users)
+    oracle = bootstrap((sums, counts), lambda a, b, axis: a.sum(axis) / b.sum(axis), paired=True, method="percentile",
+                             n_resamples=evaluation.RESAMPLES, rng=np.random.default_rng(0)).confidence_interval  # fmt: skip
+    assert interval(values, users) == pytest.approx(tuple(oracle), rel=1e-12)
+    shuffled = drawn.permutation(3 * n)
+    assert interval(values[shuffled], users[shuffled]) == pytest.approx(tuple(oracle), rel=1e-12)
 
 
 def test_intervals_resample_users_and_not_windows():

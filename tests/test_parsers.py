@@ -239,10 +239,12 @@ def test_memory_of_amazon_does_not_grow_with_text_that_is_not_kept(tmp_path, mon
 # --- counts beside the published ones, and what is prepared
 
 
-def test_counts_unlike_the_published_ones_are_noted(data_root):
+def test_counts_unlike_the_published_ones_are_noted(data_root, monkeypatch):
     put(data_root / "goodbooks-10k", ratings_csv=formats.ratings_csv([2, 1, 2], [15, 8, 1]))
     said = "goodbooks-10k holds 3 interactions, 2 users and 3 items; published are 5,976,479 interactions, 53,424 users and 10,000 items."
     assert datasets.load("goodbooks-10k").notes == (said,) == datasets.load("goodbooks-10k").notes  # parsed, then prepared
+    monkeypatch.setattr(datasets, "published", lambda name: (3, 2, 3))  # what was prepared before does not hold on to it
+    assert datasets.load("goodbooks-10k").notes == ()
 
 
 FOLDERS = {
