@@ -139,9 +139,10 @@ def execute(source: Path, output: Path, parameters: dict, noted: dict | None = N
         except RuntimeError as error:
             raise RuntimeError(f"{source.name} with {parameters} was cut off, perhaps for lack of memory: {error}") from None
         notebook = nbformat.read(ran, as_version=4)
-    if "dataset" in parameters:  # pages of one notebook are told apart by their titles
-        heading, _, rest = notebook.cells[0].source.partition("\n")
-        notebook.cells[0].source = f"{heading} ({title(output.parent.name)})\n{rest}"
+    first = notebook.cells[0]
+    if "dataset" in parameters and first.cell_type == "markdown":  # pages of one notebook are told apart by their titles
+        heading, _, rest = first.source.partition("\n")
+        first.source = f"{heading} ({title(output.parent.name)})\n{rest}"
     clean(notebook, noted)
     with renamed(output) as partial:  # only now, so that a run that is killed leaves nothing beside the old copy
         nbformat.write(notebook, partial)

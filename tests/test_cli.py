@@ -12,6 +12,7 @@ import pytest
 
 from mixlib import __version__, cli, datasets, labels, outcomes, references, synthetic
 from mixlib.ledger import Ledger, key_of
+from mixlib.plans import Trial
 
 MAIN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from mixlib.cli import main; main()"
 
@@ -107,6 +108,20 @@ def test_few_users_are_said_to_say_little(mixlib, data_root):
     for study, said in (("sequence", "4 users in the test part: intervals over so few say little."), ("factorization", "")):
         code, _, err = mixlib("run", "--study", f"{study}-references", *words)
         assert code == 0 and [line for line in err if "say little" in line] == ([f"mixlib: {said}"] if said else [])
+
+
+def test_a_run_says_how_long_the_other_trials_may_take(monkeypatch, capsys):
+    now = [100.0]
+    monkeypatch.setattr(cli.time, "monotonic", lambda: now[0])
+    record = {"arm": "lstm", "stage": "search", "index": 0, "status": "failed", "error": "no"}
+    progress = cli._Progress(None)
+    progress.begin([Trial("sequences", "lstm", "search", 0, {})] * 4)
+    for seconds in (60, 60, 5, 1):
+        now[0] += seconds
+        progress.record(record)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "search: 4 trials to run"
+    assert [line.partition("failed, no")[2] for line in lines[1:]] == ["; about 3 min left", "; about 2 min left", "", ""]
 
 
 def test_records_of_a_study_of_ones_own_are_seen(mixlib):

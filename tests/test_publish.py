@@ -66,6 +66,21 @@ def test_jupyter_book_is_version_1():
     assert version("jupyter-book").startswith("1.")
 
 
+def test_pages_of_one_notebook_are_told_apart_by_their_titles():
+    for path in EXECUTED:
+        first = nbformat.read(ROOT / path, as_version=4).cells[0].source.splitlines()[0]
+        source = nbformat.read(PROJECT.notebooks / path.name, as_version=4).cells[0].source.splitlines()[0]
+        assert first == (source if path.parent.name == notebooks.OVERALL else f"{source} ({labels.title(path.parent.name)})")
+
+
+def test_tables_of_notebooks_show_no_numbers_of_rows_and_whole_numbers_with_separators():
+    shown = [output["data"]["text/html"] for path in EXECUTED for cell in nbformat.read(ROOT / path, as_version=4).cells
+             for output in cell.get("outputs", []) if "text/html" in output.get("data", {})]  # fmt: skip
+    tables = [table for table in shown if 'class="dataframe"' in table]
+    assert len(tables) > 30 and not [table for table in tables if "<th></th>" in table or "<th>0</th>" in table]
+    assert any("<td>80,000</td>" in table for table in tables)
+
+
 def test_the_configuration_lies_at_the_top_and_is_found_in_the_book():
     for name in ("_toc.yml", "_config.yml"):
         assert (ROOT / "book" / name).is_symlink() and (ROOT / "book" / name).resolve() == ROOT / name

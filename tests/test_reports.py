@@ -34,6 +34,20 @@ def ledger(tmp_path):
     return ledger
 
 
+@pytest.mark.parametrize(
+    ("gap", "wide", "said"),
+    [
+        ((0.0124, 0.0010, 0.0238), (-0.0012, 0.0260), "+0.012 [+0.001, +0.024], over seeds, too: [-0.001, +0.026]"),
+        ((-0.0026, -0.0052, 0.0004), (-0.0068, 0.0016), "-0.0026 [-0.0052, +0.0004], over seeds, too: [-0.0068, +0.0016]"),
+        ((0.0003, -0.0020, 0.0025), (-0.0030, 0.0036), "+0.0003 [-0.0020, +0.0025], over seeds, too: [-0.0030, +0.0036]"),
+        ((0.0100, 0.0050, 0.0150), (-0.0001, 0.0201), "+0.0100 [+0.0050, +0.0150], over seeds, too: [-0.0001, +0.0201]"),
+        ((0.0000, 0.0000, 0.0000), (0.0000, 0.0000), "+0.000 [+0.000, +0.000], over seeds, too: [+0.000, +0.000]"),
+    ],
+)
+def test_a_difference_and_both_intervals_have_as_many_decimals_as_tell_them_from_0(gap, wide, said):
+    assert str(Evidence(evaluation.Comparison(*gap, 1.0, 0.0), wide)) == said
+
+
 def test_table_1_shows_ours_with_intervals_and_bold_only_beyond_them(ledger, monkeypatch):
     few = reports.table1(outcomes.collected(ledger, outcomes.MAIN))
     assert few["Movielens 100K"].iloc[2].startswith("0.12") and not few["Movielens 100K"].str.contains("**", regex=False).any()
