@@ -105,9 +105,8 @@ def run(
         from mixlib.cluster import on_cluster
 
         elsewhere = partial(on_cluster, address=cluster, interactions=interactions, device=device)
-        _note((f"asking {cluster} for workers; an answer may take a minute.",))
     i, n = int(share[1]), int(share[2])
-    progress = _Progress(None if ledger.root.exists() else ledger.root.resolve())
+    progress = _Progress(None if ledger.root.exists() else ledger.root.resolve(), cluster)
     selection = experiments.run(
         study, interactions, ledger, budget, minutes, jobs, device, progress.record, (i, n), elsewhere, arm or (), progress.begin
     )
@@ -141,15 +140,17 @@ def _note(notes: tuple[str, ...]) -> None:
 class _Progress:
     """What a study prints while it runs: a line before a search or the seeds begin, and one for each record."""
 
-    def __init__(self, new: "Path | None"):
-        """new: the folder of a ledger that is not there yet."""
-        self.new, self.made, self.of, self.since = new, 0, 0, time.monotonic()
+    def __init__(self, new: "Path | None", cluster: str | None = None):
+        """new: the folder of a ledger that is not there yet. cluster: where the trials run, if not here."""
+        self.new, self.cluster, self.made, self.of, self.since = new, cluster, 0, 0, time.monotonic()
 
     def begin(self, trials: "list[Trial]") -> None:
         if self.new:
             _note((f"a new ledger begins in {self.new}.",))
         self.new, self.made, self.of, self.since = None, 0, len(trials), time.monotonic()
         print(f"{trials[0].stage}: {self.of} trial{'s' * (self.of > 1)} to run", flush=True)
+        if self.cluster:
+            _note((f"asking {self.cluster} for workers; an answer may take a minute.",))
 
     def record(self, record: dict) -> None:
         self.made += 1
