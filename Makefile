@@ -3,7 +3,7 @@ PYTHON ?= python3
 DATASETS ?= synthetic
 BIN := .venv/bin
 .DELETE_ON_ERROR:
-.PHONY: book test format notebooks bench peers clean
+.PHONY: book test faults format notebooks bench peers clean
 
 book: .venv/installed
 	@$(BIN)/mixlib book --datasets "$(DATASETS)"
@@ -13,6 +13,10 @@ test: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest --nbval
+
+# The faults again, many times as often as in the tests: 100 kills for one job and 100 for two, 2,000 damaged files for each reader.
+faults: .venv/installed
+	MIXLIB_KILLS=100 MIXLIB_FUZZ=2000 $(BIN)/pytest -s tests/test_faults.py tests/test_parsers.py
 
 format: .venv/installed
 	$(BIN)/ruff format .

@@ -3,24 +3,21 @@
 Run it on a machine that is otherwise idle, with the data sets at hand: `python benchmarks/codes.py movielens-1m ...`.
 """
 
-import os
-import platform
 import sys
 
 import numpy as np
-import torch
 
-from mixlib import datasets, outcomes, winners
-from mixlib.ledger import Ledger
+from mixlib import datasets, experiments, outcomes, winners
+from mixlib.ledger import Ledger, provenance
 from mixlib.outcomes import MAIN
 
 
 def main(names: list[str]) -> None:
     """Measure the winners of the main studies on the named data sets, one thread, and put them beside what was measured before."""
-    torch.set_num_threads(1)
+    experiments.set_threads(1)
     ledger = Ledger("results")
     found = winners.speeds(ledger)
-    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, numpy {np.__version__}"
+    machine = f"{provenance()['machine']}, one thread, numpy {np.__version__}"
     for (dataset, _), results in outcomes.collected(ledger, MAIN, names).items():
         for (_, arm), speed in winners.measure_speeds(results, datasets.load(dataset)).items():
             found[dataset, arm] = speed | {"machine": machine}

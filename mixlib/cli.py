@@ -9,13 +9,14 @@ import typer
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mixlib.plans import Trial
+    from mixlib.plans import Selection, Trial
+    from mixlib.studies import Budget
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 Name = Annotated[str, typer.Option(help="a registered name, a folder of the data root, or the path of an interactions.csv[.gz]")]
 
 
-FEW = 30  # users of the test part: below, intervals over users say little
+FEW_USERS = 30  # users of the test part: below, intervals over users say little
 
 
 def _version(wanted: bool) -> None:
@@ -38,7 +39,10 @@ def fetch(
     name: str,
     file: Annotated[str | None, typer.Option("--from", help="the published file, if you have it: nothing is downloaded")] = None,
 ) -> None:
-    """Get a data set into the data root ($MIXLIB_DATA, else the user's cache folder), verify and prepare it."""
+    """Download, verify and prepare a data set.
+
+    It goes into the data root: $MIXLIB_DATA, else the user's cache folder.
+    """
     from mixlib import datasets
 
     folder = datasets.fetch(name, file=file)
@@ -68,9 +72,11 @@ def run(
     from functools import partial
 
     from mixlib import datasets, experiments, labels, outcomes, studies
-    from mixlib.ledger import Ledger
+    from mixlib.ledger import Ledger, code_version
     from mixlib.names import choose
 
+    if not results:
+        raise ValueError("--results is empty: give the folder of the ledger, or leave the option out.")
     choose("device", device, ("auto", "cpu", "cuda"))
     share = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", shard)
     if not share or int(share[1]) > int(share[2]):
@@ -97,9 +103,11 @@ def run(
     if budget.trials > planned.trials or budget.seeds > planned.seeds:
         _note((f"planned are {planned.trials} trials and {planned.seeds} seeds: tables and `mixlib status` count no more than these.",))
     ledger = Ledger(results)
-    for where in filter(None, (study, chosen.other)):
-        for line in ledger.set_aside(interactions.name, where):
-            print(line, flush=True)
+    folders = list(filter(None, (study, chosen.other)))
+    for line in (line for where in folders for line in ledger.set_aside(interactions.name, where)):
+        print(line, flush=True)
+    if older := sum(one["code"] != code_version() for where in folders for one in ledger.read(interactions.name, where).values()):
+        _note((f"{older} of the records here were written by another version of mixlib: they are used.",))
     elsewhere = None
     if cluster:
         from mixlib.cluster import on_cluster
@@ -108,28 +116,33 @@ def run(
     i, n = int(share[1]), int(share[2])
     progress = _Progress(None if ledger.root.exists() else ledger.root.resolve(), cluster)
     selection = experiments.run(
-        study, interactions, ledger, budget, minutes, jobs, device, progress.record, (i, n), elsewhere, arm or (), progress.begin
-    )
-    left, own = len(selection.missing), len(selection.share(i, n))
+        study, interactions, ledger, budget, minutes, jobs, device, shard=(i, n), elsewhere=elsewhere, arms=arm or (),
+        begin=progress.begin, report=progress.record,
+    )  # fmt: skip
+    if not selection.missing:
+        reached = outcomes.study(study, interactions, ledger=ledger, arms=arm or (), trials=budget.trials, seeds=budget.seeds)
+        for name, one in reached.outcomes.items():
+            print(f"{labels.label(name)}: test MRR {labels.with_interval(one.mrr, one.bounds)}")
+        if (users := min((len(set(one.users.tolist())) for one in reached.outcomes.values()), default=FEW_USERS)) < FEW_USERS:
+            _note((f"{users} user{'s' * (users > 1)} in the test part: intervals over so few say little.",))
+    print(f"{interactions.name}, {study}: {_end(selection, planned, i, n)}")
+
+
+def _end(selection: "Selection", planned: "Budget", i: int, n: int) -> str:
+    """The last line of a run of the share i of n: what is complete, what failed, or what is missing."""
+    if own := len(selection.share(i, n)):
+        return f"{own} trials {f'of share {i}/{n} ' if n > 1 else ''}are still missing; the same command goes on."
+    if selection.missing:
+        stage = selection.missing[0].stage
+        then = "the same command then runs the seeds" if stage == "search" else "then the study is complete"
+        return f"share {i}/{n} is done. Other shares lack {len(selection.missing)} trials of the {stage}; {then}."
     failed = [name for name in selection.finalists if name not in selection.winners]
     end = f"complete, but nothing came of {', '.join(failed)}: its trials failed." if failed else "complete."
     if lost := selection.tried - selection.seeds:
         end += f" With {lost} of {selection.tried} seeds the training of some winner failed: they count for no model."
-    every = ("search trials", budget.trials, planned.trials), ("seeds", budget.seeds, planned.seeds)
-    asked = [f"{some} of {most} planned {what}" for what, some, most in every if some < most]
-    end += f" Asked for were {' and '.join(asked)}." if asked else ""
-    if own:
-        end = f"{own if n > 1 else left} trials {f'of share {shard} ' if n > 1 else ''}are still missing; the same command goes on."
-    elif left:
-        then = "the same command then runs the seeds" if selection.missing[0].stage == "search" else "then the study is complete"
-        end = f"share {shard} is done. Other shares lack {left} trials of the {selection.missing[0].stage}; {then}."
-    if not left:
-        reached = outcomes.study(study, interactions, ledger=ledger, arms=arm or (), trials=budget.trials, seeds=budget.seeds)
-        for name, one in reached.outcomes.items():
-            print(f"{labels.label(name)}: test MRR {labels.with_interval(one.mrr, one.bounds)}")
-        if (users := min((len(set(one.users.tolist())) for one in reached.outcomes.values()), default=FEW)) < FEW:
-            _note((f"{users} user{'s' * (users > 1)} in the test part: intervals over so few say little.",))
-    print(f"{interactions.name}, {study}: {end}")
+    asked, every = selection.planned, (("search trials", "trials"), ("seeds", "seeds"))
+    fewer = [f"{some} of {most} planned {what}" for what, key in every if (some := getattr(asked, key)) < (most := getattr(planned, key))]
+    return end + (f" Asked for were {' and '.join(fewer)}." if fewer else "")
 
 
 def _note(notes: tuple[str, ...]) -> None:
@@ -172,7 +185,7 @@ def status(
     dataset: Annotated[list[str] | None, typer.Option(help="only these data sets")] = None,
     results: Annotated[str, typer.Option(help="folder of the ledger")] = "results",
 ) -> None:
-    """What the ledger holds of each study, and what is missing of the plan."""
+    """What the ledger holds of each study, and what it lacks."""
     from pathlib import Path
 
     from mixlib import datasets, outcomes
@@ -200,7 +213,7 @@ def book(
     datasets: Annotated[str, typer.Option(help="data sets whose notebooks are run, separated by spaces")] = "synthetic",
     force: Annotated[bool, typer.Option(help="run the notebooks even if nothing changed")] = False,
 ) -> None:
-    """Run the notebooks that changed, for each data set, and render the book."""
+    """Run the notebooks that changed, and render the book."""
     import re
 
     from mixlib import publish
@@ -217,6 +230,8 @@ def _explained(error: Exception) -> str:
     """What is said of an error; after the name of a data set that nobody knows, where it is looked for, and what lies there instead."""
     from mixlib.names import UnknownName
 
+    if isinstance(error, OSError) and error.errno and error.filename:
+        return f"cannot use {error.filename}: {error.strerror}."
     if not isinstance(error, UnknownName) or error.what != "data set":
         return str(error)
     from mixlib.datasets import root_folder
@@ -239,6 +254,9 @@ def main() -> None:
         app()
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         print(f"mixlib: {' '.join(_explained(error).split())}", file=sys.stderr)
+        sys.exit(1)
+    except MemoryError:
+        print("mixlib: there is not enough memory: take smaller data or fewer --jobs; finished trials are kept.", file=sys.stderr)
         sys.exit(1)
     except SystemExit as stop:
         if stop.code == 130:

@@ -3,30 +3,23 @@
 All feedback is implicit: an interaction says that a user chose an item, stars are ignored.
 """
 
-import csv
-import gzip
-import itertools
 import os
 import re
-import tomllib
-import zlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
-from mixlib import downloads, prepared
+from mixlib import downloads, own, prepared
 from mixlib.names import as_text, choose
 from mixlib.parsers import Table
-from mixlib.reading import csv_titles, dat_titles, fault
+from mixlib.reading import shown
 from mixlib.sources import SOURCES, published
 
-LONGEST = 10_000  # items in a window
+LONGEST_NAME = 255  # bytes that file systems allow
 RESERVED = ("all", "runs")  # names of the book's own folders
-FACTS: dict[str, type] = {"title": str, "ordered": bool, "max_length": int, "min_length": int, "licence": str, "citation": str}
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,8 +137,8 @@ def names(root: str | Path | None = None) -> list[str]:
 
 
 def _can_be_named(folder: str) -> bool:
-    own = folder not in RESERVED and not folder.startswith("synthetic") and "copies=" not in folder and folder == folder.strip("_")
-    return own and re.fullmatch(r"[\w.=-]+", folder) is not None
+    free = folder not in RESERVED and not folder.startswith("synthetic") and "copies=" not in folder and folder == folder.strip("_")
+    return free and re.fullmatch(r"[\w.=-]+", folder) is not None
 
 
 def load(name: str | Path, root: str | Path | None = None) -> Interactions:
@@ -161,6 +154,10 @@ def load(name: str | Path, root: str | Path | None = None) -> Interactions:
         from mixlib import synthetic  # the one import that goes down: the embedded data set is generated
 
         return synthetic.with_copies(load(base, root), _share(share)) if base else synthetic.from_name(text)
+    last = Path(os.path.normpath(text)).name
+    if last in ("", "..") or len(os.fsencode(last)) > LONGEST_NAME:
+        raise ValueError(f"{shown(text)} cannot name a data set: give a registered name, a folder of the data root, or the path of an "
+                         "interactions.csv or interactions.csv.gz.")  # fmt: skip
     if text.endswith((".csv", ".csv.gz")):
         path = Path(text).expanduser()
         if not path.is_file():
@@ -175,7 +172,7 @@ def load(name: str | Path, root: str | Path | None = None) -> Interactions:
     if text in SOURCES and any((folder / file).exists() for file in SOURCES[text].files):
         return read_source(text, folder)
     if not root and os.environ.get("MIXLIB_DATA") and not root_folder().is_dir():
-        raise FileNotFoundError(f"no data set {text!r}: {root_folder()}, where MIXLIB_DATA says that data sets lie, is not there.")
+        raise FileNotFoundError(f"no data set {text!r}: {root_folder()}, where MIXLIB_DATA says that data sets lie, is no folder.")
     choose("data set", text, names(root))
     if text in SOURCES:
         raise FileNotFoundError(
@@ -193,23 +190,25 @@ def _share(text: str) -> float:
 
 def read_folder(folder: Path, path: Path) -> Interactions:
     """Read interactions.csv[.gz] (user_id, item_id, optional timestamp) and the dataset.toml beside it, if any."""
-    facts = _facts(folder / "dataset.toml")
-    table = _read_csv(path)
-    timestamps = None if "timestamp" not in table else _numbers(table, "timestamp", path)
+    facts = own.facts(folder / "dataset.toml", Interactions.min_length, Interactions.max_length)
+    table = own.read_csv(path)
+    timestamps = None if "timestamp" not in table else own.numbers(table, "timestamp", path)
     ordered = bool(facts.pop("ordered", timestamps is not None))
-    titles = _titles(folder, facts.pop("titles")) if "titles" in facts else None
+    titles = own.titles(folder, facts.pop("titles")) if "titles" in facts else None
     name = Path(os.path.normpath(folder.absolute())).name  # of a link, not of what it points to
     if not _can_be_named(name):
         raise ValueError(f"the folder {name!r} cannot name a data set: take letters, digits, '.', '-' and '_'; not "
                          f"{' or '.join(map(repr, RESERVED))}, no name that begins with 'synthetic' or that '_' begins or ends, none with "
                          "'copies='.")  # fmt: skip
-    read = Table(_numbers(table, "user_id", path, whole=True), _numbers(table, "item_id", path, whole=True), timestamps, titles)
+    users, items = (own.numbers(table, column, path, whole=True) for column in ("user_id", "item_id"))
+    read = Table(users, items, timestamps, titles)
     return Interactions(**read.numbered(), name=name, ordered=ordered, **facts)
 
 
 def read_source(name: str, folder: Path) -> Interactions:
     """Read the published files of a known data set, or the columns that were prepared from them before."""
     source = SOURCES[name]
+    _refuse_folders(name, folder)
     stamp = prepared.stamp(folder, source.all_files)
     columns = prepared.read(folder, stamp)
     if columns is None:
@@ -242,6 +241,7 @@ def fetch(name: str, root: str | Path | None = None, file: str | Path | None = N
     folder = root_folder(root) / name
     if own := next(folder.glob("interactions.csv*"), None):
         raise FileExistsError(f"{name} is here in another form, {own.name}: move the folder away to fetch the published one.")
+    _refuse_folders(name, folder)
     if all((folder / each).exists() for each in source.files):
         return folder
     with downloads.arriving(folder) as partial:
@@ -250,99 +250,6 @@ def fetch(name: str, root: str | Path | None = None, file: str | Path | None = N
     return folder
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    needed = {"user_id", "item_id"}
-    try:
-        head = ",".join(map(str, pd.read_csv(path, nrows=0).columns)).replace('"', "")
-        other = next((name for name, mark in (("semicolons", ";"), ("tabs", "\t")) if needed <= set(head.split(mark))), None)
-        table = pd.read_csv(path, low_memory=False, nrows=0 if other else None)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path.name} is missing from the folder {path.parent.name}.") from None
-    except pd.errors.EmptyDataError:
-        raise ValueError(f"{path.name} is empty: it needs a header line and the columns user_id and item_id.") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"{path.name} is no text in UTF-8: save it again as CSV in UTF-8.") from None
-    except (ValueError, EOFError, OSError, zlib.error) as error:
-        with path.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-        if path.suffix == ".gz" and not packed:
-            raise ValueError(f"{path.name} is not packed by gzip, as its name says: pack it, or name it interactions.csv.") from None
-        raise ValueError(f"{path.name} cannot be read ({' '.join(str(error).split())}): is it complete?") from error
-    if other:
-        raise ValueError(f"{path.name} has {other} between its columns: separate the fields by commas.")
-    if not isinstance(table.index, pd.RangeIndex):  # pandas makes an index of fields without a column name
-        raise ValueError(f"{path.name} has rows with more fields than there are columns: {', '.join(map(str, table.columns))}.")
-    for column in needed - set(table.columns):
-        found = ", ".join(repr(str(name)) for name in table.columns)
-        raise ValueError(f"{path.name} has no column {column}: it needs user_id and item_id, and has {found}.")
-    for column in sorted({*needed, "timestamp"}):
-        if f"{column}.1" in table.columns:  # so pandas calls the second of two
-            raise ValueError(f"{path.name} has two columns {column}: leave one of them.")
-    if not len(table):
-        raise ValueError(f"{path.name} holds no interactions: only a header line.")
-    return table
-
-
-def _numbers(table: pd.DataFrame, column: str, path: Path, whole: bool = False) -> np.ndarray:
-    """(n,) numbers of a column; whole ones as int64, and only those that a float would hold exactly if pandas read any as floats."""
-    raw = table[column]
-    given = pd.to_numeric(raw, errors="coerce") if raw.dtype.kind != "b" else pd.Series(np.nan, raw.index)  # True is no number
-    values = given.to_numpy(copy=True)
-    if values.dtype.kind == "O":
-        values = np.array([value if isinstance(value, int) and abs(value) < 2**63 else np.nan for value in values])
-    bad = ~np.isfinite(values) if values.dtype.kind == "f" else values > np.int64(2**63 - 1)
-    if whole and values.dtype.kind == "f":
-        bad |= (np.where(bad, 0, values) % 1 != 0) | (np.abs(values) >= 2**53)
-    if bad.any():
-        row = int(bad.argmax())
-        shown = (
-            "nothing" if pd.isna(raw.iloc[row]) else repr(raw.iloc[row].item() if hasattr(raw.iloc[row], "item") else raw.iloc[row])[:80]
-        )
-        what = "a whole number" if whole else "a number"
-        more = f" ({bad.sum()} such rows)" if bad.sum() > 1 else ""
-        hint = ": give seconds since 1970, or any number that grows with time" if column == "timestamp" else ""
-        hint = ": number them first, as the page Run it yourself shows" if whole and raw.dtype.kind not in "biuf" else hint
-        hint = ": separate the fields by commas" if any(mark in shown for mark in (";", "\\t")) else hint
-        raise fault(path, _line(path, row), f"{column} must be {what}, not {shown}{more}{hint}")
-    return values.astype(np.int64) if whole or values.dtype.kind == "u" else values
-
-
-def _line(path: Path, row: int) -> int:
-    """The line of the file where a row of it ends, rows counted from 0."""
-    csv.field_size_limit(2**31 - 1)  # pandas, which read the file before, has no limit
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8", errors="replace", newline="") as file:
-        rows = csv.reader(file)
-        filled = (rows.line_num for fields in rows if fields)
-        return next(itertools.islice(filled, row + 1, None), rows.line_num)
-
-
-def _facts(path: Path) -> dict:
-    if not path.is_file():
-        return {}
-    try:
-        facts = tomllib.loads(path.read_text(encoding="utf-8"))
-        shown = {key: repr(value)[:80] for key, value in facts.items()}
-    except RecursionError:
-        raise ValueError(f"{path.name} is nested too deeply: it needs no more than keys and values.") from None
-    except ValueError as error:  # no TOML, no UTF-8, or a number of thousands of digits
-        raise ValueError(f"{path.name} is not valid TOML: {error}.") from error
-    types: dict[str, type] = FACTS | {"titles": str}
-    for key, value in facts.items():
-        choose(f"setting in {path.name} called", key, types)
-        if type(value) is not types[key]:
-            raise ValueError(f"{path.name}: {key} must be {types[key].__name__}, not {shown[key]}.")
-    if not 2 <= facts.get("max_length", 2) <= LONGEST:
-        raise ValueError(f"{path.name}: max_length must be between 2 and {LONGEST:,}, not {shown['max_length']}.")
-    shortest, longest = facts.get("min_length", Interactions.min_length), facts.get("max_length", Interactions.max_length)
-    if not 1 <= shortest <= longest:
-        raise ValueError(f"{path.name}: min_length must be between 1 and max_length, which is {longest}, not {shortest}.")
-    return facts
-
-
-def _titles(folder: Path, name: str) -> dict[int, str]:
-    """Titles by original item id: a CSV with columns item_id (or id) and title, or Movielens' `id::title::genres` in latin-1."""
-    path = folder / name
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {name!r}, which dataset.toml names for the titles.")
-    return dat_titles(path, "latin-1") if path.suffix == ".dat" else csv_titles(path, ("item_id", "id"))
+def _refuse_folders(name: str, folder: Path) -> None:
+    if wrong := next((file for file in SOURCES[name].all_files if (folder / file).is_dir()), None):
+        raise IsADirectoryError(f"{wrong} in the folder {name} of the data root is a folder, not a file: move it away.")

@@ -1,7 +1,6 @@
 """What the notebooks show of data, splits and fitted models: small tables, one function each."""
 
 import sys
-from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,7 @@ from scipy import sparse
 from mixlib import datasets, evaluation, splits
 from mixlib.datasets import Interactions
 from mixlib.losses import log_bpr
-from mixlib.models import SequenceModel, TasteModel, left_align, score
+from mixlib.models import SequenceModel, left_align, score
 from mixlib.names import choose, in_markdown
 from mixlib.sources import COUNTS, SOURCES
 from mixlib.splits import Sequences, Split
@@ -227,40 +226,6 @@ def cut(interactions: Interactions, seed: int) -> tuple[Split | None, str]:
         return splits.sequence_split(interactions, interactions.max_length, interactions.min_length, seed=seed), ""
     except ValueError as error:
         return None, f"There are no sequences to cut: {error}"
-
-
-@torch.inference_mode()
-def tastes_of(model: TasteModel, window: np.ndarray, interactions: Interactions, top: int = 4) -> pd.DataFrame:
-    """The tastes of the user behind a window (t,): the mean weight each gets over the 100 best new items, and its own best ones.
-
-    The weight of taste k on item j is its share of softmax(A e_j); a taste's best items maximise weight times liking.
-    """
-    tastes, attention = model.represent(torch.as_tensor(window[None]))
-    scores = score(tastes, attention, model.item_vectors, model.item_biases)[0]  # (n,)
-    known = torch.as_tensor(np.unique(np.r_[0, window]))
-    scores[known] = -torch.inf
-    vectors = model.item_vectors
-    weight = torch.ones(1, len(vectors)) if attention is None else (attention[0] @ vectors.T).softmax(dim=0)  # (m, n)
-    liking = tastes[0] @ vectors.T  # (m, n)
-    new = max(1, len(vectors) - len(known))  # a window may hold every item
-    best = scores.topk(min(100, new)).indices
-    share = weight[:, best].mean(dim=1)
-    own = (weight * liking).index_fill(1, known, -torch.inf).topk(min(top, new), dim=1).indices
-    rows = [{"taste": k + 1, "weight": f"{share[k]:.2f}", "best items": "; ".join(interactions.titles_of(own[k].numpy()))}
-            for k in torch.argsort(-share).tolist()]  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def taste_table(model: TasteModel, windows: Iterable[np.ndarray], interactions: Interactions, last: int = 6) -> pd.DataFrame:
-    """For each of the windows (t,): the user's last items, oldest first, then the tastes as `tastes_of` gives them."""
-    tables = [pd.DataFrame(columns=["user", "what", "weight", "titles"])]
-    for number, window in enumerate(windows, 1):
-        history = "; ".join(interactions.titles_of(window[window != 0][-last:]))
-        found = tastes_of(model, window, interactions)
-        tables.append(pd.DataFrame({"user": [number], "what": "last items", "weight": "", "titles": history}))
-        tables.append(pd.DataFrame({"user": number, "what": [f"taste {k}" for k in found["taste"]], "weight": found["weight"],
-                                    "titles": found["best items"]}))  # fmt: skip
-    return pd.concat(tables, ignore_index=True)
 
 
 def fit_tastes(items: torch.Tensor, chosen: torch.Tensor, m: int, seed: int, steps: int = 400) -> tuple[np.ndarray, np.ndarray]:

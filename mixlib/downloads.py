@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import re
 import shutil
 import stat
@@ -38,8 +39,8 @@ def get(downloads: Iterable[Download], folder: Path, file: Path | None = None) -
         if file is None:
             try:
                 got = _download(download, folder)
-            except (OSError, ValueError):
-                if download.needed:
+            except (OSError, ValueError) as error:
+                if download.needed or getattr(error, "errno", None):
                     raise
                 continue  # the notes of the data set say what is missing
         elif file.name == download.name or download.needed:
@@ -47,9 +48,9 @@ def get(downloads: Iterable[Download], folder: Path, file: Path | None = None) -
         else:
             got = file.with_name(download.name)
         if file is not None:
-            if not got.is_file():
+            if not (os.access(got, os.R_OK) and got.is_file()):
                 if download.needed:
-                    raise FileNotFoundError(f"there is no file {got.name}: give the path of {download.name}.")
+                    raise FileNotFoundError(f"there is no file {got.name} that can be read: give the path of {download.name}.")
                 continue
             verify(got, download)
         if download.name.endswith(".zip"):
@@ -108,6 +109,8 @@ def _download(download: Download, folder: Path) -> Path:
             if pause is None:
                 raise ValueError(f"the download of {download.name} is not the published file ({error}) try again later.") from error
         except OSError as error:
+            if error.errno and not isinstance(error, requests.RequestException):  # of the disk
+                raise
             answer = getattr(error, "response", None)
             if answer is not None and answer.status_code < 500 and answer.status_code not in (408, 429):
                 raise OSError(f"{download.url} answers {answer.status_code}: get the file by hand and give it with --from.") from error
@@ -191,20 +194,32 @@ def unpack(archive: Path, files: Iterable[str], folder: Path) -> None:
 def arriving(folder: Path) -> Iterator[Path]:
     """A temporary folder beside `folder`; what lies in it once the block ends without an error is moved there, else it is gone.
 
-    A process that is killed cannot remove its own: the next one does, a day later.
+    A process that is killed cannot remove its own: the next one does, a day later. Raises OSError when the data root, in which both lie,
+    cannot be written to.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    for left in folder.parent.glob(f".{folder.name}.*.partial"):
-        if time.time() - left.stat().st_mtime > ABANDONED:
-            shutil.rmtree(left, ignore_errors=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
+    root = folder.parent
     try:
-        yield partial
-        partial.chmod(0o755)
-        if not folder.exists():
-            partial.rename(folder)  # all at once
-            return
-        for path in sorted(partial.iterdir()):
-            path.replace(folder / path.name)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        for place in (root, folder):
+            if place.is_file():
+                raise FileExistsError(f"{place} is a file, not a folder: move it away, or set MIXLIB_DATA to another folder.")
+        root.mkdir(parents=True, exist_ok=True)
+        for left in root.glob(f".{folder.name}.*.partial"):
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                shutil.rmtree(left, ignore_errors=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=root))
+        try:
+            yield partial
+            partial.chmod(0o755)
+            if not folder.exists():
+                partial.rename(folder)  # all at once
+                return
+            for path in sorted(partial.iterdir()):
+                path.replace(folder / path.name)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        if not error.errno:  # it says what is wrong
+            raise
+        raise OSError(
+            f"cannot write to the data root {root} ({error.strerror}): see to the disk, or set MIXLIB_DATA to another folder."
+        ) from error

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from mixlib.evaluation import Comparison
 from mixlib.labels import bounds, digits_for, with_interval
-from mixlib.outcomes import Outcome, Results, over_seeds, paired
+from mixlib.outcomes import FEW, Outcome, Results, over_seeds, paired
 
 AHEAD, BEHIND, UNDECIDED, ONE_SEED = "ahead", "behind", "undecided", "one seed, so not judged"
 
@@ -13,12 +13,13 @@ AHEAD, BEHIND, UNDECIDED, ONE_SEED = "ahead", "behind", "undecided", "one seed, 
 class Evidence:
     """A paired difference; wide: its interval for other seeds, too, None where there is one seed.
 
-    budget: the search trials and seeds behind it in words, empty where all that was planned is done.
+    budget: the search trials and seeds behind it in words, empty where all that was planned is done. few: the trials are fewer than FEW.
     """
 
     gap: Comparison
     wide: tuple[float, float] | None = None
     budget: str = ""
+    few: bool = False
 
     @classmethod
     def between(cls, ours: Outcome, theirs: Outcome) -> "Evidence":
@@ -29,7 +30,8 @@ class Evidence:
     def of(cls, results: Results, arm: str, baseline: str) -> "Evidence":
         """The evidence in the results of a study."""
         budget = "" if results.done else f"{results.trials_done} trials, {results.seeds_done} seeds"
-        return cls(results.against(arm, baseline), results.over_seeds(arm, baseline), budget)
+        few = bool(budget) and results.selection.trials < FEW
+        return cls(results.against(arm, baseline), results.over_seeds(arm, baseline), budget, few)
 
     @property
     def side(self) -> str:

@@ -164,19 +164,19 @@ def evaluate(model: evaluation.Scorer, split: splits.Split) -> tuple[np.ndarray,
 
 def run(
     name: str, interactions: Interactions, ledger: Ledger, budget: Budget | None = None, minutes: float = math.inf, jobs: int = 1,
-    device: str = "cpu", report: Callable[[dict], None] = lambda record: None, shard: tuple[int, int] = (1, 1),
-    elsewhere: Callable[[Iterator[Trial]], Made] | None = None, arms: Iterable[str] = (),
-    begin: Callable[[list[Trial]], None] = lambda trials: None,
+    device: str = "cpu", *, shard: tuple[int, int] = (1, 1), elsewhere: Callable[[Iterator[Trial]], Made] | None = None,
+    arms: Iterable[str] = (), begin: Callable[[list[Trial]], None] = lambda trials: None,
+    report: Callable[[dict], None] = lambda record: None,
 ) -> Selection:  # fmt: skip
     """Run what the ledger lacks of a study, the search first, then the winners' seeds, and give what the records then say.
 
     budget: what is planned if none is given. minutes: no trial starts later than that. jobs: processes, each on its share of the
-    cores. report: called with every new record.
+    cores. device: as torch calls it, of all models; references stay on the CPU.
     shard: (i, n) for the share i of n, counted from 1; seeds start once the searches of all shares are there. elsewhere: finishes trials
     in place of this machine, as `cluster.on_cluster` does. arms: only these. begin: called with the trials of a search, or of the seeds,
-    before the first of them.
-    Raises RuntimeError when a worker dies (out of memory, killed), OSError when the ledger cannot be written to; what was finished
-    stays in the ledger.
+    before the first of them. report: called with every new record.
+    Raises ValueError on an unknown study or arm and on data that cannot be split, RuntimeError when a worker dies (out of memory,
+    killed), OSError when the ledger cannot be written to; what was finished stays in the ledger.
     """
     study, subject = study_for(name, interactions).only(arms), Subject.of(interactions)
     budget = budget or PAPER.of(study)
@@ -186,6 +186,7 @@ def run(
         own = selection.share(*shard)
         if not own or time.monotonic() >= deadline:
             return selection
+        split_of(own[0].definition, interactions)  # too few interactions are said before anything begins
         for where in sorted({trial.study for trial in own}):
             ledger.prepare(subject.dataset, where)
         begin(own)

@@ -1,9 +1,11 @@
-"""The taste explorer: made-up viewers, and what a trained Mixture-LSTM makes of them as items arrive. No person's history is in it."""
+"""The taste explorer: made-up viewers, and what a trained mixture makes of them as items arrive. No person's history is in it."""
 
 import json
+from collections.abc import Iterable
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy import sparse
 
@@ -51,12 +53,41 @@ def viewers(interactions: Interactions) -> list[tuple[str, np.ndarray]]:
 
 
 @torch.inference_mode()
+def tastes_at(model: TasteModel, windows: torch.Tensor, top: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """After windows (b, t): the mean weight (b, m) that each taste gets over the 100 best new items, and its own best new ones (b, m, top).
+
+    The weight of taste k on item j is its share of softmax(A e_j); a taste's best items maximise weight times liking.
+    """
+    tastes, attention = model.represent(windows)  # (b, m, d) twice
+    vectors = model.item_vectors
+    known = torch.zeros(len(windows), len(vectors), dtype=torch.bool).scatter_(1, windows, True)
+    known[:, 0] = True
+    scores = score(tastes, attention, vectors, model.item_biases).masked_fill(known, -torch.inf)  # (b, n)
+    new = max(1, len(vectors) - int(known.sum(dim=1).max()))  # a window may hold every item
+    best = scores.topk(min(100, new)).indices.unsqueeze(1)
+    liking = tastes @ vectors.T  # (b, m, n)
+    weight = torch.ones_like(liking) if attention is None else (attention @ vectors.T).softmax(dim=1)
+    share = weight.gather(2, best.expand(-1, liking.shape[1], -1)).mean(dim=2)
+    return share, (weight * liking).masked_fill(known.unsqueeze(1), -torch.inf).topk(min(top, new), dim=2).indices
+
+
+def taste_table(model: TasteModel, windows: Iterable[np.ndarray], interactions: Interactions, last: int = 6, top: int = 4) -> pd.DataFrame:
+    """For each of the windows (t,): the user's last items, oldest first, then the tastes as `tastes_at` gives them, the heaviest first."""
+    rows: list[dict] = []
+    for number, window in enumerate(windows, 1):
+        history = "; ".join(interactions.titles_of(window[window != 0][-last:]))
+        rows.append({"user": number, "what": "last items", "weight": "", "titles": history})
+        share, own = (found[0] for found in tastes_at(model, torch.as_tensor(window[None]), top))
+        rows += [{"user": number, "what": f"taste {k + 1}", "weight": f"{share[k]:.2f}",
+                  "titles": "; ".join(interactions.titles_of(own[k].numpy()))} for k in torch.argsort(-share).tolist()]  # fmt: skip
+    return pd.DataFrame(rows, columns=["user", "what", "weight", "titles"])
+
+
 def extract(model: TasteModel, interactions: Interactions) -> dict:
     """What the page shows of a sequence mixture, as JSON-like values.
 
-    For each viewer: its name, its items, and for each step t = 0, 1, ... the tastes after t items: `weights` (t, m), the mean share of
-    softmax(A e) over the 100 best new items, and `best` (t, m, TOP), the new items with the highest weight times liking. Items are
-    places in `titles`.
+    For each viewer: its name, its items, and for each step t = 0, 1, ... what `tastes_at` gives after t items: `weights` (t, m) and `best`
+    (t, m, TOP). Items are places in `titles`.
     """
     shown: list[dict] = []
     used: set[int] = set()
@@ -65,17 +96,7 @@ def extract(model: TasteModel, interactions: Interactions) -> dict:
         windows = np.zeros((steps, len(items)), np.int64)  # padded on the left
         for t in range(1, steps):
             windows[t, -t:] = items[:t]
-        tastes, attention = model.represent(torch.as_tensor(windows))  # (t, m, d) twice
-        assert attention is not None
-        vectors = model.item_vectors
-        known = torch.zeros(steps, len(vectors), dtype=torch.bool).scatter_(1, torch.as_tensor(windows), True)
-        known[:, 0] = True
-        scores = score(tastes, attention, vectors, model.item_biases).masked_fill(known, -torch.inf)
-        best = scores.topk(min(100, model.n_items - len(items))).indices  # (t, 100)
-        weight = (attention @ vectors.T).softmax(dim=1)  # (t, m, n)
-        m = model.components
-        share = weight.gather(2, best.unsqueeze(1).expand(-1, m, -1)).mean(dim=2)  # (t, m)
-        own = (weight * (tastes @ vectors.T)).masked_fill(known.unsqueeze(1), -torch.inf).topk(TOP, dim=2).indices
+        share, own = tastes_at(model, torch.as_tensor(windows), TOP)
         used |= {*items.tolist(), *own.flatten().tolist()}
         weights = [[round(w, 3) for w in row] for row in share.tolist()]
         shown.append({"name": name, "items": items.tolist(), "weights": weights, "best": own.tolist()})

@@ -130,8 +130,8 @@ def _two_lines(references: Results | None) -> dict[str, float]:
     return {label(outcome.arm): outcome.mrr for outcome in [*shown, *([best] if best else [])]}
 
 
-def searches(curves: dict[tuple[str, str], dict[str, np.ndarray]]) -> "Figure":
-    """The search of every study, by (data set, family): a panel each, as `search` draws it."""
+def searches(curves: dict[tuple[str, str], dict[str, np.ndarray]], references: Mapping[tuple[str, str], Results] | None = None) -> "Figure":
+    """The search of every study, by (data set, family): a panel each, as `search` draws it, with the references of `table1`."""
     datasets, families = (list(dict.fromkeys(key[place] for key in curves)) for place in (0, 1))
     figure, grid = new(len(families) or 1, len(datasets) or 1, 7.0, 0.6 + 2.2 * len(datasets), squeeze=False)
     for row, dataset in enumerate(datasets):
@@ -140,10 +140,13 @@ def searches(curves: dict[tuple[str, str], dict[str, np.ndarray]]) -> "Figure":
             if (dataset, family) not in curves:
                 axes.set_visible(False)
                 continue
-            search(axes, curves[dataset, family])
+            search(axes, curves[dataset, family], _two_lines((references or {}).get((dataset, family))))
             axes.set_title(f"{title(dataset)}, {family}", loc="left")
             if column:
                 axes.set_ylabel("")
+    named = {name: line for axes in figure.axes for line, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    if named:
+        figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=len(named), fontsize=8)
     return figure
 
 
@@ -168,10 +171,10 @@ def circle(axes: "Axes", items: np.ndarray, chosen: np.ndarray, scores: np.ndarr
     axes.spines[:].set_visible(False)
 
 
-def search(axes: "Axes", curves: dict[str, np.ndarray]) -> None:
+def search(axes: "Axes", curves: dict[str, np.ndarray], references: Mapping[str, float] | None = None) -> None:
     """Test MRR of the best trial so far against the number of trials, from `searching.best_so_far` (orders, n) of every arm.
 
-    The line is the median over orders of the trials, the band holds 90 % of them.
+    The line is the median over orders of the trials, the band holds 90 % of them. references: test MRR by name, each a dotted line.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -184,8 +187,11 @@ def search(axes: "Axes", curves: dict[str, np.ndarray]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("search trials")
     axes.set_ylabel("test MRR of the best")
-    axes.set_ylim(0, 1.08 * max((found.max() for found in curves.values()), default=1))
-    axes.legend(loc="lower right", fontsize=8)
+    for name, mrr in (references or {}).items():
+        axes.axhline(mrr, ls=":", color="#777777", lw=1.2, zorder=0)
+        axes.annotate(name, (0, mrr), xycoords=("axes fraction", "data"), xytext=(3, 2), textcoords="offset points", fontsize=7,
+                      color="#555555", bbox={"fc": "white", "ec": "none", "pad": 0.5, "alpha": 0.7})  # fmt: skip
+    axes.set_ylim(0, 1.12 * max([*(found.max() for found in curves.values()), *(references or {}).values()], default=1))
 
 
 def gains(by_skew: pd.DataFrame, by_tastes: pd.DataFrame) -> "Figure":

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 COMPUTING = (  # the rooms that decide a result
-    "reading", "parsers", "datasets", "synthetic", "splits", "models", "losses", "kernels", "evaluation", "codes", "diagnostics",
-    "references", "training",
+    "reading", "parsers", "own", "datasets", "synthetic", "splits", "models", "losses", "kernels", "evaluation", "codes", "diagnostics",
+    "references", "training", "experiments",
 )  # fmt: skip
 ABANDONED = 3600  # seconds after which a temporary file has lost its writer; writing takes less than one
 
@@ -229,12 +229,14 @@ def _sound(path: Path) -> dict:
         record = json.loads(path.read_bytes())
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    if not isinstance(record, dict) or not {"key", "definition"} <= record.keys():
-        raise ValueError("it has no key and definition")
-    digest, sealed = record.pop("digest", None), "arrays" in record  # records from before there were digests stay valid
+    except IsADirectoryError:
+        raise ValueError("it is a folder") from None
+    if not isinstance(record, dict) or not {"key", "definition", "digest"} <= record.keys():
+        raise ValueError("it has no key, definition or digest")
+    digest = record.pop("digest")
     if record["key"] != path.stem or key_of(record["definition"]) != path.stem:
         raise ValueError("its key does not belong to its definition")
-    if (sealed or digest is not None) and digest != _hash(record):
+    if digest != _hash(record):
         raise ValueError("it was altered after it was written")
     packed, arrays = path.with_suffix(".npz"), record.pop("arrays", None)
     finalist = record.get("stage") == "seeds" and record.get("status") == "done"

@@ -54,6 +54,7 @@ def write_tables(project: Project) -> None:
     short = winners.short_seeds(every)
     curves, by_twin = searching.curves(every, ledger), twins.generated(ledger)
     more = {"references": tables.reference_points(every, names), "components": tables.components(every, names),
+            "metrics": tables.metrics(every),
             "losses": tables.losses(every), "capacity": tables.capacity(every, names), "dims": tables.dims(every, names),
             "splits": winners.splits(every), "binary": winners.binary(every, ledger, names),
             "tastes": winners.tastes(every, names), "who": winners.who(every, ledger),
@@ -73,7 +74,7 @@ def write_tables(project: Project) -> None:
     drawn = project.book / "figures"
     for name, figure in (
         ("table1", figures.table1(results, tables.references_of(every))),
-        ("search", figures.searches(curves)),
+        ("search", figures.searches(curves, tables.references_of(every))),
         ("gains", figures.gains(by_skew, by_tastes)),
         ("size", figures.size(by_size)),
         ("true-tastes", figures.true_tastes(by_components)),
@@ -81,6 +82,7 @@ def write_tables(project: Project) -> None:
         figures.save(figure, drawn / name)
         figures.close(figure)
     for name, sentences in (
+        ("metrics", tables.metric_verdicts(every)),
         ("skew", gains.skew_verdicts(by_skew)),
         ("references", tables.reference_verdicts(every)),
         ("als", tables.reference_verdicts(every, "als")),

@@ -70,7 +70,7 @@ def winners(results: Results) -> pd.DataFrame:
                      "L2": f"{fitted['l2']:.1e}", "tastes": model.get("components", 1),
                      "gain": f"{model['gain']:.3g}" if "gain" in model else "", "record": record["key"]})  # fmt: skip
     table = listed(rows)
-    return table.loc[:, [column != "gain" or (table[column] != "").any() for column in table]]
+    return table if any(row["gain"] for row in rows) else table.drop(columns="gain", errors="ignore")
 
 
 def gaps(results: Results, dataset: str) -> str:
@@ -239,7 +239,8 @@ def _largest_gain(gained: list[tuple[str, str, float, Evidence]], by_size: dict[
     if not ahead:
         return "none is decided"
     share, dataset, arm, one = max(ahead, key=lambda gain: gain[0])
-    size = f"; against a single vector as large, {by_size[dataset]}" if arm == MIXTURE and dataset in by_size else ""
+    wide = label(WIDE).partition(", ")[2]
+    size = f"; against a single vector {wide}, {by_size[dataset]}" if arm == MIXTURE and dataset in by_size else ""
     return f"{label(arm)} on {title(dataset)}: {one}, {share:+.0%} of the MRR{size}"
 
 

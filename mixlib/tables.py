@@ -11,7 +11,7 @@ import pandas as pd
 
 from mixlib import gains, reports
 from mixlib.evidence import Evidence
-from mixlib.labels import PUBLISHED, applies, label, title, with_interval
+from mixlib.labels import METRIC_LABELS, PUBLISHED, applies, label, title, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, Found, Outcome, Results
 from mixlib.studies import PAPER, STUDIES
@@ -68,6 +68,34 @@ def progress(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
             row[title(dataset)] = reports.spent(results) + arms if planned else "not planned"
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def metrics(found: Found) -> pd.DataFrame:
+    """The other ranking metrics of the main studies, for every arm on every data set."""
+    made = []
+    for (dataset, name), results in found.items():
+        if name in MAIN and results.outcomes:
+            table = reports.other_metrics(results)
+            table.insert(0, "data set", title(dataset))
+            table.insert(2, SPENT, reports.spent(results))
+            made.append(table)
+    return reports.stacked(made)
+
+
+def metric_verdicts(found: Found) -> list[str]:
+    """Whether other metrics order a mixture and its single vector as MRR does: signs of the differences, without intervals."""
+    every, other = 0, list[str]()
+    for (dataset, name), results in found.items():
+        for arm, baseline in results.mixtures if name in MAIN else ():
+            ours, theirs = results.outcomes[arm], results.outcomes[baseline]
+            known = [metric for metric in METRIC_LABELS if metric in ours.records[0]["test"]]
+            odd = [METRIC_LABELS[metric] for metric in known
+                   if (ours.metric(metric) - theirs.metric(metric)) * (ours.mrr - theirs.mrr) < 0]  # fmt: skip
+            every, other = every + 1, other + ([f"{label(arm)} on {title(dataset)} ({', '.join(odd)})"] if odd else [])
+    if not every:
+        return []
+    but = f"; {len(other)} {'have' if len(other) > 1 else 'has'} the other sign by some: {', '.join(other)}" if other else ""
+    return [f"of {every} comparisons of a mixture with its single vector {every - len(other)} have the sign of MRR by all metrics{but}."]
 
 
 def hours(ledger: Ledger) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from mixlib.tables import SPENT
 
 TWINS, OTHERS = "twins", "other targets"
 GAINED = "Mixture-LSTM minus LSTM [95 %]"
-FEW = 20  # windows: fewer are not shown
+FEW_WINDOWS = 20  # windows: fewer are not shown
 
 
 def shares(found: Found, kept: dict[str, dict]) -> pd.DataFrame:
@@ -93,7 +93,7 @@ def real(ledger: Ledger) -> pd.DataFrame:
         rows += [
             {"data set": title(name), "targets": part["targets"], "test windows": f"{part['windows']:,}",
              "share": f"{part['windows'] / total:.1%}"} | _reached(part) | {SPENT: reports.spent(results)}
-            for part in one["parts"] if part["windows"] >= FEW
+            for part in one["parts"] if part["windows"] >= FEW_WINDOWS
         ]  # fmt: skip
     return reports.listed(rows)
 

@@ -8,7 +8,7 @@ import pandas as pd
 from mixlib import gains, reports, tables
 from mixlib.evidence import AHEAD, BEHIND, ONE_SEED, Evidence
 from mixlib.labels import LABELS, LOSS_LABELS, PUBLISHED, label, title
-from mixlib.outcomes import MAIN, Found
+from mixlib.outcomes import FEW, MAIN, Found
 from mixlib.studies import STUDIES
 
 HERE = "found here, test MRR [95 %]"
@@ -44,16 +44,18 @@ def verdict(sides: Iterable[str], kind: str = SOMEWHERE) -> str:
 
 
 def weighed(gaps: Iterable[Evidence], kind: str = SOMEWHERE) -> str:
-    """The verdict, apart for what had its whole budget; `provisional` where nothing had."""
+    """The verdict, apart for what had its whole budget; `provisional` where nothing had. What rests on few trials is counted."""
     gaps = list(gaps)
+    few = sum(evidence.few and evidence.side != ONE_SEED for evidence in gaps)
+    hint = f" ({few} on fewer than {FEW} trials)" if few else ""
     whole = [evidence.side for evidence in gaps if not evidence.budget]
     every = verdict([evidence.side for evidence in gaps], kind)
     if len(whole) == len(gaps):
         return every
     if not whole:
-        return f"Provisional: {every}."
+        return f"Provisional: {every}{hint}."
     finished = verdict(whole, kind)
-    return f"At full budget: {finished}. With unfinished studies: {'the same' if finished == every else every}."
+    return f"At full budget: {finished}. With unfinished studies: {'the same' if finished == every else every}{hint}."
 
 
 def correlation_verdict(found: pd.DataFrame) -> str:
@@ -119,7 +121,7 @@ def claims(found: Found, ratios: dict[str, float]) -> pd.DataFrame:
 
 def _large_row(found: Found) -> dict[str, str]:
     """That the increases are large: a word without a number, so that the shares of the baselines' MRR are given, and not judged."""
-    printed, sure, every, lost = [], [], 0, 0
+    printed, sure, every, lost, few = [], [], 0, 0, 0
     for d, mrr in PUBLISHED["paper"]["mrr"].items():
         printed += [f"{title(d)}, {name}: {_best_share(mrr, name):+.0%}" for name in MAIN]
     for (dataset, name), results in found.items():
@@ -127,10 +129,12 @@ def _large_row(found: Found) -> dict[str, str]:
             one, mrr, every = Evidence.of(results, arm, baseline), results.outcomes[baseline].mrr, every + 1
             lost += one.side == BEHIND
             if one.side == AHEAD and one.wide:
+                few += one.few
                 low, high = (bound / mrr for bound in one.wide)
                 sure.append(f"{title(dataset)}, {label(arm)}: {one.gap.difference / mrr:+.0%} [{low:+.0%}, {high:+.0%}]"
                             f"{f' ({one.budget})' if one.budget else ''}")  # fmt: skip
-    counts = f"of {every} comparisons {len(sure)} are decided gains and {lost} decided losses"
+    hint = f" ({few} on fewer than {FEW} trials)" if few else ""
+    counts = f"of {every} comparisons {len(sure)} are decided gains{hint} and {lost} decided losses"
     judged = f"not judged, large is no number; {counts}" if every else reports.NOT_RUN
     here = _list(["decided gains as shares of the baseline's MRR, intervals over seeds, too:", *sure]) if sure else "no gain is decided"
     printed = ["best mixture over its baseline:", *printed]
@@ -159,7 +163,7 @@ def _tuned_row(found: Found) -> dict[str, str]:
             whole = results.whole and references[key].whole
             budget = "" if whole else f"search trials: {results.selection.trials} against {references[key].selection.trials}"
             against = f"{title(key[0])}, {label(ours.arm)} against {label(theirs.arm)}:"
-            gaps[against] = replace(Evidence.between(ours, theirs), budget=budget)
+            gaps[against] = replace(Evidence.between(ours, theirs), budget=budget, few=results.selection.trials < FEW)
     claim = "A control for the claim that gains withstand careful tuning of baselines: the best mixture against the best reference."
     return _row(claim, "not compared", gaps, "{numref}`tab-references`", CONTROL)
 

@@ -1,3 +1,4 @@
+import os
 import shutil
 import subprocess
 import sys
@@ -9,9 +10,26 @@ from hypothesis import settings
 
 from mixlib import models, splits, synthetic
 
-CUT_OFF = ["unshare", "-rn"]  # a command after these words runs without any network, not even to itself
-if not shutil.which("unshare") or subprocess.run([*CUT_OFF, "true"], capture_output=True).returncode:
-    CUT_OFF = []  # not allowed here
+
+def allowed(*words):
+    """Words that a command may follow; none where they are not allowed."""
+    return [*words] if shutil.which(words[0]) and not subprocess.run([*words, "true"], capture_output=True).returncode else []
+
+
+CUT_OFF = allowed("unshare", "-rn")  # a command after these words runs without any network, not even to itself
+MOUNTING = allowed("unshare", "-rm")  # after these, it may mount what only itself sees
+DISK = """
+import os, subprocess
+from contextlib import suppress
+from pathlib import Path
+from mixlib import datasets
+
+def mount(*words):
+    subprocess.run(["mount", *words, root], check=True)
+
+root = Path(os.environ["MIXLIB_DATA"])
+mount("-t", "tmpfs", "-o", "size=16k", "tmpfs")
+"""
 
 torch.set_num_threads(1)  # the models are tiny, the cores busy
 settings.register_profile("mixlib", deadline=None, database=None, derandomize=True)
@@ -44,6 +62,23 @@ def data_root(tmp_path, monkeypatch):
     root.mkdir()
     monkeypatch.setenv("MIXLIB_DATA", str(root))
     return root
+
+
+@pytest.fixture
+def on_a_disk(data_root):
+    """Run a program whose data root is a real disk, small, its own and new; gives the lines that it prints."""
+    if not MOUNTING:
+        pytest.skip("needs to be allowed to mount")
+
+    def run(program):
+        ran = subprocess.run(
+            [*MOUNTING, sys.executable, "-c", DISK + program], cwd=data_root.parent, capture_output=True, text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )  # fmt: skip
+        assert (ran.returncode, ran.stderr) == (0, "")
+        return ran.stdout.splitlines()
+
+    return run
 
 
 def split_for(kind, interactions):

@@ -7,8 +7,8 @@ from datetime import date, timedelta
 import numpy as np
 
 MOVIES = {
-    1: ("Toy Story (1995)", "Animation|Comedy"),
-    122: ("Cité des enfants perdus, La (1995)", "Adventure"),
+    1: ("Paper Lanterns (1995)", "Animation|Comedy"),
+    122: ("Forêt des horloges égarées, La (1995)", "Adventure"),
     185: ("A::B (1996)", "Drama"),
 }
 STARS = ["0.5", "1", "3.5", "5"]
@@ -50,10 +50,10 @@ def ratings_csv(who, what):
 
 
 BOOKS = b"""book_id,goodreads_book_id,authors,original_title,title,average_rating
-1,2767052,Suzanne Collins,The Hunger Games,"The Hunger Games (The Hunger Games, #1)",4.34
-8,3,"J.K. Rowling, Mary Grandpr\xc3\xa9",,"He said ""no"", twice",4.44
-15,41865,Stephenie Meyer,Twilight,"Two
-lines",3.57
+1,9000001,Ada Nobody,The Paper Lanterns,"The Paper Lanterns (The Paper Lanterns, #1)",4.11
+8,7,"N.N. Nobody, Zo\xc3\xa9 Invented",,"He said ""no"", twice",4.22
+15,90015,Ada Nobody,Halflight,"Two
+lines",3.33
 """
 
 
@@ -73,15 +73,15 @@ def product(
     categories=2,
     head=True,
     total=None,
-    similar="0804215715  156101074X",
+    similar="0000000715  000000074X",
 ):
     """One record. reviews: (day, customer); a customer of None is missing. title, group: None leaves the line out; so does head=False
     with the line of reviews.
     """
     lines = [f"Id:   {number}", f"ASIN: {asin or f'{number:010d}'}"]
     lines += [f"  title: {title}"] * (title is not None) + [f"  group: {group}"] * (group is not None)
-    lines += ["  salesrank: 396585", f"  similar: {len(similar.split())}  {similar}", f"  categories: {categories}"]
-    lines += ["   |Books[283155]|Subjects[1000]|Williams, John        [guitar][63054]|[139452]"] * categories
+    lines += ["  salesrank: 300005", f"  similar: {len(similar.split())}  {similar}", f"  categories: {categories}"]
+    lines += ["   |Books[200055]|Subjects[1000]|Nobody, Ada        [guitar][60004]|[100052]"] * categories
     if head:
         mean = 4.5 if reviews else 0
         lines.append(f"  reviews: total: {len(reviews) if total is None else total}  downloaded: {len(reviews)}  avg rating: {mean}")
@@ -93,7 +93,7 @@ def product(
 
 def discontinued(number):
     """A product of which nothing is known."""
-    return f"Id:   {number}\nASIN: 0771044445\n  discontinued product\n"
+    return f"Id:   {number}\nASIN: 0000044445\n  discontinued product\n"
 
 
 def customer(number):

@@ -102,6 +102,22 @@ def test_the_version_is_said(mixlib):
     assert mixlib("--version") == (0, f"mixlib {__version__}\n", [])
 
 
+def test_too_few_interactions_are_said_before_a_ledger_begins(mixlib, data_root, tmp_path):
+    (data_root / "four").mkdir()
+    (data_root / "four" / "interactions.csv").write_text("user_id,item_id\n1,1\n1,2\n2,1\n2,3\n")
+    code, out, err = mixlib("run", "--dataset", "four", "--study", "factorization")
+    assert (code, out) == (1, "") and len(err) == 1 and "4 distinct interactions are too few" in err[0]
+    assert not (tmp_path / "results").exists()
+
+
+def test_records_of_other_code_are_said_to_be_used(mixlib, data_root, monkeypatch):
+    write(data_root / "small", seed=1)
+    words = ("run", "--dataset", "small", "--study", "factorization-references", "--trials", "1", "--seeds", "1", "--arm", "popularity")
+    assert not any("another version" in line for line in mixlib(*words)[2])
+    monkeypatch.setattr("mixlib.ledger.code_version", lambda: "0" * 12)
+    assert "mixlib: 2 of the records here were written by another version of mixlib: they are used." in mixlib(*words)[2]
+
+
 def test_few_users_are_said_to_say_little(mixlib, data_root):
     write(data_root / "small", seed=1)  # 40 users, four of them in the test part of windows
     words = ("--dataset", "small", "--trials", "1", "--seeds", "1", "--arm", "popularity")

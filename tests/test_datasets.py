@@ -23,8 +23,8 @@ def write(folder, text=CSV, name="interactions.csv", facts=""):
 def write_movielens(folder):
     """u.data and u.item as GroupLens publishes them: tabs, bars, latin-1."""
     folder.mkdir(exist_ok=True)
-    (folder / "u.data").write_text("196\t242\t3\t881250949\n186\t302\t3\t891717742\n196\t302\t5\t881251000\n")
-    rows = ["242|Kolya (1996)|24-Jan-1997||http://x|0|1\n", "302|Amélie, vraiment (2001)|01-Jan-2001|||0|0\n", "9|Never seen|||||\n"]
+    (folder / "u.data").write_text("200\t242\t3\t880000949\n180\t302\t3\t890000742\n200\t302\t5\t880001000\n")
+    rows = ["242|Kettle, The (1996)|02-Jan-1997||http://x|0|1\n", "302|Zoé, vraiment (2001)|01-Jan-2001|||0|0\n", "9|Never seen|||||\n"]
     (folder / "u.item").write_bytes("".join(rows).encode("latin-1"))
 
 
@@ -95,8 +95,8 @@ def test_movielens_100k_is_read_with_its_titles(data_root):
     write_movielens(data_root / "movielens-100k")
     read = datasets.load("movielens-100k")
     assert read.users.tolist() == [1, 0, 1] and read.items.tolist() == [1, 2, 2]
-    assert read.timestamps.tolist() == [881250949, 891717742, 881251000]
-    assert read.titles_of(np.array([2, 1])) == ["Amélie, vraiment (2001)", "Kolya (1996)"]
+    assert read.timestamps.tolist() == [880000949, 890000742, 880001000]
+    assert read.titles_of(np.array([2, 1])) == ["Zoé, vraiment (2001)", "Kettle, The (1996)"]
     assert read.name == "movielens-100k" and read.ordered and (read.max_length, read.min_length) == (100, 20)
 
 
@@ -159,7 +159,11 @@ def test_titles_may_come_from_movielens_dat_files(data_root):
         ("title = " + "[" * 9999 + "\n", "dataset.toml is nested too deeply: it needs no more than keys and values"),
         ("title" + ".a" * 2999 + " = 1\n", "dataset.toml(: title must be str| is nested too deeply)"),  # some Pythons can show it
         ('titles = "t.csv"\n', r"there is no file 't\.csv', which dataset\.toml names for the titles"),
-        ('titles = "."\n', r"there is no file '\.', which dataset\.toml names"),
+        ('titles = "."\n', r"dataset\.toml: titles must be the name of a file beside it, not '\.'"),
+        ('titles = ".."\n', r"there is no file '\.\.', which dataset\.toml names"),
+        ('titles = "../../secret.csv"\n', r"dataset\.toml: titles must be the name of a file beside it, not '\.\./\.\./secret\.csv'"),
+        ('titles = "/secret.csv"\n', r"dataset\.toml: titles must be the name of a file beside it, not '/secret\.csv'"),
+        ('titles = "more/t.csv"\n', r"dataset\.toml: titles must be the name of a file beside it, not 'more/t\.csv'"),
         ('titles = ""\n', r"there is no file '', which dataset\.toml names"),
         ('titles = "t\\u0000.csv"\n', r"there is no file 't\\x00\.csv', which dataset\.toml names"),
     ],
@@ -192,23 +196,29 @@ def test_titles_without_the_needed_columns_are_an_error(data_root):
             "user_id,item_id,timestamp\n1,2,2020-01-31\n1,3,2020-02-01\n",
             r"not '2020-01-31' \(2 such rows\): give seconds since 1970, or any number that grows with time\.$",
         ),
-        ('"user_id";"item_id"\n1;2\n', r"interactions\.csv has semicolons between its columns: separate the fields by commas"),
-        ("user_id\titem_id\n1\t2\n", "has tabs between its columns: separate the fields by commas"),
+        ('"user_id";"item_id"\n1;2\n', r"csv, line 1: semicolons stand between the columns: separate the fields by commas"),
+        ("\n\nuser_id\titem_id\n1\t2\n", "line 3: tabs stand between the columns: separate the fields by commas"),
         ("user_id, item_id\n1,2\n", "needs user_id and item_id, and has 'user_id', ' item_id'"),
         (
             "user_id,item_id\ncust-1,2\n",
             "user_id must be a whole number, not 'cust-1': number them first, as the page Run it yourself shows",
         ),
         ("user_id,item,a;b\n1,2,3;4\n", "has no column item_id"),
-        ("user_id;item_id;name\n1;2;Up\n1;3;Here, there\n", "has semicolons between its columns: separate the fields by commas"),
+        ("user_id;item_id;name\n1;2;Up\n1;3;Here, there\n", "line 1: semicolons stand between the columns"),
         ("user_id,item_id,timestamp\n1,2,\n", "timestamp must be a number, not nothing"),
         ("user_id,item_id\n1,2\n1,18446744073709551615\n", r"line 3: item_id must be a whole number, not 18446744073709551615"),
         ("user_id,item_id\n1,2\n1,123456789012345678901234567890\n", r"line 3: item_id must be a whole number, not '?1234567890"),
         ("user_id,item_id\n1,2.0\n1,9007199254740993\n", "line 3: item_id must be a whole number"),  # a float would round it
         ("user_id,item_id\n1,True\n2,False\n", r"line 2: item_id must be a whole number, not True \(2 such rows\)"),
         ("user_id,item_id\n1,2\n\n\n1,x\n", "line 5: item_id must be a whole number, not 'x'"),
+        ("user_id,item_id\n1,2\n \t\n1,x\n", "line 4: item_id must be a whole number, not 'x'"),
         ('user_id,note,item_id\n1,"two\nlines",2\n1,a,x\n', "line 4: item_id must be a whole number, not 'x'"),
-        ("user_id,item_id\n1,2,3\n", "interactions.csv"),  # a field too many must not become an index
+        ("user_id,item_id\n1,2,3\n", "line 2: there are 3 fields for 2 columns: put quotes around a field that holds commas"),
+        ("user_id,item_id\n0,10,5\n1,11,4\n", "line 2: there are 3 fields for 2 columns"),  # must not become an index
+        ('user_id,item_id\n"1",2\n\n1,2,Here, there\n', "line 4: there are 4 fields for 2 columns"),
+        ("user_id,item_id\r1,2\r1,2,3\r", "line 3: there are 3 fields for 2 columns"),
+        ('user_id,item_id,note\n1,2,"two\nlines"\n1,2,"a\n3,4,b\n', "line 4: a quote is opened in the row that begins here, and never"),
+        ('user_id,"item_id\n1,2\n', "line 1: a quote is opened in the row that begins here, and never closed"),
         ("", "is empty: it needs a header line"),
         ("user_id,item_id\n", "holds no interactions: only a header line"),
     ],
@@ -243,11 +253,13 @@ def test_a_damaged_gz_is_an_error(how, data_root):
         datasets.load("mine")
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
-def test_text_that_is_not_utf_8_is_named_as_such(encoding, data_root):
-    write(data_root / "bad")
-    (data_root / "bad" / "interactions.csv").write_bytes("user_id,item_id,name\n1,2,Café\n".encode(encoding))
-    with pytest.raises(ValueError, match=r"interactions\.csv is no text in UTF-8: save it again as CSV in UTF-8\."):
+@pytest.mark.parametrize("file", ["interactions.csv", "interactions.csv.gz"])
+@pytest.mark.parametrize(("encoding", "line"), [("utf-16", 1), ("latin-1", 5)])
+def test_text_that_is_not_utf_8_is_named_with_its_line(encoding, line, file, data_root):
+    path = write(data_root / "bad", name=file)
+    text = 'user_id,item_id,name\n1,2,"two\nlines"\n1,3,\n1,4,Café\n'.encode(encoding)
+    path.write_bytes(gzip.compress(text) if file.endswith(".gz") else text)
+    with pytest.raises(ValueError, match=rf"{file}, line {line}: the text is not UTF-8: save the file again as CSV in UTF-8\."):
         datasets.load("bad")
 
 
@@ -319,6 +331,13 @@ def test_a_half_missing_data_set_names_what_is_missing(data_root):
             datasets.load("movielens-100k")
 
 
+@pytest.mark.parametrize("use", [datasets.load, datasets.fetch])
+def test_a_folder_in_place_of_a_published_file_is_named(use, data_root):
+    (data_root / "movielens-1m" / "ratings.dat").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError, match=r"^ratings\.dat in the folder movielens-1m of the data root is a folder, not a file: move"):
+        use("movielens-1m")
+
+
 def test_a_path_without_a_file_is_an_error(data_root):
     with pytest.raises(FileNotFoundError, match=r"no file nowhere/interactions\.csv"):
         datasets.load("nowhere/interactions.csv")
@@ -349,7 +368,9 @@ def test_movielens_1m_is_the_published_set():
     assert read.density == pytest.approx(999_611 / 6_040 / 3_416)
 
 
-def test_a_data_root_that_is_not_there_is_named(tmp_path, monkeypatch):
+def test_a_data_root_that_is_no_folder_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("MIXLIB_DATA", str(tmp_path / "dta"))
-    with pytest.raises(FileNotFoundError, match=r"no data set 'shop': .*dta, where MIXLIB_DATA says"):
-        datasets.load("shop")
+    for make in (lambda: None, (tmp_path / "dta").touch):
+        make()
+        with pytest.raises(FileNotFoundError, match=r"no data set 'shop': .*dta, where MIXLIB_DATA says that data sets lie, is no folder"):
+            datasets.load("shop")

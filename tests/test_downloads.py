@@ -3,6 +3,7 @@ import hashlib
 import io
 import logging
 import os
+import resource
 import shutil
 import ssl
 import stat
@@ -162,6 +163,9 @@ def to_https(player):
     player.send(b"", status=302, Location="/moved.zip")
 
 
+REFUSED = "cannot write to the data root {root} ({why}): see to the disk, or set MIXLIB_DATA to another folder."
+
+
 def left_in(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
@@ -201,6 +205,49 @@ def test_a_download_that_fails_twice_is_tried_a_third_time(scene, server, films,
     assert list(data_root.iterdir()) == [folder]
     assert len(datasets.load("movielens-10m")) == 200
     assert capfd.readouterr() == ("", "") and not [record for record in caplog.records if record.levelno > logging.DEBUG]
+
+
+@pytest.mark.parametrize(("room", "asked"), [(100, ["/ratings.csv"]), (4096, ["/ratings.csv", "/books.csv"])])
+def test_a_disk_that_is_full_is_said_and_not_the_network(room, asked, ratings, server, data_root):
+    server.scenes = [lambda player: player.send(ratings), lambda player: player.send(BOOKS + bytes(9999))]
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limit[1]))  # bytes of a file
+    try:
+        with pytest.raises(OSError) as error:
+            datasets.fetch("goodbooks-10k")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert str(error.value) == REFUSED.format(root=data_root, why="File too large")
+    assert server.asked == asked and left_in(data_root) == []
+
+
+FETCHED = """
+(root.parent / "mine.gz").write_bytes(bytes(1 << 16))
+{change}
+try:
+    datasets.fetch("amazon", file="mine.gz")
+except OSError as error:
+    print(error)
+print(*root.iterdir())
+"""
+
+
+@pytest.mark.parametrize(("change", "why"), [("", "No space left on device"), ('mount("-o", "remount,ro")', "Read-only file system")])
+def test_a_data_root_that_cannot_be_written_to_is_named(change, why, on_a_disk, data_root):
+    assert on_a_disk(FETCHED.format(change=change)) == [REFUSED.format(root=data_root, why=why), ""]
+
+
+def test_a_file_in_place_of_a_folder_is_named(data_root, monkeypatch):
+    (data_root / "amazon").touch()
+    wanted = "{place} is a file, not a folder: move it away, or set MIXLIB_DATA to another folder."
+    for root, said in (
+        (data_root, wanted.format(place=data_root / "amazon")),
+        (data_root / "amazon", wanted.format(place=data_root / "amazon")),
+        (data_root / "amazon" / "deep", REFUSED.format(root=data_root / "amazon" / "deep", why="Not a directory")),
+    ):
+        with pytest.raises(OSError) as error:
+            datasets.fetch("amazon", root)
+        assert str(error.value) == said
 
 
 def test_what_is_there_is_not_fetched_again(server, films, data_root):
@@ -295,7 +342,7 @@ def test_a_file_of_the_readers_is_verified_and_taken_without_network(films, serv
     [
         (ARCHIVE[:-1], ValueError, r"mine is not ml-10m\.zip as published: its sha256 hash is \w+, not \w+\."),
         (ARCHIVE + b"\0", ValueError, r"mine is larger than [\d,]+ bytes, so it is not ml-10m\.zip as published"),
-        (None, FileNotFoundError, r"there is no file mine: give the path of ml-10m\.zip"),
+        (None, FileNotFoundError, r"there is no file mine that can be read: give the path of ml-10m\.zip"),
     ],
 )
 def test_a_wrong_file_of_the_readers_is_an_error_and_leaves_nothing(content, kind, message, films, server, data_root, tmp_path):

@@ -16,6 +16,7 @@ from threading import Thread
 
 import numpy as np
 import pytest
+from conftest import MOUNTING
 
 from mixlib import cli
 from mixlib.ledger import Ledger, key_of
@@ -265,14 +266,11 @@ run()
 """
 
 
-@pytest.mark.skipif(
-    not shutil.which("unshare") or subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode != 0,
-    reason="needs to be allowed to mount",
-)
+@pytest.mark.skipif(not MOUNTING, reason="needs to be allowed to mount")
 def test_a_real_disk_that_is_full_and_then_closed_to_writing(tmp_path):
     (tmp_path / "results").mkdir()
     ran = subprocess.run(
-        ["unshare", "-rm", sys.executable, "-c", REAL.replace("{RUN}", repr(RUN))], cwd=tmp_path, capture_output=True, text=True,
+        [*MOUNTING, sys.executable, "-c", REAL.replace("{RUN}", repr(RUN))], cwd=tmp_path, capture_output=True, text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )  # fmt: skip
     runs = [part.strip().splitlines() for part in re.split(r"code \d\n", ran.stdout)]

@@ -127,13 +127,14 @@ def test_the_first_sound_record_stays_and_a_damaged_one_is_replaced(kept):
 DAMAGE = {
     "": "Expecting value",
     "{": "Expecting property name",
-    "[]": "no key and definition",
-    "{}": "no key and definition",
-    "null": "no key and definition",
+    "[]": "no key, definition or digest",
+    "{}": "no key, definition or digest",
+    "null": "no key, definition or digest",
     "[" * 100_000: "nested too deeply",
-    '{"key": "x", "definition": {}}': "does not belong to its definition",
-    json.dumps(record(seed=2)): "does not belong to its definition",
-    "\ufeff{}": "no key and definition",
+    '{"key": "x", "definition": {}}': "no key, definition or digest",
+    '{"key": "x", "definition": {}, "digest": ""}': "does not belong to its definition",
+    json.dumps(record(seed=2) | {"digest": ""}): "does not belong to its definition",
+    "\ufeff{}": "no key, definition or digest",
 }
 
 
@@ -188,14 +189,20 @@ def test_arrays_of_another_record_are_damage(kept):
     assert "are not those that it was written with" in kept.damaged("books", "sequences")[one]
 
 
-def test_records_from_before_there_were_digests_are_read(kept):
-    old = record(seed=1) | {"stage": "seeds", "status": "done"}
-    path = kept.path("books", "sequences", old["key"])
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(old))
-    assert "arrays" in kept.damaged("books", "sequences")[path]  # a finalist needs them
-    np.savez(path.with_suffix(".npz"), **ARRAYS)
-    assert kept.read("books", "sequences") == {old["key"]: old} and set(kept.arrays(old)) == set(ARRAYS)
+@pytest.mark.parametrize("lost", [["digest"], ["digest", "arrays"]])
+def test_a_record_without_its_digest_is_not_trusted(kept, lost):
+    path = kept.write(record(seed=1) | {"stage": "seeds", "status": "done"}, ARRAYS)
+    written = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in written.items() if name not in lost} | {"test": {"mrr": 0.9}}))
+    assert kept.damaged("books", "sequences") == {path: "it has no key, definition or digest"} and kept.read("books", "sequences") == {}
+
+
+def test_a_folder_in_place_of_a_record_is_named_and_set_aside(kept):
+    path = kept.write(record(seed=1))
+    path.unlink()
+    path.mkdir()
+    assert kept.damaged("books", "sequences") == {path: "it is a folder"} and "it is a folder" in kept.set_aside("books", "sequences")[0]
+    assert kept.damaged("books", "sequences") == {} and path.with_name(f"{path.name}.damaged").is_dir()
 
 
 def test_what_is_damaged_is_set_aside_and_nothing_else_is_moved(kept):

@@ -1,6 +1,7 @@
 """Data of one's own, of every shape that the README allows: through the command line and through every notebook."""
 
 import multiprocessing
+import re
 import shutil
 import time
 from dataclasses import replace
@@ -196,16 +197,31 @@ def test_missing_counts_the_seeds_that_an_unfinished_search_will_need(tiny, tmp_
         (["run", "--dataset", "synthetic", "--study", "factorization", "--cluster", ""], "--cluster is empty"),
         (["run", "--dataset", "synthetic:skew=nan", "--study", "factorization"], "all finite"),
         (["run", "--dataset", "synthetic:length=inf", "--study", "factorization"], "all finite"),
+        (["run", "--dataset", "synthetic:users=99999999999999", "--study", "factorization"], "there is not enough memory"),
+        (["run", "--dataset", "synthetic:items=999999999999", "--study", "factorization"], "there is not enough memory"),
+        (["run", "--dataset", "synthetic", "--study", "factorization", "--results", ""], "--results is empty"),
+        (["run", "--dataset", "", "--study", "factorization"], "'' cannot name a data set: give a registered name"),
+        (["run", "--dataset", ".", "--study", "factorization"], "'.' cannot name a data set: give a registered name"),
+        (["run", "--dataset", "..", "--study", "factorization"], "'..' cannot name a data set: give a registered name"),
+        (["run", "--dataset", "there/..", "--study", "factorization"], "'there/..' cannot name a data set: give a registered name"),
+        (["run", "--dataset", "é" * 200, "--study", "factorization"], "éé cannot name a data set: give a registered name"),
+        (["run", "--dataset", "movielens-1m", "--study", "factorization"], "ratings.dat in the folder movielens-1m of the data root is"),
+        (["fetch", "amazon", "--from", "there"], "there is no file there that can be read: give the path of amazon-meta.txt.gz"),
+        (["fetch", "movielens-10m"], "movielens-10m is a file, not a folder: move it away"),
+        (["status", "--results", "x" * 300], "x" * 300),
     ],
 )
 def test_the_command_line_refuses_with_one_sentence(words, said, tmp_path, data_root, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there").mkdir()
+    (data_root / "movielens-1m" / "ratings.dat").mkdir(parents=True)
+    (data_root / "movielens-10m").touch()
     monkeypatch.setattr("sys.argv", ["mixlib", *(word.format(there=tmp_path / "there") for word in words)])
     with pytest.raises(SystemExit) as stop:
         cli.main()
     error = capsys.readouterr().err
     assert stop.value.code == 1 and error.startswith("mixlib: ") and said in error and error.count("\n") == 1
+    assert "[Errno" not in error and not re.search(r"\. [A-Z]", error.partition(" There are ")[0])
 
 
 def test_what_does_not_vary_is_one_group_without_a_correlation():

@@ -43,7 +43,7 @@ def packed(*products, total=None, end="\r\n"):
 
 @pytest.mark.parametrize(("name", "encoding"), [("movielens-1m", "latin-1"), ("movielens-10m", "utf-8")])
 def test_movielens_dat_files_are_read_with_their_titles(name, encoding, data_root):
-    who, what, when = [3, 1, 3, 7], [122, 1, 185, 122], [978_300_760, 5, 5, 1_231_131_736]
+    who, what, when = [3, 1, 3, 7], [122, 1, 185, 122], [978_000_760, 5, 5, 1_231_131_736]
     put(data_root / name, ratings_dat=formats.ratings_dat(who, what, when), movies_dat=formats.movies_dat(MOVIES, encoding))
     read = datasets.load(name)
     assert read.users.tolist() == [1, 0, 1, 2] and read.items.tolist() == [2, 1, 3, 2] and read.timestamps.tolist() == when
@@ -76,25 +76,25 @@ def test_a_movielens_1m_folder_of_ones_own_form_is_read_as_that(data_root):
     ("line", "message"),
     [
         (b"1::122::5", r"ratings\.dat, line 2: 4 fields with '::' between them are needed"),
-        (b"1:122:5:838985046::", "line 2: 4 fields"),
-        (b"1::122::5::838985046::x", "line 2: 4 fields"),
-        (b"1::-122::5::838985046", "line 2: item_id must be a whole number of at most 18 digits, not '-122'"),
-        (b"1::1.5::5::838985046", "line 2: item_id must be a whole number of at most 18 digits, not '1.5'"),
-        (b"::122::5::838985046", "line 2: user_id must be a whole number of at most 18 digits, not ''"),
+        (b"1:122:5:800000046::", "line 2: 4 fields"),
+        (b"1::122::5::800000046::x", "line 2: 4 fields"),
+        (b"1::-122::5::800000046", "line 2: item_id must be a whole number of at most 18 digits, not '-122'"),
+        (b"1::1.5::5::800000046", "line 2: item_id must be a whole number of at most 18 digits, not '1.5'"),
+        (b"::122::5::800000046", "line 2: user_id must be a whole number of at most 18 digits, not ''"),
         (b"1::122::5::99999999999999999999", "line 2: timestamp must be a whole number of at most 18 digits"),
         (b"1::122::5::NaN", "line 2: timestamp must be a whole number .* not 'NaN'"),
         (b"", "line 2: 4 fields"),
     ],
 )
 def test_a_wrong_line_of_ratings_is_named(line, message, data_root):
-    good = b"1::122::5::838985046\n"
+    good = b"1::122::5::800000046\n"
     put(data_root / "movielens-10m", ratings_dat=good + line + b"\n" + good, movies_dat=formats.movies_dat(MOVIES, "utf-8"))
     with pytest.raises(ValueError, match=message):
         datasets.load("movielens-10m")
 
 
 def test_ratings_that_break_off_in_mid_line_are_an_error(data_root):
-    put(data_root / "movielens-10m", ratings_dat=b"1::122::5::838985046\n1::122::5::8389", movies_dat=formats.movies_dat(MOVIES, "utf-8"))
+    put(data_root / "movielens-10m", ratings_dat=b"1::122::5::800000046\n1::122::5::8000", movies_dat=formats.movies_dat(MOVIES, "utf-8"))
     with pytest.raises(ValueError, match=r"ratings\.dat, line 2: the file breaks off in mid-line"):
         datasets.load("movielens-10m")
 
@@ -109,7 +109,7 @@ def test_ratings_that_break_off_in_mid_line_are_an_error(data_root):
     ],
 )
 def test_wrong_titles_are_an_error(content, message, data_root):
-    put(data_root / "movielens-10m", ratings_dat=b"1::1::5::838985046\n", movies_dat=content)
+    put(data_root / "movielens-10m", ratings_dat=b"1::1::5::800000046\n", movies_dat=content)
     with pytest.raises(ValueError, match=message):
         datasets.load("movielens-10m")
 
@@ -124,7 +124,7 @@ def test_goodbooks_are_read_in_the_order_of_the_file(books, data_root):
         put(folder, books_csv=BOOKS)
     read = datasets.load("goodbooks-10k")
     assert read.users.tolist() == [1, 0, 1] and read.items.tolist() == [3, 2, 1] and read.timestamps is None and read.ordered
-    titles = ["The Hunger Games (The Hunger Games, #1)", 'He said "no", twice', "Two lines"]
+    titles = ["The Paper Lanterns (The Paper Lanterns, #1)", 'He said "no", twice', "Two lines"]
     assert read.titles_of([1, 2, 3]) == (titles if books else ["item 1", "item 8", "item 15"])
     again = datasets.load("goodbooks-10k")  # from the prepared columns
     assert (folder / prepared.NAME).is_file() and again.titles_of([3]) == read.titles_of([3])
@@ -301,24 +301,26 @@ def test_damaged_prepared_columns_are_never_used(data, data_root):
     (folder / "prepared.npz").unlink()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_folder_is_read_and_left_alone(data_root):
-    folder = put(data_root / "goodbooks-10k", ratings_csv=formats.ratings_csv([1, 2], [1, 8]))
-    folder.chmod(0o555)
-    try:
-        assert len(datasets.load("goodbooks-10k")) == 2 and [p.name for p in folder.iterdir()] == ["ratings.csv"]
-    finally:
-        folder.chmod(0o755)
+LOADED = """
+folder = root / "goodbooks-10k"
+folder.mkdir()
+(folder / "ratings.csv").write_bytes({ratings})
+{change}
+print(len(datasets.load("goodbooks-10k")), *sorted(path.name for path in folder.iterdir()))
+"""
 
 
-def test_a_folder_without_room_is_read_and_left_alone(data_root, monkeypatch):
-    folder = put(data_root / "goodbooks-10k", ratings_csv=formats.ratings_csv([1, 2], [1, 8]))
-
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(np, "savez", full)
-    assert len(datasets.load("goodbooks-10k")) == 2 and [p.name for p in folder.iterdir()] == ["ratings.csv"]
+@pytest.mark.parametrize(
+    ("change", "left"),
+    [
+        ("", "prepared.npz ratings.csv"),
+        ('mount("-o", "remount,ro")', "ratings.csv"),
+        ('with suppress(OSError): (root / "rest").write_bytes(bytes(1 << 20))', "ratings.csv"),
+    ],
+    ids=["roomy", "read-only", "full"],
+)
+def test_a_folder_that_takes_nothing_more_is_read_and_left_alone(change, left, on_a_disk):
+    assert on_a_disk(LOADED.format(ratings=formats.ratings_csv([1, 2], [1, 8]), change=change)) == [f"2 {left}"]
 
 
 # --- fuzz: right interactions, or a ValueError that names file and line
@@ -464,12 +466,9 @@ def test_a_damaged_csv_of_ones_own_is_read_as_its_rows_say_or_named(data, data_r
     try:
         read = datasets.load("mine")
     except ValueError as error:
-        assert str(error).startswith("interactions.csv") and "\n" not in str(error)
-        assert re.search(
-            r", line \d+: row \d+: | has no column | has two columns | has semicolons | holds no interactions| is empty"
-            r"| cannot be read| more fields| has tabs | is no text in UTF-8",
-            str(error),
-        )
+        said = re.match(r"interactions\.csv(, line (\d+): | has no column | has two columns | holds no interactions| is empty)", str(error))
+        assert said and "\n" not in str(error)
+        assert said[2] is None or 1 <= int(said[2]) <= len(re.split(rb"\r\n|\r|\n", text))
         return
     try:
         wanted = plain(text)
@@ -487,7 +486,8 @@ def test_a_damaged_csv_gz_of_ones_own_is_read_whole_or_named(data, data_root):
     try:
         read = datasets.load("mine")
     except ValueError as error:
-        assert str(error).startswith(path.name) and "\n" not in str(error)
+        assert re.match(rf"{re.escape(path.name)}(, line \d+: | is not packed | cannot be read | is empty)", str(error))
+        assert "\n" not in str(error)
         return
     same(read, plain(CSV))
 

@@ -183,7 +183,8 @@ def test_the_abstract_counts_sides_and_names_the_largest_gain(ledger, monkeypatc
 def test_the_largest_gain_of_an_embedding_mixture_is_set_against_a_vector_as_large():
     gain, size = (Evidence(evaluation.Comparison(mean, mean, mean, 0.01, 0.5), (mean, mean)) for mean in (0.02, -0.03))
     gained = [("movielens-1m", "embedding_mixture", 0.2, gain), ("movielens-100k", "mixture_lstm", 0.4, gain)]
-    assert reports._largest_gain(gained, {"movielens-1m": size}).endswith(f", +10% of the MRR; against a single vector as large, {size}")
+    against = f"against a single vector as large as its trial's mixture, {size}"
+    assert reports._largest_gain(gained, {"movielens-1m": size}).endswith(f", +10% of the MRR; {against}")
     assert reports._largest_gain(gained, {"movielens-100k": size}).endswith(", +10% of the MRR")  # not run on that data set
     assert reports._largest_gain(gained[1:], {"movielens-100k": size}).endswith(", +5% of the MRR")  # a control of another mixture
 

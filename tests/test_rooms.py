@@ -19,7 +19,8 @@ ABOVE = {  # what a room may know of the others; every room may know `names`
     "sources": {"parsers"},
     "downloads": {"sources"},
     "prepared": set(),
-    "datasets": {"reading", "parsers", "sources", "downloads", "prepared", "synthetic"},  # the last inside `load`, lazily
+    "own": {"reading"},
+    "datasets": {"reading", "parsers", "sources", "downloads", "prepared", "own", "synthetic"},  # the last inside `load`, lazily
     "synthetic": {"datasets"},
     "splits": {"datasets"},
     "models": set(),

@@ -1051,8 +1051,9 @@ def test_searches_are_those_of_the_records(found, ledger):
 def test_figures_of_search_and_gains_draw_every_arm(found, ledger):
     figure, (left, right) = figures.new(2)
     curves = {arm: searching.best_so_far(*both) for arm, both in searching.trials_of(found["synthetic", "factorization"], ledger).items()}
-    figures.search(left, curves)
-    assert len(left.lines) == 3
+    figures.search(left, curves, {"EASE": 0.9})
+    assert [line.get_linestyle() for line in left.lines] == ["-", "-", "-", ":"]
+    assert set(left.lines[-1].get_ydata()) == {0.9} and left.get_ylim()[1] > 0.9 and left.texts[0].get_text() == "EASE"
     figures.relative_gains(right, gains.gain_by_skew(found, {"synthetic": 3.5}), "ratio", "popularity ratio")
     assert set(right.get_legend_handles_labels()[1]) == {"Mixture-LSTM", "Projection mixture", "Embedding mixture"}
     figure.canvas.draw()
@@ -1096,7 +1097,8 @@ def test_the_figure_of_table_1_has_a_line_for_popularity_and_one_for_the_best_re
 def test_the_figure_of_searches_has_a_panel_for_every_study(found, ledger):
     curves = searching.curves(found, ledger)
     assert set(curves) == {("synthetic", "sequences"), ("synthetic", "factorization")}
-    assert [len(axes.lines) for axes in figures.searches(curves).axes] == [2, 3]
+    drawn = figures.searches(curves)
+    assert [len(axes.lines) for axes in drawn.axes] == [2, 3] and len(drawn.legends[0].texts) == 5
     data = searching.curve_table(curves)
     line = data[(data["protocol"] == "sequences") & (data["model"] == "LSTM")]
     assert line["median"].tolist() == pytest.approx(np.median(curves["synthetic", "sequences"]["lstm"], axis=0), abs=1e-5)

@@ -55,6 +55,25 @@ def test_no_model_beats_chance_where_nothing_can_be_learnt(kind):
     assert ours.mean() == pytest.approx(by_chance.mean(), abs=4 * by_chance.std() / np.sqrt(len(ours)))
 
 
+def gained_by_a_mixture(tastes):
+    """What an embedding mixture of three tastes reaches on users of so many, as a multiple of one vector of the same width."""
+    made, reached = synthetic.generate(users=500, items=300, tastes=tastes, clusters=30, length=40), {}
+    for kind in ("embedding_mixture", "factorization"):
+        torch.manual_seed(0)
+        model, split = model_for(kind, made, dim=8, components=3), split_for(kind, made)
+        fit(model, split, Settings(batch_size=256, learning_rate=0.02, epochs=60))
+        reached[kind] = reciprocal_ranks(model, split).mean()
+    return reached["embedding_mixture"] / reached["factorization"]
+
+
+def test_a_mixture_beats_a_vector_of_the_same_width_where_users_have_three_tastes():
+    assert gained_by_a_mixture(3) > 1.2
+
+
+def test_a_mixture_gains_nothing_where_users_have_one_taste():
+    assert gained_by_a_mixture(1) < 1.02
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_loss_goes_down_and_improves_the_ranking(loss):
     made = synthetic.generate(**PROCESS)

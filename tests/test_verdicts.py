@@ -57,6 +57,9 @@ def test_unfinished_studies_do_not_pass_for_finished_ones():
     unjudged = replace(UNJUDGED, budget="1 of 20 trials")
     said = "reproduced here, in 1 of 1"
     assert verdicts.weighed([BETTER, unjudged]) == f"At full budget: {said}. With unfinished studies: {said} (1 of one seed, not judged)."
+    few = replace(begun, few=True)
+    assert verdicts.weighed([few, few]) == "Provisional: reproduced here, in 2 of 2 (2 on fewer than 5 trials)."
+    assert verdicts.weighed([whole, few]).endswith("better in 1 of 2, worse in 0, undecided in 1 (1 on fewer than 5 trials).")
     assert str(begun).endswith("(1 of 20 trials)") and "trials" not in str(whole)
 
 
