@@ -192,6 +192,7 @@ def read_folder(folder: Path, path: Path) -> Interactions:
     """Read interactions.csv[.gz] (user_id, item_id, optional timestamp) and the dataset.toml beside it, if any."""
     facts = own.facts(folder / "dataset.toml", Interactions.min_length, Interactions.max_length)
     table = own.read_csv(path)
+    users, items = (own.numbers(table, column, path, whole=True) for column in ("user_id", "item_id"))
     timestamps = None if "timestamp" not in table else own.numbers(table, "timestamp", path)
     ordered = bool(facts.pop("ordered", timestamps is not None))
     titles = own.titles(folder, facts.pop("titles")) if "titles" in facts else None
@@ -200,7 +201,6 @@ def read_folder(folder: Path, path: Path) -> Interactions:
         raise ValueError(f"the folder {name!r} cannot name a data set: take letters, digits, '.', '-' and '_'; not "
                          f"{' or '.join(map(repr, RESERVED))}, no name that begins with 'synthetic' or that '_' begins or ends, none with "
                          "'copies='.")  # fmt: skip
-    users, items = (own.numbers(table, column, path, whole=True) for column in ("user_id", "item_id"))
     read = Table(users, items, timestamps, titles)
     return Interactions(**read.numbered(), name=name, ordered=ordered, **facts)
 

@@ -144,9 +144,13 @@ def searches(curves: dict[tuple[str, str], dict[str, np.ndarray]], references: M
             axes.set_title(f"{title(dataset)}, {family}", loc="left")
             if column:
                 axes.set_ylabel("")
-    named = {name: line for axes in figure.axes for line, name in zip(*axes.get_legend_handles_labels(), strict=True)}
-    if named:
-        figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=len(named), fontsize=8)
+    drawn = {name: line for axes in figure.axes for line, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    alike: dict[tuple, list[str]] = {}
+    for name, line in drawn.items():
+        alike.setdefault((line.get_color(), line.get_marker()), []).append(name)
+    if alike:
+        handles, names = [drawn[some[0]] for some in alike.values()], [" / ".join(some) for some in alike.values()]
+        figure.legend(handles, names, loc="outside upper center", ncols=len(names), fontsize=8)
     return figure
 
 
@@ -176,21 +180,21 @@ def search(axes: "Axes", curves: dict[str, np.ndarray], references: Mapping[str,
 
     The line is the median over orders of the trials, the band holds 90 % of them. references: test MRR by name, each a dotted line.
     """
-    from matplotlib.ticker import MaxNLocator
-
     for arm, found in curves.items():
         kind = arm.partition("/")[0]
         low, middle, high = np.quantile(found, [0.05, 0.5, 0.95], axis=0)
         trials = np.arange(1, found.shape[1] + 1)
         axes.fill_between(trials, low, high, color=COLOURS[kind], alpha=0.15, lw=0)
         axes.plot(trials, middle, MARKERS[kind] + "-", color=COLOURS[kind], ms=4, label=label(arm))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    most = max((found.shape[1] for found in curves.values()), default=1)
+    step = max(1, most // 5)
+    axes.set_xticks(sorted({1, *range(step, most + 1, step), most}))
     axes.set_xlabel("search trials")
     axes.set_ylabel("test MRR of the best")
     for name, mrr in (references or {}).items():
         axes.axhline(mrr, ls=":", color="#777777", lw=1.2, zorder=0)
-        axes.annotate(name, (0, mrr), xycoords=("axes fraction", "data"), xytext=(3, 2), textcoords="offset points", fontsize=7,
-                      color="#555555", bbox={"fc": "white", "ec": "none", "pad": 0.5, "alpha": 0.7})  # fmt: skip
+        axes.annotate(name, (1, mrr), xycoords=("axes fraction", "data"), xytext=(-3, 2), textcoords="offset points", fontsize=7,
+                      color="#555555", ha="right")  # fmt: skip
     axes.set_ylim(0, 1.12 * max([*(found.max() for found in curves.values()), *(references or {}).values()], default=1))
 
 

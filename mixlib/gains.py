@@ -125,7 +125,8 @@ def by_components(ledger: Ledger, names: Iterable[str] = BY_TASTES) -> pd.DataFr
     factorization, on the cells of the factorial that differ in the true number alone: a row for each m, which had a search of its own.
 
     low, high: for other seeds, too, where there are several; none (NaN) for m = 1. factorization, its trials: test MRR of the same model
-    as m = 1 in the main study, from a search of its own (NaN and 0 where there is none). Empty before any such study was run.
+    as m = 1 in the main study, from a search of its own (NaN and 0 where there is none); over it, over low, over high: the gain over that
+    one. Empty before any such study was run.
     """
     study, rows = "factorization-components", []
     arms = {int(arm.partition("/")[2]): arm for arm in STUDIES[study].arms}
@@ -139,8 +140,13 @@ def by_components(ledger: Ledger, names: Iterable[str] = BY_TASTES) -> pd.DataFr
             one = results.outcomes[arm]
             row = {"tastes": synthetic.parameters(dataset)["tastes"], "m": m, "mrr": one.mrr, "validation": one.search["validation"]["mrr"]}
             row |= _gained(results, arm, arms[1]) if m > 1 else {"gain": 0.0, "relative": 0.0}
+            if again:
+                gap = outcomes.paired(one, again)
+                low, high = outcomes.over_seeds(one, again) or (gap.low, gap.high)
+                row |= {"over it": gap.difference, "over low": low, "over high": high}
             rows.append(row | {"trials": results.selection.trials, "seeds": results.selection.seeds} | beside)
-    columns = ["tastes", "m", "mrr", "validation", "gain", "low", "high", "relative", "trials", "seeds", "factorization", "its trials"]
+    columns = ["tastes", "m", "mrr", "validation", "gain", "low", "high", "relative", "trials", "seeds", "factorization", "its trials",
+               "over it", "over low", "over high"]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
 

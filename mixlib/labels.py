@@ -54,8 +54,8 @@ def digits_for(*values: float) -> int:
 
 
 def with_interval(mean: float, bounds: tuple[float, float], sign: bool = False, digits: int | None = None) -> str:
-    """`0.071 [0.058, 0.085]`: a mean with its 95 % interval; if it is a difference, with signs, and as many decimals as show it."""
-    digits = digits or (digits_for(mean, *bounds) if sign else 3)
+    """`0.071 [0.058, 0.085]`: a mean with its 95 % interval, with as many decimals as show it; with signs if it is a difference."""
+    digits = digits or digits_for(mean, *bounds)
     form = f"{'+' if sign else ''}.{digits}f"
     return f"{mean:{form}} [{bounds[0]:{form}}, {bounds[1]:{form}}]"
 

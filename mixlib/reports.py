@@ -326,7 +326,7 @@ def gains(results: dict[tuple[str, str], Results]) -> pd.DataFrame:
         for arm, baseline in found.mixtures:
             one, theirs = Evidence.of(found, arm, baseline), found.outcomes[baseline]
             p_values.append(one.gap.p_value)
-            around = "" if one.wide is None else f" [{one.wide[0] / theirs.mrr:+.0%}, {one.wide[1] / theirs.mrr:+.0%}]"
+            around = "" if one.wide is None else f" [{max(one.wide[0] / theirs.mrr, -1):+.0%}, {one.wide[1] / theirs.mrr:+.0%}]"
             rows.append({"data set": title(dataset), "mixture": label(arm), "against": label(baseline),
                          "gain in test MRR [95 %]": one.over_users, OVER_SEEDS: one.over_seeds,
                          "relative, over seeds, too": f"{one.gap.difference / theirs.mrr:+.0%}{around}",

@@ -198,5 +198,8 @@ def study_for(name: str, interactions: Interactions) -> Study:
     """The study of that name. Raises ValueError if there is none, or if it needs an order in time that the data set lacks."""
     study = STUDIES[choose("study", name, STUDIES)]
     if study.family == "sequences" and not interactions.ordered:
-        raise ValueError(f"{interactions.name} has no order in time, which the study {name} needs: run factorization instead.")
+        raise ValueError(
+            f"{interactions.name} has no order in time, which the study {name} needs: run factorization instead, or "
+            "set `ordered = true` in its dataset.toml if its rows are in order of time."
+        )
     return study

@@ -255,12 +255,12 @@ def test_gains_on_copies_are_kept_and_shown_as_long_as_their_records_are_those_o
     windows = experiments.split_of(project.ledger.read(data.name, "sequences").popitem()[1]["definition"], data).test.items
     results = outcomes.recorded(project.ledger, data.name, "sequences")
     _, gap = (gap for _, _, gap in twins.gain_on(results, data).values())
-    monkeypatch.setattr(twins, "FEW", 1)
+    monkeypatch.setattr(twins, "FEW_WINDOWS", 1)
     shown = twins.real(project.ledger)
     assert shown["test windows"].tolist() == [str((windows[:, -1] > 40).sum()), str((windows[:, -1] <= 40).sum())]
     assert shown["targets"].tolist() == ["twins", "other targets"] and set(shown["data set"]) == {"Books, 50% of the items twice"}
     assert shown["Mixture-LSTM minus LSTM [95 %]"][1] == labels.with_interval(gap.difference, (gap.low, gap.high), sign=True)
-    monkeypatch.setattr(twins, "FEW", len(windows) + 1)
+    monkeypatch.setattr(twins, "FEW_WINDOWS", len(windows) + 1)
     assert twins.real(project.ledger).to_numpy().tolist() == nothing
     gap = results.against("mixture_lstm", "lstm")
     (said,) = twins.copy_verdicts(project.ledger)
@@ -717,9 +717,22 @@ def test_numbers_of_tastes_stand_beside_the_true_number(planned, tmp_path):
         gap = results.against(*arms)
         assert (table.loc[m, "gain"], *table.loc[m, ["low", "high"]]) == (gap.difference, *results.over_seeds(*arms))
         assert table.loc[m, "relative"] == pytest.approx(gap.difference / results.outcomes[arms[1]].mrr)
-    [row] = tables.true_tastes(table.reset_index()).to_dict("records")
-    assert row["true tastes"] == 2 and row["m = 1, test MRR"] == f"{table.loc[1, 'mrr']:.3f}" and row[tables.SPENT] == "1 of 8, 2 of 5"
-    assert row["m = 12 minus m = 1 [95 %]"] == labels.with_interval(table.loc[12, "gain"], tuple(table.loc[12, ["low", "high"]]), sign=True)
+    [row] = tables.true_tastes(table.reset_index()).to_dict("records")  # no main study: one single vector
+    assert (
+        row["true tastes"] == 2
+        and (row["single vector"], row["test MRR"]) == ("m = 1", f"{table.loc[1, 'mrr']:.3f}")
+        and row[tables.SPENT] == "1 of 8, 2 of 5"
+    )
+    assert row["m = 12 minus it [95 %]"] == labels.with_interval(table.loc[12, "gain"], tuple(table.loc[12, ["low", "high"]]), sign=True)
+    experiments.run("factorization", synthetic.from_name(name), Ledger(tmp_path), replace(TINY, trials=1, seeds=2), arms=["factorization"])
+    again, plain = gains.by_components(Ledger(tmp_path), [name]), outcomes.recorded(Ledger(tmp_path), name, "factorization").outcomes
+    two = Evidence.between(results.outcomes["embedding_mixture/2"], plain["factorization"])
+    _, over = tables.true_tastes(again).to_dict("records")
+    assert (over["single vector"], over["m = 2 minus it [95 %]"].split()[0]) == (
+        "factorization of the main study (trials: 1)",
+        two.over_users.split()[0],
+    )
+    assert tuple(again.set_index("m").loc[2, ["over low", "over high"]]) == two.wide
     drawn = figures.true_tastes(table.reset_index()).axes
     assert len(drawn) == 1 and drawn[0].containers[0].lines[0].get_ydata() == pytest.approx(100 * table["relative"].to_numpy())
     assert tables.true_tastes_verdicts(gains.by_components(Ledger(tmp_path / "none"))) == []
@@ -1098,7 +1111,11 @@ def test_the_figure_of_searches_has_a_panel_for_every_study(found, ledger):
     curves = searching.curves(found, ledger)
     assert set(curves) == {("synthetic", "sequences"), ("synthetic", "factorization")}
     drawn = figures.searches(curves)
-    assert [len(axes.lines) for axes in drawn.axes] == [2, 3] and len(drawn.legends[0].texts) == 5
+    assert [len(axes.lines) for axes in drawn.axes] == [2, 3] and [text.get_text() for text in drawn.legends[0].texts] == [
+        "LSTM / Factorization",
+        "Mixture-LSTM / Embedding mixture",
+        "Projection mixture",
+    ]
     data = searching.curve_table(curves)
     line = data[(data["protocol"] == "sequences") & (data["model"] == "LSTM")]
     assert line["median"].tolist() == pytest.approx(np.median(curves["synthetic", "sequences"]["lstm"], axis=0), abs=1e-5)
