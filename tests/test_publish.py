@@ -618,6 +618,8 @@ def test_where_seeds_and_trainings_fall_short(found):
     assert smallest["short"] > 0.8 * short["short"].sum() and smallest["early"] > smallest["short"] / 2
     larger = short.query("dataset != 'movielens-100k' and short > 0")
     assert larger[["dataset", "family", "short"]].to_numpy().tolist() == [["amazon-beauty", "sequences", 1]]
+    beauty = found["amazon-beauty", "sequences"].outcomes["lstm"]
+    assert sum(beauty.by_seed < outcomes.SHORT * np.median(beauty.by_seed)) == 1
     stopped = found["amazon-beauty", "factorization"].outcomes["projection_mixture"]
     assert [record["best_epoch"] for record in (stopped.search, *stopped.records)].count(10) == 3
     variants, level = found["movielens-100k", "factorization-variants"], found["movielens-100k", "factorization-references"]
