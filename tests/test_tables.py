@@ -73,6 +73,29 @@ def found(ledger):
 NAMES = ["synthetic"]
 
 
+def test_other_metrics_stand_for_every_model_and_a_sign_unlike_that_of_mrr_is_named(found):
+    main = {key: results for key, results in found.items() if key[1] in outcomes.MAIN}
+    table = tables.metrics(found)
+    models = [(labels.label(arm), one) for results in main.values() for arm, one in results.outcomes.items()]
+    assert table["model"].tolist() == [name for name, _ in models] and set(table["data set"]) == {"Synthetic"}
+    assert table["Recall@10"].tolist() == [f"{one.metric('recall_at_10'):.3f}" for _, one in models]
+    results = found["synthetic", "sequences"]
+
+    def said(change):
+        """Of one comparison in which the mixture is ahead by 0.1 in MRR, and by this much in recall."""
+        ours, theirs = (results.outcomes[arm] for arm in ("mixture_lstm", "lstm"))
+        metrics = dict.fromkeys(ours.records[0]["test"], 0.2)
+        low = replace(theirs, values=np.full_like(theirs.values, 0.2), records=[record | {"test": metrics} for record in theirs.records])
+        records = [record | {"test": dict.fromkeys(metrics, 0.3) | {"recall_at_10": 0.2 + change}} for record in ours.records]
+        high = replace(ours, values=np.full_like(ours.values, 0.3), records=records)
+        return tables.metric_verdicts({("synthetic", "sequences"): replace(results, outcomes={"lstm": low, "mixture_lstm": high})})
+
+    assert said(0.1) == said(0) == ["of 1 comparisons of a mixture with its single vector 1 have the sign of MRR by all metrics."]
+    (odd,) = said(-0.1)
+    assert " 0 have the sign of MRR by all metrics; 1 has the other sign by some: Mixture-LSTM on Synthetic (Recall@10)." in odd
+    assert tables.metric_verdicts({}) == []
+
+
 @pytest.mark.parametrize("make", [tables.capacity, tables.dims])
 def test_a_study_that_nobody_began_has_one_row_that_says_so(make, found):
     assert make(found, NAMES).to_numpy().tolist() == make({}, NAMES).to_numpy().tolist() == [["nothing is recorded yet"]]
