@@ -357,6 +357,10 @@ def curves(cells: pd.DataFrame) -> None:
             axes[0, column].loglog(some[vary], 1e3 * some["step"], label=labels.LABELS[kind], **look)
             axes[1, column].loglog(some[vary], 1e6 / some["ranked_per_second"], **look)
         axes[1, column].set_xlabel(name)
+        for panel in axes[:, column] if vary == "m" else ():
+            panel.set_xticks(sorted(set(cells.loc[cells["vary"] == vary, vary])))
+            panel.xaxis.set_major_formatter("{x:.0f}")
+            panel.xaxis.set_minor_formatter("")
     axes[0, 0].set_ylabel("ms a batch")
     axes[1, 0].set_ylabel("ms to rank 1000")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)

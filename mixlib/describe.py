@@ -1,6 +1,8 @@
 """What the notebooks show of data, splits and fitted models: small tables, one function each."""
 
 import sys
+from base64 import b64encode
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,9 @@ from mixlib.names import choose, in_markdown
 from mixlib.sources import COUNTS, SOURCES
 from mixlib.splits import Sequences, Split
 from mixlib.studies import PROFILES
+
+if TYPE_CHECKING:
+    from IPython.display import HTML
 
 
 def start(dataset: str, profile: str, seed: int) -> Interactions:
@@ -42,6 +47,20 @@ def plain_tables() -> None:
 def _as_html(table: pd.DataFrame) -> str:
     whole = {name: "{:,}".format for name in table if table[name].dtype.kind == "i"}
     return table.to_html(index=False, formatters=whole)
+
+
+def frequencies(values: np.ndarray, value: str, number: str) -> pd.DataFrame:
+    """How often each of the values (n,) occurs, rising: what a histogram, or a curve over ranks, is drawn from."""
+    return pd.DataFrame(dict(zip((value, number), np.unique(values, return_counts=True), strict=True)))
+
+
+def csv_links(**tables: pd.DataFrame) -> "HTML":
+    """Links to the numbers behind a figure, by name: CSV files inside of the page, so that they need no other file and no network."""
+    from IPython.display import HTML  # the book's, not needed by a study
+
+    files = {f"{name.replace('_', '-')}.csv": b64encode(table.to_csv(index=False).encode()).decode() for name, table in tables.items()}
+    links = (f'<a download="{name}" href="data:text/csv;base64,{text}">{name}</a>' for name, text in files.items())
+    return HTML(f"<p>The numbers: {', '.join(links)}.</p>")
 
 
 def facts(interactions: Interactions) -> dict[str, float]:

@@ -187,41 +187,48 @@ def search(axes: "Axes", curves: dict[str, np.ndarray], references: Mapping[str,
         axes.fill_between(trials, low, high, color=COLOURS[kind], alpha=0.15, lw=0)
         axes.plot(trials, middle, MARKERS[kind] + "-", color=COLOURS[kind], ms=4, label=label(arm))
     most = max((found.shape[1] for found in curves.values()), default=1)
-    step = max(1, most // 5)
+    step, top = max(1, most // 5), 1.12 * max([*(found.max() for found in curves.values()), *(references or {}).values()], default=1)
     axes.set_xticks(sorted({1, *range(step, most + 1, step), most}))
     axes.set_xlabel("search trials")
     axes.set_ylabel("test MRR of the best")
     for name, mrr in (references or {}).items():
         axes.axhline(mrr, ls=":", color="#777777", lw=1.2, zorder=0)
-        axes.annotate(name, (1, mrr), xycoords=("axes fraction", "data"), xytext=(-3, 2), textcoords="offset points", fontsize=7,
-                      color="#555555", ha="right")  # fmt: skip
-    axes.set_ylim(0, 1.12 * max([*(found.max() for found in curves.values()), *(references or {}).values()], default=1))
+        above = any(0 <= np.median(found[:, -1]) - mrr < 0.1 * top for found in curves.values())  # a curve is where the name would be
+        axes.annotate(name, (1, mrr), xycoords=("axes fraction", "data"), xytext=(-3, -2 if above else 2), textcoords="offset points",
+                      fontsize=7, color="#555555", ha="right", va="top" if above else "bottom")  # fmt: skip
+    axes.set_ylim(0, top)
 
 
 def gains(by_skew: pd.DataFrame, by_tastes: pd.DataFrame) -> "Figure":
-    """Relative gains of mixtures against popularity skew on real data, and against the true number of tastes on generated ones, there in a
+    """Relative gains of mixtures on real data, by popularity skew, and against the true number of tastes on generated ones, there in a
     panel for each mixture.
 
-    by_skew: rows of `gains.gain_by_skew`; by_tastes: rows of `gains.factorial`, of which those of the main studies are shown. Panels of
-    generated data are cut at half as much again as their largest gain or loss.
+    by_skew: rows of `gains.gain_by_skew`; by_tastes: rows of `gains.factorial`, of which those of the main studies with several seeds are
+    shown. Panels of generated data are cut at half as much again as their largest gain or loss.
     """
-    figure, grid = new(2, 2, width=7.0, height=6.0)
-    first, *others = panels = list(grid.flat)
-    relative_gains(first, by_skew, "ratio", "95th / 50th popularity")
-    first.set_title("Real data", loc="left")
-    run = by_tastes[by_tastes["protocol"].isin(MAIN)].dropna(subset="relative")
+    figure, grid = new(3, 2, width=7.0, height=6.0)
+    first, others = figure.add_subplot(grid[0, 0].get_gridspec()[0, :]), list(grid[1])
+    for axes in grid[0]:
+        axes.remove()
+    order = by_skew.drop_duplicates("dataset").sort_values("ratio")
+    rows = apart(by_skew.assign(place=by_skew["dataset"].map({name: y for y, name in enumerate(order["dataset"])})), "place", 0.6)
+    relative_gains(first, rows, "place", "", lying=True)
+    names = [f"{title(name)}: {ratio:.1f}".replace(" (", "\n(") for name, ratio in zip(order["dataset"], order["ratio"], strict=True)]
+    first.set_yticks(range(len(order)), names)
+    first.set_title("Real data, with the 95th / 50th popularity ratio", loc="left")
+    run = by_tastes[by_tastes["protocol"].isin(MAIN) & (by_tastes["seeds"] > 1)].dropna(subset="relative")
     places, levels = run["tastes"].factorize(sort=True)
     for axes, kind in zip(others, (arm for name in MAIN for arm in list(STUDIES[name].arms)[1:]), strict=True):
         rows = run.assign(tastes=places)[run["mixture"] == kind]
-        relative_gains(axes, apart(rows, "tastes", 0.8), "tastes", "true number of tastes")
+        relative_gains(axes, apart(rows, "tastes", 0.8), "tastes", "true tastes")
         axes.set_xticks(range(len(levels)), [str(level) for level in levels])
         axes.set_xlim(-0.6, max(len(levels), 1) - 0.4)
-        axes.set_title(f"Generated data, {LABELS[kind]}", loc="left")
+        axes.set_title(f"Generated:\n{LABELS[kind]}", loc="left")
         if len(rows):  # two seeds can give an interval that would leave nothing else to see
             axes.set_ylim(*(np.array([-150, 150]) * rows["relative"].abs().max()))
-    for axes in (panels[1], panels[3]):
+    for axes in others[1:]:
         axes.set_ylabel("")
-    shown = {name: mark for axes in panels for mark, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    shown = {name: mark for axes in (first, *others) for mark, name in zip(*axes.get_legend_handles_labels(), strict=True)}
     if shown:
         figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=len(shown))
     return figure
@@ -278,14 +285,18 @@ def apart(table: pd.DataFrame, column: str, width: float) -> pd.DataFrame:
     return shown.assign(**{column: shown[column] + width * ((among.cumcount() + 0.5) / among.transform("size") - 0.5)})
 
 
-def relative_gains(axes: "Axes", table: pd.DataFrame, against: str, name: str) -> None:
-    """Relative gain of every mixture, a row each of `gains.gain_by_skew` or `gains.factorial`, against a column that is shown as `name`.
+def relative_gains(axes: "Axes", table: pd.DataFrame, against: str, name: str, lying: bool = False) -> None:
+    """Relative gain of every mixture, a row each of `gains.gain_by_skew` or `gains.factorial`, against a column that is shown as `name`;
+    lying: from left to right, instead of upwards.
 
     Sequence models are hollow.
     """
     for kind, rows in table.dropna(subset="relative").groupby("mixture"):
-        axes.errorbar(rows[against], 100 * rows["relative"], _around(rows), fmt=MARKERS[str(kind)], color=COLOURS[str(kind)], ms=5, lw=1,
+        gain, around, place = 100 * rows["relative"], _around(rows), rows[against]
+        ends: dict[str, Any] = {"x": gain, "xerr": around, "y": place} if lying else {"x": place, "y": gain, "yerr": around}
+        axes.errorbar(**ends, fmt=MARKERS[str(kind)], color=COLOURS[str(kind)], ms=5, lw=1,
                       mfc="white" if kind in SEQUENTIAL else None, label=label(str(kind)))  # fmt: skip
-    axes.axhline(0, color="#999999", lw=0.8)
-    axes.set_xlabel(name)
-    axes.set_ylabel("gain in test MRR, % of the baseline")
+    (axes.axvline if lying else axes.axhline)(0, color="#999999", lw=0.8)
+    said = "gain in test MRR, % of the baseline"
+    axes.set_xlabel(said if lying else name)
+    axes.set_ylabel(name if lying else said)

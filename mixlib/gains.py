@@ -9,6 +9,7 @@ from scipy import stats
 from mixlib import experiments, outcomes, reports, synthetic
 from mixlib.datasets import Interactions
 from mixlib.evaluation import interval
+from mixlib.evidence import Evidence
 from mixlib.labels import label, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, Results
@@ -60,10 +61,14 @@ def by_size(found: dict[tuple[str, str], Results]) -> pd.DataFrame:
 
 
 def _gained(results: Results, arm: str, baseline: str) -> dict[str, float]:
-    """A paired difference of two arms in numbers; low, high: for other seeds, too, where there are several."""
-    gap, wide = results.against(arm, baseline), results.over_seeds(arm, baseline)
-    low, high = wide or (gap.low, gap.high)
-    return {"gain": gap.difference, "low": low, "high": high, "relative": gap.difference / results.outcomes[baseline].mrr}
+    """A paired difference of two arms of a study in numbers; low, high: for other seeds, too, where there are several."""
+    gain, low, high = _difference(Evidence.of(results, arm, baseline))
+    return {"gain": gain, "low": low, "high": high, "relative": gain / results.outcomes[baseline].mrr}
+
+
+def _difference(found: Evidence) -> tuple[float, float, float]:
+    """The difference, and its interval for other seeds, too, where there are several."""
+    return found.gap.difference, *(found.wide or (found.gap.low, found.gap.high))
 
 
 def skew_correlations(table: pd.DataFrame) -> pd.DataFrame:
@@ -141,9 +146,7 @@ def by_components(ledger: Ledger, names: Iterable[str] = BY_TASTES) -> pd.DataFr
             row = {"tastes": synthetic.parameters(dataset)["tastes"], "m": m, "mrr": one.mrr, "validation": one.search["validation"]["mrr"]}
             row |= _gained(results, arm, arms[1]) if m > 1 else {"gain": 0.0, "relative": 0.0}
             if again:
-                gap = outcomes.paired(one, again)
-                low, high = outcomes.over_seeds(one, again) or (gap.low, gap.high)
-                row |= {"over it": gap.difference, "over low": low, "over high": high}
+                row |= dict(zip(("over it", "over low", "over high"), _difference(Evidence.between(one, again)), strict=True))
             rows.append(row | {"trials": results.selection.trials, "seeds": results.selection.seeds} | beside)
     columns = ["tastes", "m", "mrr", "validation", "gain", "low", "high", "relative", "trials", "seeds", "factorization", "its trials",
                "over it", "over low", "over high"]  # fmt: skip

@@ -16,7 +16,7 @@ REFERENCE_LABELS = {"popularity": "Popularity", "markov": "Item-to-item Markov",
                     "als": "Implicit ALS"}  # fmt: skip
 TITLES = {"movielens-10m": "Movielens 10M", "amazon": "Amazon", "goodbooks-10k": "Goodbooks-10K",
           "movielens-100k": "Movielens 100K", "movielens-1m": "Movielens 1M", "amazon-beauty": "Amazon beauty", "amazon-cds": "Amazon CDs",
-          "amazon-apps": "Amazon apps", "goodbooks-v1": "Goodbooks, first release"}  # fmt: skip
+          "amazon-apps": "Amazon apps", "goodbooks-v1": "Goodbooks (first release)"}  # fmt: skip
 UNORDERED = ("goodbooks-v1",)  # no times, and no order in the file: nothing for a sequence model
 LOSS_LABELS = {"bpr": "BPR as printed", "log_bpr": "log-BPR", "adaptive_hinge": "adaptive hinge", "hardest": "hardest of 5",
                "bpr of 5": "BPR as printed, 5 negatives", "log_bpr of 5": "log-BPR, 5 negatives",
@@ -34,7 +34,8 @@ def applies(dataset: str, study: str) -> bool:
 def label(arm: str) -> str:
     """An arm's name as a reader says it: `mixture_lstm/4` is `Mixture-LSTM, 4`; of a model of one's own, its name in words."""
     kind, _, rest = arm.partition("/")
-    rest = f"width {rest.removeprefix('dim ')}" if rest.startswith("dim ") else rest
+    for what, said in (("dim ", "width "), ("gain ", "initial scale ")):
+        rest = said + rest.removeprefix(what) if rest.startswith(what) else rest
     return (LABELS | REFERENCE_LABELS).get(kind, kind.replace("_", " ").capitalize()) + (
         f", {(LOSS_LABELS | SIZE_LABELS).get(rest, rest)}" if rest else ""
     )

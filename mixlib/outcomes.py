@@ -121,7 +121,7 @@ class Results:
 
     def over_seeds(self, arm: str, baseline: str) -> tuple[float, float] | None:
         """The interval of that difference for other seeds, too; None where there is one seed."""
-        return over_seeds(self.outcomes[arm], self.outcomes[baseline], apart=self.selection.study.winners_of is not None)
+        return over_seeds(self.outcomes[arm], self.outcomes[baseline], apart=self.selection.study.splits)
 
 
 @lru_cache(maxsize=4096)  # several tables and figures show the same difference
@@ -223,7 +223,7 @@ def _results(selection: Selection, arrays: Callable[[dict], dict[str, np.ndarray
         seeds = [arrays(record) for record in finalists]
         values = [seed["reciprocal_ranks"] for seed in seeds]
         users, by_seed = [seed["users"] for seed in seeds], np.array([some.mean() for some in values])
-        apart = selection.study.winners_of is not None  # every seed has a test part of its own
+        apart = selection.study.splits  # every seed has a test part of its own
         reached, whose = (np.concatenate(values), np.concatenate(users)) if apart else (np.mean(values, axis=0), users[0])
         outcomes[arm] = Outcome(arm, reached, whose, by_seed, finalists, selection.winners[arm])
     return Results(selection, outcomes)

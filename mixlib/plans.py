@@ -106,15 +106,16 @@ def define(family: str, subject: Subject, model: dict, settings: training.Settin
 
 
 def seed_trials(study: Study, winner: Trial, seeds: int) -> list[Trial]:
-    """The winner's settings with the seeds 1, 2, ...; the search itself used seed 0. What uses no chance is trained once for all seeds.
+    """The winner's settings with as many seeds, from the study's first on; the search itself used seed 0. What uses no chance is trained
+    once for all seeds.
 
     They belong to the study of the winner's search, or to the study that took that over.
     """
     reference = references.KINDS.get(winner.definition["model"]["kind"])
     again = []
-    for seed in range(1, seeds + 1):
+    for seed in range(study.first_seed, study.first_seed + seeds):
         settings = winner.definition["training"] | {"seed": seed if reference is None or reference.random else 1}
-        split = winner.definition["split"] | ({"seed": seed} if study.winners_of else {})
+        split = winner.definition["split"] | ({"seed": seed} if study.splits else {})
         definition = winner.definition | {"training": settings, "split": split}
         again.append(
             replace(winner, study=study.name if study.winners_of else winner.study, stage="seeds", index=seed, definition=definition)

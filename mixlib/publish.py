@@ -56,7 +56,8 @@ def write_tables(project: Project) -> None:
     more = {"references": tables.reference_points(every, names), "components": tables.components(every, names),
             "metrics": tables.metrics(every),
             "losses": tables.losses(every), "capacity": tables.capacity(every, names), "dims": tables.dims(every, names),
-            "splits": winners.splits(every), "binary": winners.binary(every, ledger, names),
+            "splits": winners.splits(every), "more-seeds": winners.more_seeds(every),
+            "binary": winners.binary(every, ledger, names),
             "tastes": winners.tastes(every, names), "who": winners.who(every, ledger),
             "progress": tables.progress(every, names), "hours": tables.hours(ledger),
             "verdict": verdicts.claims(every, ratios), "datasets": describe.data_sets(counts(project)),
@@ -90,12 +91,12 @@ def write_tables(project: Project) -> None:
         ("binary", winners.binary_verdicts(every, ledger)),
         ("dims", winners.width_verdicts(every, ledger)),
         ("splits", winners.split_verdicts(every)),
+        ("more-seeds", winners.more_seed_verdicts(every)),
         ("short-seeds", winners.short_verdicts(short)),
         ("border", searching.border_verdicts(every)),
         ("plateau", searching.plateau_verdicts(every, ledger)),
         ("same", searching.same_verdicts(every, ledger)),
         ("capacity", tables.capacity_verdicts(every)),
-        ("size", tables.capacity_verdicts(every, [reports.SIZE])),
         ("true-tastes", tables.true_tastes_verdicts(by_components)),
         ("effects", tables.effect_verdicts(by_tastes)),
         ("generated", tables.factorial_progress(by_tastes)),
@@ -175,7 +176,9 @@ def note_twins(project: Project, interactions: Interactions) -> None:
         return
     results = outcomes.study("sequences", interactions, ledger=project.ledger)
     if results.mixtures:
-        project.ledger.note("twins", project.ledger.noted("twins") | {interactions.name: twins.measured(results, interactions)})
+        project.ledger.note(
+            "twins", project.ledger.noted("twins") | {interactions.name: twins.measured(results, interactions, project.ledger)}
+        )
 
 
 def note_who(project: Project, interactions: Interactions) -> None:

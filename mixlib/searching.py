@@ -214,10 +214,12 @@ def same_settings(found: Found, ledger: Ledger) -> pd.DataFrame:
 
 
 def same_verdicts(found: Found, ledger: Ledger) -> list[str]:
-    """In how many pairs each mixture, and the adaptive hinge, is ahead, and where the interval of the mean difference does not hold 0."""
+    """In how many pairs each mixture, also against larger vectors, and the adaptive hinge is ahead, and where the interval of the mean
+    difference excludes 0.
+    """
     said: dict[str, list[tuple[str, np.ndarray]]] = {}
-    for dataset, arm, baseline, ours, theirs in pairs(found, ledger, (*MAIN, "losses")):
-        kind, _, loss = baseline.partition("/")
+    for dataset, arm, baseline, ours, theirs in pairs(found, ledger, (*MAIN, "size", "losses")):
+        kind, _, loss = baseline.partition("/") if arm.endswith("/adaptive_hinge") else (arm, "", "")
         who = f"Adaptive hinge against {LOSS_LABELS.get(loss, loss)}" if loss else f"{label(arm)} against {label(baseline)}"
         said.setdefault(who, []).append((f"{title(dataset)}, {label(kind)}" if loss else title(dataset), ours - theirs))
     sentences = []

@@ -89,12 +89,13 @@ def metric_verdicts(found: Found) -> list[str]:
         for arm, baseline in results.mixtures if name in MAIN else ():
             ours, theirs = results.outcomes[arm], results.outcomes[baseline]
             known = [metric for metric in METRIC_LABELS if metric in ours.records[0]["test"]]
-            odd = [METRIC_LABELS[metric] for metric in known
-                   if (ours.metric(metric) - theirs.metric(metric)) * (ours.mrr - theirs.mrr) < 0]  # fmt: skip
+            gaps = {METRIC_LABELS[metric]: ours.metric(metric) - theirs.metric(metric) for metric in known}
+            odd = [f"{metric}: none" if abs(gap) < 1e-9 else metric for metric, gap in gaps.items()
+                   if abs(gap) < 1e-9 or gap * (ours.mrr - theirs.mrr) < 0]  # fmt: skip
             every, other = every + 1, other + ([f"{label(arm)} on {title(dataset)} ({', '.join(odd)})"] if odd else [])
     if not every:
         return []
-    but = f"; {len(other)} {'have' if len(other) > 1 else 'has'} the other sign by some: {', '.join(other)}" if other else ""
+    but = f"; {len(other)} {'have' if len(other) > 1 else 'has'} another or none by some: {', '.join(other)}" if other else ""
     return [f"of {every} comparisons of a mixture with its single vector {every - len(other)} have the sign of MRR by all metrics{but}."]
 
 
@@ -243,20 +244,13 @@ def true_tastes(by_components: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for tastes, some in by_components.groupby("tastes"):
         first, *others = some.sort_values("m").to_dict("records")
-        spent = spent_of("factorization-components", first)
-        for single, reached, gain, low, high in (
-            ("m = 1", first["mrr"], "gain", "low", "high"),
-            (
-                f"factorization of the main study (trials: {first['its trials']:.0f})",
-                first["factorization"],
-                "over it",
-                "over low",
-                "over high",
-            ),
-        ):
+        main = f"factorization of the main study (trials: {first['its trials']:.0f})"
+        singles = {"m = 1": (first["mrr"], ("gain", "low", "high")), main: (first["factorization"], ("over it", "over low", "over high"))}
+        for single, (reached, (gain, low, high)) in singles.items():
             if not np.isnan(reached):
                 gained = {f"m = {one['m']} minus it [95 %]": with_interval(one[gain], (one[low], one[high]), sign=True) for one in others}
-                rows.append({"true tastes": tastes, "single vector": single, "test MRR": f"{reached:.3f}"} | gained | {SPENT: spent})
+                row = {"true tastes": tastes, "single vector": single, "test MRR": f"{reached:.3f}"}
+                rows.append(row | gained | {SPENT: spent_of("factorization-components", first)})
     return reports.listed(rows)
 
 

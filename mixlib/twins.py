@@ -1,15 +1,16 @@
 """Is a gain a gain on twins? How much of a data set looks like copies, and what a mixture gains on the test windows that end in one."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from mixlib import datasets, describe, experiments, outcomes, reports, synthetic
 from mixlib.datasets import Interactions
-from mixlib.evaluation import Comparison, compare
+from mixlib.evaluation import compare
 from mixlib.evidence import Evidence
-from mixlib.labels import applies, bounds, label, title, with_interval
+from mixlib.labels import applies, bounds, digits_for, label, title, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import Found, Outcome, Results
 from mixlib.tables import SPENT
@@ -40,23 +41,32 @@ def shares(found: Found, kept: dict[str, dict]) -> pd.DataFrame:
     return reports.listed(rows)
 
 
-def gain_on(results: Results, interactions: Interactions, pairs: np.ndarray | None = None) -> dict[str, tuple[int, float, Comparison]]:
+def gain_on(
+    results: Results, interactions: Interactions, ledger: Ledger, pairs: np.ndarray | None = None
+) -> dict[str, tuple[int, float, Evidence]]:
     """What the Mixture-LSTM gains over the LSTM on the test windows whose target is a twin of the item before, and on all others.
 
-    results: of `sequences` on the interactions; pairs: what counts as twins, by default the copies of `synthetic.with_copies` where there
-    are any, else what `describe.twin_pairs` finds. For each of the two, where it has windows: how many, the LSTM's MRR there, and the
-    paired gain.
+    results: of `sequences` on the interactions, from this ledger; pairs: what counts as twins, by default the copies of
+    `synthetic.with_copies` where there are any, else what `describe.twin_pairs` finds. For each of the two, where it has windows: how many,
+    the LSTM's MRR there, and the paired gain.
     """
     ours, theirs = results.outcomes["mixture_lstm"], results.outcomes["lstm"]
     windows = experiments.split_of(ours.search["definition"], interactions).test.items
     if pairs is None:
         pairs = copied_pairs(interactions) if ":copies=" in interactions.name else describe.twin_pairs(interactions)
     twins = np.isin(windows[:, -2] * (interactions.n_items + 1) + windows[:, -1], pairs)
-    return {
-        name: (int(part.sum()), float(theirs.values[part].mean()), compare(ours.values[part], theirs.values[part], ours.users[part]))
-        for name, part in ((TWINS, twins), (OTHERS, ~twins))
-        if part.any()
-    }
+    found = {}
+    for name, where in ((TWINS, twins), (OTHERS, ~twins)):
+        if where.any():
+            one, other = (_part(outcome, where, ledger) for outcome in (ours, theirs))
+            found[name] = int(where.sum()), other.mrr, Evidence.between(one, other)
+    return found
+
+
+def _part(outcome: Outcome, where: np.ndarray, ledger: Ledger) -> Outcome:
+    """The outcome on some of its windows (n,)."""
+    by_seed = [ledger.arrays(record)["reciprocal_ranks"][where].mean() for record in outcome.records]
+    return replace(outcome, values=outcome.values[where], users=outcome.users[where], by_seed=np.array(by_seed))
 
 
 def generated_pairs(interactions: Interactions) -> np.ndarray:
@@ -73,12 +83,10 @@ def copied_pairs(interactions: Interactions) -> np.ndarray:
     return np.unique(interactions.items[second - 1] * (interactions.n_items + 1) + interactions.items[second])
 
 
-def measured(results: Results, interactions: Interactions) -> dict:
+def measured(results: Results, interactions: Interactions, ledger: Ledger) -> dict:
     """What the ledger keeps of `gain_on` under `twins`, so that its table needs no data: the parts, and the records that they are of."""
-    parts = [
-        {"targets": part, "windows": windows, "LSTM": mrr, "gain": gap.difference, "low": gap.low, "high": gap.high}
-        for part, (windows, mrr, gap) in gain_on(results, interactions).items()
-    ]
+    parts = [{"targets": part, "windows": windows, "LSTM": mrr} | _numbers(found)
+             for part, (windows, mrr, found) in gain_on(results, interactions, ledger).items()]  # fmt: skip
     return {"records": results.keys, "parts": parts}
 
 
@@ -150,15 +158,14 @@ def generated(ledger: Ledger, names: Iterable[str] = synthetic.FACTORIAL) -> pd.
         if (same := interactions.items.tobytes()) in seen:
             continue
         seen.add(same)
-        found = gain_on(results, interactions, generated_pairs(interactions))
+        found = gain_on(results, interactions, ledger, generated_pairs(interactions))
         total = sum(windows for windows, _, _ in found.values())
         rows += [
             {"tastes": cell["tastes"], "stays": cell["stickiness"], "skew": cell["skew"], "targets": part,
-             "share of windows": windows / total, "LSTM": mrr, "gain": gap.difference, "low": gap.low, "high": gap.high,
-             SPENT: reports.spent(results)}
-            for part, (windows, mrr, gap) in found.items()
+             "share of windows": windows / total, "LSTM": mrr, SPENT: reports.spent(results)} | _numbers(gain)
+            for part, (windows, mrr, gain) in found.items()
         ]  # fmt: skip
-    columns = ["tastes", "stays", "skew", "targets", "share of windows", "LSTM", "gain", "low", "high", SPENT]
+    columns = ["tastes", "stays", "skew", "targets", "share of windows", "LSTM", "gain", "low", "high", "wide", SPENT]
     return pd.DataFrame(rows, columns=columns).sort_values(["tastes", "stays", "skew"], kind="stable", ignore_index=True)
 
 
@@ -172,6 +179,15 @@ def table(made: pd.DataFrame) -> pd.DataFrame:
     return reports.listed(rows)
 
 
+def _numbers(found: Evidence) -> dict:
+    """Evidence in numbers: the gain, its interval over users, and that for other seeds, too, None where there is one seed."""
+    return {"gain": found.gap.difference, "low": found.gap.low, "high": found.gap.high, "wide": found.wide}
+
+
 def _reached(row: dict) -> dict[str, str]:
+    """The cells of a row of `_numbers`."""
+    wide = row["wide"]
+    digits = digits_for(row["gain"], row["low"], row["high"], *(wide or ()))
     return {"LSTM, test MRR": f"{row['LSTM']:.3f}",
-            GAINED: with_interval(row["gain"], (row["low"], row["high"]), sign=True)}  # fmt: skip
+            GAINED: with_interval(row["gain"], (row["low"], row["high"]), sign=True, digits=digits),
+            reports.OVER_SEEDS: bounds(row["gain"], wide, digits) if wide else "one seed"}  # fmt: skip

@@ -35,7 +35,7 @@ def verdict(sides: Iterable[str], kind: str = SOMEWHERE) -> str:
     elif n in (better, worse):
         said = f"{'reproduced here' if better else 'the opposite holds here'}, in {n} of {n}"
     elif not better and not worse:
-        said = f"undecided here, {n} of {n} intervals hold 0"
+        said = f"undecided here, {n} of {n} intervals contain 0"
     elif worse and kind == ALWAYS:
         said = f"contradicted, {counts}"
     else:
@@ -46,8 +46,7 @@ def verdict(sides: Iterable[str], kind: str = SOMEWHERE) -> str:
 def weighed(gaps: Iterable[Evidence], kind: str = SOMEWHERE) -> str:
     """The verdict, apart for what had its whole budget; `provisional` where nothing had. What rests on few trials is counted."""
     gaps = list(gaps)
-    few = sum(evidence.few and evidence.side != ONE_SEED for evidence in gaps)
-    hint = f" ({few} on fewer than {FEW} trials)" if few else ""
+    hint = _on_few(one for one in gaps if one.side != ONE_SEED)
     whole = [evidence.side for evidence in gaps if not evidence.budget]
     every = verdict([evidence.side for evidence in gaps], kind)
     if len(whole) == len(gaps):
@@ -56,6 +55,12 @@ def weighed(gaps: Iterable[Evidence], kind: str = SOMEWHERE) -> str:
         return f"Provisional: {every}{hint}."
     finished = verdict(whole, kind)
     return f"At full budget: {finished}. With unfinished studies: {'the same' if finished == every else every}{hint}."
+
+
+def _on_few(gaps: Iterable[Evidence]) -> str:
+    """How many of some differences rest on few trials, in brackets; empty where none does."""
+    few = sum(one.few for one in gaps)
+    return f" ({few} on fewer than {FEW} trials)" if few else ""
 
 
 def correlation_verdict(found: pd.DataFrame) -> str:
@@ -87,9 +92,11 @@ def claims(found: Found, ratios: dict[str, float]) -> pd.DataFrame:
     ):
         printed = _list(f"{title(d)} {mrr[mixture] - mrr[baseline]:+.3f}" for d, mrr in PUBLISHED["paper"]["mrr"].items())
         gaps, again = _gaps(found, study, [(mixture, baseline)]), Gaps()
-        for splits in (name for name, other in STUDIES.items() if other.winners_of == study):
-            again |= {f"{who}, other splits": gap for who, gap in _gaps(found, splits, [(mixture, baseline)]).items()}
-        evidence = "{numref}`tab-gains`, {numref}`tab-splits`" + (", {numref}`tab-copies`" if study == "sequences" else "")
+        for other in (one for one in STUDIES.values() if one.winners_of == study):
+            what = "other splits" if other.splits else "more seeds alone"
+            again |= {f"{who}, {what}": gap for who, gap in _gaps(found, other.name, [(mixture, baseline)]).items()}
+        evidence = "{numref}`tab-gains`, {numref}`tab-splits`"
+        evidence += ", {numref}`tab-more-seeds`, {numref}`tab-copies`" if study == "sequences" else ""
         rows.append(_row(f"{LABELS[mixture]} gains over {label(baseline)}.", printed, gaps, evidence, again=again))
     for control, size in ((reports.WIDE, "as large as"), (reports.HALF, "half as large as")):
         gaps = _gaps(found, reports.SIZE, [(reports.MIXTURE, control)])
@@ -121,20 +128,16 @@ def claims(found: Found, ratios: dict[str, float]) -> pd.DataFrame:
 
 def _large_row(found: Found) -> dict[str, str]:
     """That the increases are large: a word without a number, so that the shares of the baselines' MRR are given, and not judged."""
-    printed, sure, every, lost, few = [], [], 0, 0, 0
-    for d, mrr in PUBLISHED["paper"]["mrr"].items():
-        printed += [f"{title(d)}, {name}: {_best_share(mrr, name):+.0%}" for name in MAIN]
-    for (dataset, name), results in found.items():
-        for arm, baseline in results.mixtures if name in MAIN else ():
-            one, mrr, every = Evidence.of(results, arm, baseline), results.outcomes[baseline].mrr, every + 1
-            lost += one.side == BEHIND
-            if one.side == AHEAD and one.wide:
-                few += one.few
-                low, high = (bound / mrr for bound in one.wide)
-                sure.append(f"{title(dataset)}, {label(arm)}: {one.gap.difference / mrr:+.0%} [{low:+.0%}, {high:+.0%}]"
-                            f"{f' ({one.budget})' if one.budget else ''}")  # fmt: skip
-    hint = f" ({few} on fewer than {FEW} trials)" if few else ""
-    counts = f"of {every} comparisons {len(sure)} are decided gains{hint} and {lost} decided losses"
+    printed = [f"{title(d)}, {name}: {_best_share(mrr, name):+.0%}" for d, mrr in PUBLISHED["paper"]["mrr"].items() for name in MAIN]
+    every = [(title(dataset), label(arm), results.outcomes[baseline].mrr, Evidence.of(results, arm, baseline))
+             for (dataset, name), results in found.items() if name in MAIN for arm, baseline in results.mixtures]  # fmt: skip
+    lost, ahead = (sum(one.side == BEHIND for *_, one in every), [row for row in every if row[-1].side == AHEAD])
+    sure = []
+    for where, arm, mrr, one in ahead:
+        low, high = (bound / mrr for bound in one.wide or ())
+        budget = f" ({one.budget})" if one.budget else ""
+        sure.append(f"{where}, {arm}: {one.gap.difference / mrr:+.0%} [{low:+.0%}, {high:+.0%}]{budget}")
+    counts = f"of {len(every)} comparisons {len(sure)} are decided gains{_on_few(one for *_, one in ahead)} and {lost} decided losses"
     judged = f"not judged, large is no number; {counts}" if every else reports.NOT_RUN
     here = _list(["decided gains as shares of the baseline's MRR, intervals over seeds, too:", *sure]) if sure else "no gain is decided"
     printed = ["best mixture over its baseline:", *printed]

@@ -1,4 +1,9 @@
+import base64
+import io
+import re
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from mixlib import describe
@@ -50,3 +55,12 @@ def test_ties_are_unknown_where_times_are_mere_positions(times, share, said):
     found = describe.tied_share(data)
     assert np.array_equal(found, share, equal_nan=True) and describe.shown(found, ".0%") == said
     assert describe.shown(1234) == "1,234" and describe.shown(0.5) == "0.5"
+
+
+def test_a_link_holds_the_numbers_behind_a_figure():
+    counts = describe.frequencies(np.array([3, 1, 3, 7]), "interactions of a user", "users")
+    assert counts.to_numpy().tolist() == [[1, 1], [3, 2], [7, 1]]
+    said = describe.csv_links(histories=counts, of_titles=pd.DataFrame({"title": ["<b>é</b>, 1"]})).data
+    files = dict(re.findall(r'download="([^"]+)" href="data:text/csv;base64,([^"]+)"', said))
+    read = {name: pd.read_csv(io.BytesIO(base64.b64decode(text))) for name, text in files.items()}
+    assert read["histories.csv"].equals(counts) and read["of-titles.csv"]["title"].tolist() == ["<b>é</b>, 1"] and "<b>" not in said

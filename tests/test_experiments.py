@@ -126,6 +126,20 @@ def test_other_splits_train_only_the_winners_of_a_search_that_is_there(tiny, tmp
     assert sorted((r["arm"], r["definition"]["split"]["seed"]) for r in records) == sorted(product(STUDIES["factorization"].arms, (1, 2)))
 
 
+def test_more_seeds_train_the_winners_on_the_same_split_with_seeds_of_their_own(tiny, tmp_path):
+    assert run("sequences", tiny, tmp_path).complete and run("sequence-seeds", tiny, tmp_path).missing == []
+    first, more = ([one["definition"] for one in Ledger(tmp_path).read(tiny.name, name).values() if one["stage"] == "seeds"]
+                   for name in ("sequences", "sequence-seeds"))  # fmt: skip
+    assert sorted(one["training"]["seed"] for one in first) == [1, 1, 2, 2] and sorted(one["training"]["seed"] for one in more) == [
+        6,
+        6,
+        7,
+        7,
+    ]
+    same = [one | {"training": one["training"] | {"seed": 1}} for one in more]
+    assert all(one in first for one in same) and {one["split"]["seed"] for one in more} == {0}
+
+
 def test_other_splits_run_the_search_that_they_rest_on_where_it_belongs(tiny, tmp_path):
     assert run("sequence-splits", tiny, tmp_path).missing == []
     searched, again = (Ledger(tmp_path).read(tiny.name, name).values() for name in ("sequences", "sequence-splits"))

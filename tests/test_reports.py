@@ -158,7 +158,8 @@ def test_status_counts_what_is_done_of_what_is_planned(ledger):
 
 def test_numbers_for_the_text_exist_before_anything_ran(tmp_path):
     numbers = reports.numbers(outcomes.collected(Ledger(tmp_path), outcomes.MAIN))
-    assert numbers["whole_data_sets"] == "no data set" and numbers["sequence_gain_movielens_1m"] == "(not run yet)"
+    assert numbers["more_seeds"] == numbers["same_size"] == "not run yet" and numbers["whole_data_sets"] == "no data set"
+    assert numbers["sequence_gain_movielens_1m"] == "(not run yet)"
 
 
 def test_the_abstract_counts_sides_and_names_the_largest_gain(ledger, monkeypatch):
@@ -187,6 +188,37 @@ def test_the_largest_gain_of_an_embedding_mixture_is_set_against_a_vector_as_lar
     assert reports._largest_gain(gained, {"movielens-1m": size}).endswith(f", +10% of the MRR; {against}")
     assert reports._largest_gain(gained, {"movielens-100k": size}).endswith(", +10% of the MRR")  # not run on that data set
     assert reports._largest_gain(gained[1:], {"movielens-100k": size}).endswith(", +5% of the MRR")  # a control of another mixture
+
+
+def test_gains_above_the_intervals_are_ruled_out_and_one_seed_rules_out_none():
+    gap = evaluation.Comparison(0.0, 0.0, 0.0, 1.0, 0.0)
+    judged = {"A": (0.1, Evidence(gap, (-0.01, 0.0301))), "B": (0.2, Evidence(gap, (-0.1, 0.02))), "C": (0.1, Evidence(gap))}
+    assert reports._ruled_out(judged) == (
+        "as shares of the MRR, gains above 10% on B and 31% on A are ruled out; printed in 2018 were 10% on Movielens 10M, 26% on Amazon "
+        "and 17% on Goodbooks-10K"
+    )
+    assert reports._ruled_out({"C": judged["C"]}) == "no data set has several seeds of both models yet"
+
+
+def test_shares_of_the_mrr_end_where_nothing_is_left(ledger, monkeypatch):
+    found = outcomes.collected(ledger, outcomes.MAIN)
+    gap = evaluation.Comparison(-0.9, -0.95, -0.85, 0.01, -0.5)
+    monkeypatch.setattr(reports.Evidence, "of", lambda *_: Evidence(gap, (-9.0, 0.0)))
+    (said,) = reports.gains(found)["relative, over seeds, too"]
+    assert said.endswith(" [-100%, +0%]")
+
+
+def test_data_sets_that_are_done_in_one_study_are_named_with_it(ledger, monkeypatch):
+    found = outcomes.collected(ledger, outcomes.MAIN)
+    assert set(found) == {("movielens-100k", "sequences")}
+    monkeypatch.setattr(outcomes.Results, "whole", True)
+    numbers = reports.numbers(found)
+    assert (
+        numbers["whole_data_sets"] == "no data set, for sequences alone on Movielens 100K"
+        and numbers["begun_data_sets"] == "Movielens 100K"
+    )
+    numbers = reports.numbers(found | {("movielens-100k", "factorization"): found["movielens-100k", "sequences"]})
+    assert numbers["whole_data_sets"] == "Movielens 100K" and numbers["begun_data_sets"] == "no other"
 
 
 def test_sides_name_the_data_sets_and_count_them_where_all_are_alike():

@@ -90,9 +90,12 @@ def test_other_metrics_stand_for_every_model_and_a_sign_unlike_that_of_mrr_is_na
         high = replace(ours, values=np.full_like(ours.values, 0.3), records=records)
         return tables.metric_verdicts({("synthetic", "sequences"): replace(results, outcomes={"lstm": low, "mixture_lstm": high})})
 
-    assert said(0.1) == said(0) == ["of 1 comparisons of a mixture with its single vector 1 have the sign of MRR by all metrics."]
+    assert said(0.1) == ["of 1 comparisons of a mixture with its single vector 1 have the sign of MRR by all metrics."]
+    assert said(0)[0].endswith(
+        " 0 have the sign of MRR by all metrics; 1 has another or none by some: Mixture-LSTM on Synthetic (Recall@10: none)."
+    )
     (odd,) = said(-0.1)
-    assert " 0 have the sign of MRR by all metrics; 1 has the other sign by some: Mixture-LSTM on Synthetic (Recall@10)." in odd
+    assert " 0 have the sign of MRR by all metrics; 1 has another or none by some: Mixture-LSTM on Synthetic (Recall@10)." in odd
     assert tables.metric_verdicts({}) == []
 
 
@@ -156,6 +159,10 @@ def test_vectors_as_large_as_the_mixture_stand_in_tables_sentences_and_abstract(
     monkeypatch.setattr(searching, "PAIRS", 2)
     same = searching.same_settings(found, ledger)
     assert [labels.label(mixture), control] in same[["model", "against"]].to_numpy().tolist()
+    alone = {key: results for key, results in found.items() if key[1] == study}
+    assert any(
+        sentence.startswith(f"{labels.label(mixture)} against {control}: ahead in ") for sentence in searching.same_verdicts(alone, ledger)
+    )
     assert verdicts.claims(found, {})["verdict"].iloc[4 - place] == verdicts.weighed([one], verdicts.CONTROL)
     table = gains.by_size(found).set_index("model")
     results = found["synthetic", study]
@@ -230,19 +237,20 @@ def test_twins_of_generated_users_are_those_that_were_drawn():
 
 def test_a_gain_on_twins_is_told_from_one_on_other_targets(planned, tmp_path):
     data, ledger = twinned(), Ledger(tmp_path)
-    experiments.run("sequences", data, ledger, replace(TINY, trials=1, seeds=1))
+    experiments.run("sequences", data, ledger, replace(TINY, trials=1, seeds=2))
     results = outcomes.collected(ledger)["synthetic", "sequences"]
     lstm = results.outcomes["lstm"]
     windows = experiments.split_of(lstm.search["definition"], data).test.items
     ends = np.abs(windows[:, -1] - windows[:, -2]) == data.n_items // 2
     better = replace(results.outcomes["mixture_lstm"], values=lstm.values + np.where(ends, 0.25, -0.125))
-    made = twins.gain_on(replace(results, outcomes={"lstm": lstm, "mixture_lstm": better}), data, twins.generated_pairs(data))
+    made = twins.gain_on(replace(results, outcomes={"lstm": lstm, "mixture_lstm": better}), data, ledger, twins.generated_pairs(data))
     assert 0 < ends.sum() < len(ends)
     assert made["twins"][0] == ends.sum() and made["twins"][1] == pytest.approx(lstm.values[ends].mean())
-    assert made["twins"][2].difference == pytest.approx(0.25) and made["other targets"][2].difference == pytest.approx(-0.125)
-    only = twins.gain_on(results, data, np.zeros(0, int))  # no pair is one of twins
+    assert made["twins"][2].gap.difference == pytest.approx(0.25) and made["other targets"][2].gap.difference == pytest.approx(-0.125)
+    only = twins.gain_on(results, data, ledger, np.zeros(0, int))  # no pair is one of twins
     assert list(only) == ["other targets"] and only["other targets"][0] == len(windows)
-    assert sum(number for number, _, _ in twins.gain_on(results, data).values()) == len(windows)  # as the users tell
+    assert only["other targets"][2].wide == pytest.approx(results.over_seeds("mixture_lstm", "lstm"))
+    assert sum(number for number, _, _ in twins.gain_on(results, data, ledger).values()) == len(windows)  # as the users tell
 
 
 def test_gains_on_twins_are_shown_for_the_cells_that_have_any(planned, tmp_path):
@@ -277,11 +285,12 @@ def test_gains_on_copies_are_kept_and_shown_as_long_as_their_records_are_those_o
     publish.note_twins(project, data)
     windows = experiments.split_of(project.ledger.read(data.name, "sequences").popitem()[1]["definition"], data).test.items
     results = outcomes.recorded(project.ledger, data.name, "sequences")
-    _, gap = (gap for _, _, gap in twins.gain_on(results, data).values())
+    _, gap = (found.gap for _, _, found in twins.gain_on(results, data, project.ledger).values())
     monkeypatch.setattr(twins, "FEW_WINDOWS", 1)
     shown = twins.real(project.ledger)
     assert shown["test windows"].tolist() == [str((windows[:, -1] > 40).sum()), str((windows[:, -1] <= 40).sum())]
     assert shown["targets"].tolist() == ["twins", "other targets"] and set(shown["data set"]) == {"Books, 50% of the items twice"}
+    assert shown["over seeds, too"].tolist() == ["one seed"] * 2
     assert shown["Mixture-LSTM minus LSTM [95 %]"][1] == labels.with_interval(gap.difference, (gap.low, gap.high), sign=True)
     monkeypatch.setattr(twins, "FEW_WINDOWS", len(windows) + 1)
     assert twins.real(project.ledger).to_numpy().tolist() == nothing
@@ -459,7 +468,7 @@ def test_binary_codes_of_mixtures_are_set_against_those_of_single_vectors(found,
     assert (
         counted.startswith(f"In {sum(more)} of 3 comparisons")
         and f"Mixture-LSTM {int(more[0])} of 1, " in counted
-        and "0.5 for single vectors and 3.0 for mixtures" in speeds
+        and "0.5 (slower in 1 of 1: Synthetic) for single vectors and 3.0 (slower in 0 of 1) for mixtures" in speeds
     )
     assert winners.binary_verdicts({}, ledger) == ["No records yet: nothing can be said."]
 
@@ -543,6 +552,23 @@ def test_other_splits_are_joined_and_compared_over_all_their_users(found, ledger
     assert len(winners.splits({})) == 1  # a row that says so
     said = f"Mixture-LSTM on other splits of Synthetic against LSTM: {gap.difference:+.3f} ["
     assert [sentence.startswith(said) for sentence in winners.split_verdicts(found)] == [True]
+
+
+def test_more_seeds_are_compared_without_those_of_the_main_study(planned, data, tmp_path):
+    ledger = Ledger(tmp_path)
+    experiments.run("sequence-seeds", data, ledger, replace(TINY, trials=1))
+    found = outcomes.collected(ledger)
+    assert set(found) == {("synthetic", "sequence-seeds"), ("synthetic", "sequences")}
+    results = found["synthetic", "sequence-seeds"]
+    ours, theirs = (np.mean([ledger.arrays(record)["reciprocal_ranks"] for record in ledger.read("synthetic", "sequence-seeds").values()
+                             if record["arm"] == arm], axis=0) for arm in ("mixture_lstm", "lstm"))  # fmt: skip
+    one = Evidence.of(results, "mixture_lstm", "lstm")
+    assert one.gap.difference == pytest.approx((ours - theirs).mean(), abs=1e-6) and one.budget == "1 of 2 trials, 2 of 15 seeds"
+    row = winners.more_seeds(found).set_index("model").loc["Mixture-LSTM"]
+    assert (row["data set"], row["difference [95 %]"], row[reports.OVER_SEEDS]) == ("Synthetic", one.over_users, one.over_seeds)
+    assert winners.more_seed_verdicts(found) == [reports.sentence("Synthetic, more seeds alone: Mixture-LSTM", one, "LSTM")]
+    assert winners.splits(found).shape[0] == winners.more_seeds({}).shape[0] == 1 and winners.more_seed_verdicts({}) == [reports.NOTHING]
+    assert f"* Synthetic, more seeds alone {one}" in verdicts.claims(found, {})["found here, test MRR [95 %]"].iloc[0]
 
 
 def test_a_study_for_one_data_set_is_not_planned_for_others():
@@ -681,10 +707,10 @@ def test_the_factorial_has_intervals_for_other_seeds_and_comparisons_with_larger
     assert tuple(table.loc[tuple(arms), ["low", "high"]]) == results.over_seeds(*arms)
     assert tuple(table.loc[tuple(arms), ["low", "high"]]) != (results.against(*arms).low, results.against(*arms).high)
     every = table.reset_index()
-    points = [len(box[0].get_xdata()) for box in figures.gains(gains.gain_by_skew({}, {}), every).axes[3].containers]
+    points = [len(box[0].get_xdata()) for box in figures.gains(gains.gain_by_skew({}, {}), every).axes[2].containers]
     assert points == [1]  # of the mixture against the baseline alone
     main = every.loc[(every["protocol"] == "factorization") & every["gain"].notna(), "relative"]
-    limits = figures.gains(gains.gain_by_skew({}, {}), every.assign(low=-9.0, high=9.0)).axes[3].get_ylim()
+    limits = figures.gains(gains.gain_by_skew({}, {}), every.assign(low=-9.0, high=9.0)).axes[2].get_ylim()
     assert limits == pytest.approx((-150 * main.abs().max(), 150 * main.abs().max()))
     shown = tables.cells(every)[["mixture", "against"]].to_numpy().tolist()
     assert [labels.label(arm) for arm in arms] in shown
@@ -952,6 +978,11 @@ def test_numbers_of_tastes_are_paired_with_one_and_the_mixture_with_every_width(
     assert [pair for _, *pair, _, _ in made] == [list(pair) for pair in expected]
     for _, arm, baseline, ours, theirs in made:
         assert (ours[0], theirs[0]) == (trials[arm][1][0], trials[baseline][1][0])
+
+
+def test_a_model_that_begins_at_another_scale_is_named_by_it():
+    assert labels.label("projection_mixture/gain 15") == "Projection mixture, initial scale 15"
+    assert labels.label("lstm/dim 91") == "LSTM, width 91" and labels.label("mixture_lstm/4") == "Mixture-LSTM, 4"
 
 
 def test_every_loss_of_a_study_has_a_sentence_over_all_its_models(found, ledger, monkeypatch):

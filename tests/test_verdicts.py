@@ -19,8 +19,8 @@ UNJUDGED = Evidence(GAP)  # one seed
         ([], "not run yet"),
         ([BETTER, BETTER], "reproduced here, in 2 of 2"),
         ([WORSE], "the opposite holds here, in 1 of 1"),
-        ([UNDECIDED, UNDECIDED], "undecided here, 2 of 2 intervals hold 0"),
-        ([UNDECIDED], "undecided here, 1 of 1 intervals hold 0"),
+        ([UNDECIDED, UNDECIDED], "undecided here, 2 of 2 intervals contain 0"),
+        ([UNDECIDED], "undecided here, 1 of 1 intervals contain 0"),
         ([UNDECIDED, WORSE], "not reproduced here, better in 0 of 2, worse in 1, undecided in 1"),
         ([BETTER, UNDECIDED], "in part, better in 1 of 2, worse in 0, undecided in 1"),
         ([BETTER, WORSE, UNDECIDED], "in part, better in 1 of 3, worse in 1, undecided in 1"),
@@ -49,7 +49,7 @@ def test_controls_claim_nothing_and_so_are_counted_alone():
 
 def test_unfinished_studies_do_not_pass_for_finished_ones():
     whole, begun = UNDECIDED, replace(BETTER, budget="1 of 20 trials")
-    assert verdicts.weighed([whole]) == "undecided here, 1 of 1 intervals hold 0"
+    assert verdicts.weighed([whole]) == "undecided here, 1 of 1 intervals contain 0"
     assert verdicts.weighed([begun]) == "Provisional: reproduced here, in 1 of 1."
     assert verdicts.weighed([whole, begun]) == (
         f"At full budget: {verdicts.verdict(['undecided'])}. With unfinished studies: {verdicts.verdict(['undecided', AHEAD])}."
