@@ -299,7 +299,7 @@ def test_real_records_of_the_repository_belong_to_the_plan(request):
             for subject in {Subject.of_record(record) for record in records.values()}:
                 trials = [trial for plan in search_trials(study, subject, PAPER.of(study)).values() for trial in plan]
                 planned = {trial.key for trial in trials} | {
-                    again.key for trial in trials for again in seed_trials(study, trial, PAPER.seeds)
+                    again.key for trial in trials for again in seed_trials(study, trial, PAPER.of(study).seeds)
                 }
                 assert set(records) <= planned
 

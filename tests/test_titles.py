@@ -84,7 +84,12 @@ def test_a_notebook_shows_hostile_titles_as_text(hostile, tmp_path, request, nam
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     tables = [BeautifulSoup(output["data"]["text/html"], "html.parser") for output in outputs if "text/html" in output.get("data", {})]
     harmless = {"div", "style", "table", "thead", "tbody", "tr", "th", "td"}
-    assert tables and {tag.name for table in tables for tag in table.find_all()} <= harmless
+    links = [paragraph.extract() for table in tables for paragraph in table.find_all("p")]  # to the numbers behind the figures
+    assert links and {tag.name for link in links for tag in link.find_all()} == {"a"}
+    for link in (link for paragraph in links for link in paragraph.find_all("a")):
+        assert set(link.attrs) == {"download", "href"} and re.fullmatch(r"[\w-]+\.csv", link["download"])
+        assert re.fullmatch(r"data:text/csv;base64,[A-Za-z0-9+/=]+", link["href"])
+    assert any(table.find_all() for table in tables) and {tag.name for table in tables for tag in table.find_all()} <= harmless
     assert not [a for table in tables for tag in table.find_all() for a in tag.attrs if a not in ("border", "class", "style", "scoped")]
     text = " ".join(table.get_text() for table in tables)
     assert any(as_text(title)[:20] in text for title in HOSTILE) and not {unicodedata.category(c) for c in text} & {"Cf", "Cs"}
