@@ -764,6 +764,7 @@ def test_what_is_left_without_a_choice_of_winners_and_with_more_trials_of_single
             assert low < 0.0005 and ratio[1] < 0 < ratio[2]
     assert decided["above"] == {("movielens-1m", "mixture_lstm", "lstm")}
     assert {arm for _, arm, _ in decided["below"]} == {"projection_mixture"} and len(decided["below"]) == 3
+    assert {dataset for dataset, *_ in searching.pairs(found, ledger, ["size"])} == {"movielens-100k", "movielens-1m"}
     more = searching.head_start(found, ledger)
     assert (more["trials"].astype(int) - more["its trials"].astype(int) == 1).all()
     main = {labels.title(dataset): labels.with_interval(one.mrr, one.bounds) for dataset in OURS
@@ -785,6 +786,12 @@ def test_how_alike_the_tastes_of_a_user_are(found):
     assert cosine["amazon-beauty"] > 0.97 and max(cosine["movielens-1m"], cosine["goodbooks-v1"]) < 0.8
     assert f"{cosine['movielens-100k']:.2f}" == f"{cosine['amazon-apps']:.2f}" == "0.93" and "apps (both 0.93)" in said
     assert f"CDs ({cosine['amazon-cds']:.2f})" in said
+
+
+def test_how_far_the_lstm_is_from_the_bare_product_once_states_are_given():
+    cost = pd.read_csv(ROOT / "book" / "tables" / "cost.csv", thousands=",").set_index("model").loc["LSTM"]
+    times = cost["times the bare product"] * cost["ranked per second"] / cost["ranked per second, states given"]
+    assert f"about {times:.0f} times the bare product" in (ROOT / "book" / "cost.md").read_text(encoding="utf-8")
 
 
 def test_what_copies_do(found):
