@@ -58,7 +58,7 @@ def run(
     study: Annotated[str, typer.Option(help="sequences, factorization, sequence-losses, ...")],
     arm: Annotated[list[str] | None, typer.Option(help="only this arm of the study; may be given several times")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="search trials for each arm (planned: see `mixlib status`)")] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="fresh seeds for each winner (planned: 5)")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="fresh seeds for each winner (planned: see `mixlib status`)")] = None,
     minutes: Annotated[float, typer.Option(min=0, help="start no trial after that")] = float("inf"),
     jobs: Annotated[int, typer.Option(min=1, help="processes, each on its share of the cores")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
@@ -67,37 +67,26 @@ def run(
     results: Annotated[str, typer.Option(help="folder of the ledger")] = "results",
 ) -> None:
     """Run what the ledger lacks of a study; stop and start it at will."""
-    import re
     from dataclasses import replace
     from functools import partial
 
-    from mixlib import datasets, experiments, labels, outcomes, studies
+    from mixlib import datasets, describe, experiments, labels, outcomes, studies
     from mixlib.ledger import Ledger, code_version
-    from mixlib.names import choose
 
     if not results:
         raise ValueError("--results is empty: give the folder of the ledger, or leave the option out.")
-    choose("device", device, ("auto", "cpu", "cuda"))
-    share = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", shard)
-    if not share or int(share[1]) > int(share[2]):
-        raise ValueError(f"--shard must be i/n with i from 1 to n, such as 1/8, not {shard!r}.")
     if cluster == "":
         raise ValueError("--cluster is empty: give the address of a dask scheduler, or leave the option out.")
-    if cluster:
-        if jobs > 1:
-            raise ValueError("--jobs is for this machine: a cluster has as many processes as it has workers.")
-        device = "cpu" if device == "auto" else device
-    elif device != "cpu":
-        import torch
-
-        if device == "cuda" and not torch.cuda.is_available():
-            raise ValueError("there is no CUDA device here: use --device cpu or auto.")
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if cluster and jobs > 1:
+        raise ValueError("--jobs is for this machine: a cluster has as many processes as it has workers.")
+    i, n = _share(shard)
+    device = _device(device, here=not cluster)
     interactions = datasets.load(dataset)
     _note(interactions.notes)
     chosen = studies.study_for(study, interactions)
     if chosen.only_for not in (None, interactions.name):
         _note((f"{study} is planned for {chosen.only_for} alone: on {interactions.name} it is an extra.",))
+    _note(describe.unfit(interactions, chosen.family))
     planned = studies.PAPER.of(chosen)
     budget = replace(planned, trials=trials or planned.trials, seeds=seeds or planned.seeds)
     if budget.trials > planned.trials or budget.seeds > planned.seeds:
@@ -113,7 +102,6 @@ def run(
         from mixlib.cluster import on_cluster
 
         elsewhere = partial(on_cluster, address=cluster, interactions=interactions, device=device)
-    i, n = int(share[1]), int(share[2])
     progress = _Progress(None if ledger.root.exists() else ledger.root.resolve(), cluster)
     selection = experiments.run(
         study, interactions, ledger, budget, minutes, jobs, device, shard=(i, n), elsewhere=elsewhere, arms=arm or (),
@@ -126,6 +114,30 @@ def run(
         if (users := min((len(set(one.users.tolist())) for one in reached.outcomes.values()), default=FEW_USERS)) < FEW_USERS:
             _note((f"{users} user{'s' * (users > 1)} in the test part: intervals over so few say little.",))
     print(f"{interactions.name}, {study}: {_end(selection, planned, i, n)}")
+
+
+def _share(shard: str) -> tuple[int, int]:
+    """The i and n of `i/n`."""
+    import re
+
+    share = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", shard)
+    if not share or int(share[1]) > int(share[2]):
+        raise ValueError(f"--shard must be i/n with i from 1 to n, such as 1/8, not {shard!r}.")
+    return int(share[1]), int(share[2])
+
+
+def _device(wanted: str, here: bool) -> str:
+    """What torch calls the device; here: it must be one of this machine, where auto takes a card if there is one."""
+    from mixlib.names import choose
+
+    choose("device", wanted, ("auto", "cpu", "cuda"))
+    if wanted == "cpu" or not here:
+        return "cpu" if wanted == "auto" else wanted
+    import torch
+
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ValueError("there is no CUDA device here: use --device cpu or auto.")
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _end(selection: "Selection", planned: "Budget", i: int, n: int) -> str:

@@ -19,7 +19,8 @@ class Binary:
     """A fitted model that scores by the binary codes of its tastes, attention and item vectors: a Scorer of its own."""
 
     def __init__(self, model: TasteModel):
-        self.model, self.n_items, self.components = model, model.n_items, model.components
+        self.model, self.n_items, self.n_users, self.components = model, model.n_items, model.n_users, model.components
+        self.sequential = model.sequential
         with torch.no_grad():
             self.signs, self.scales = signs(model.item_vectors)  # (n, d), (n,)
 

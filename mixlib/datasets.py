@@ -27,11 +27,12 @@ class Interactions:
     """Who chose what, in file order.
 
     users: (n,) ids 0..n_users-1; items: (n,) ids 1..n_items, 0 is padding and never occurs; timestamps: (n,) any increasing
-    unit, or None: then the order of the rows is the order in time, if `ordered`. titles: (n_items + 1,) text, or None.
+    unit, numbers or dates, or None: then the order of the rows is the order in time, if `ordered`. titles: (n_items + 1,) text, or None.
     user_ids: (n_users,), item_ids: (n_items,), the first of item 1: their ids in the files, rising; None where there are no files.
     max_length, min_length: of the windows that a sequence study cuts. Counts that are not given are taken from the ids. notes: what
     was left out of the files, or is not as published, in sentences; hashes: sha256 of the files, where they are a known data set's.
-    Raises ValueError on arrays of different lengths and on ids outside their range.
+    originals: items before `synthetic.with_copies` added second editions, which have the ids above; None where it did not.
+    Raises ValueError on arrays of different lengths, on ids outside their range, and on times without an order.
     """
 
     users: np.ndarray
@@ -51,6 +52,7 @@ class Interactions:
     hashes: dict[str, str] = field(default_factory=dict)
     user_ids: np.ndarray | None = None
     item_ids: np.ndarray | None = None
+    originals: int | None = None
 
     def __post_init__(self):
         for column in ("users", "items"):
@@ -59,9 +61,12 @@ class Interactions:
                 raise ValueError(f"{column} must be a 1-D array of whole numbers, not {values.dtype} of shape {values.shape}.")
             object.__setattr__(self, column, values.astype(np.int64, copy=False))
         if self.timestamps is not None:
-            object.__setattr__(self, "timestamps", np.asarray(self.timestamps))
-            if self.timestamps.dtype.kind == "f" and not np.isfinite(self.timestamps).all():
-                raise ValueError("timestamps must be finite numbers.")
+            times = np.asarray(self.timestamps)
+            object.__setattr__(self, "timestamps", times)
+            if times.ndim != 1 or (len(times) and times.dtype.kind not in "iufM"):
+                raise ValueError(f"timestamps must be a 1-D array of numbers or dates, not {times.dtype} of shape {times.shape}.")
+            if times.dtype.kind in "fM" and not np.isfinite(times).all():
+                raise ValueError("timestamps must be finite: one is no number or no date.")
         columns = (self.users, self.items) if self.timestamps is None else (self.users, self.items, self.timestamps)
         if len({len(column) for column in columns}) > 1:
             raise ValueError(f"users, items and timestamps differ in length: {', '.join(str(len(c)) for c in columns)}.")
@@ -92,10 +97,20 @@ class Interactions:
         return digest.hexdigest()[:16]
 
     @property
+    def pairs(self) -> np.ndarray:
+        """(n,) one number for each pair of a user and an item."""
+        return self.users * (self.n_items + 1) + self.items
+
+    @property
+    def times(self) -> np.ndarray:
+        """(n,) the timestamps, or the positions of the rows where there are none."""
+        return np.arange(len(self)) if self.timestamps is None else self.timestamps
+
+    @property
     def density(self) -> float:
-        """Share of the (user, item) pairs that occur."""
-        pairs = np.unique(self.users * (self.n_items + 1) + self.items)
-        return len(pairs) / (self.n_users * self.n_items)
+        """Share of the (user, item) pairs that occur; NaN without users or items."""
+        every = self.n_users * self.n_items
+        return len(np.unique(self.pairs)) / every if every else float("nan")
 
     @property
     def popularity(self) -> np.ndarray:
@@ -104,7 +119,9 @@ class Interactions:
 
     @property
     def popularity_ratio(self) -> float:
-        """95th percentile of item popularity over its median: the paper's measure of popularity bias."""
+        """95th percentile of item popularity over its median: the paper's measure of popularity bias; NaN without items."""
+        if not self.n_items:
+            return float("nan")
         return float(np.percentile(self.popularity, 95) / max(np.median(self.popularity), 1))
 
     def titles_of(self, items: np.ndarray) -> list[str]:
@@ -173,6 +190,8 @@ def load(name: str | Path, root: str | Path | None = None) -> Interactions:
         return read_source(text, folder)
     if not root and os.environ.get("MIXLIB_DATA") and not root_folder().is_dir():
         raise FileNotFoundError(f"no data set {text!r}: {root_folder()}, where MIXLIB_DATA says that data sets lie, is no folder.")
+    if Path(text).is_file() and (os.sep in text or Path(text).suffix):
+        raise ValueError(f"{text} does not end in .csv or .csv.gz: give the path of an interactions.csv or interactions.csv.gz.")
     choose("data set", text, names(root))
     if text in SOURCES:
         raise FileNotFoundError(
@@ -195,13 +214,19 @@ def read_folder(folder: Path, path: Path) -> Interactions:
     users, items = (own.numbers(table, column, path, whole=True) for column in ("user_id", "item_id"))
     timestamps = None if "timestamp" not in table else own.numbers(table, "timestamp", path)
     ordered = bool(facts.pop("ordered", timestamps is not None))
-    titles = own.titles(folder, facts.pop("titles")) if "titles" in facts else None
+    titles: dict[int, str] | None = None
+    notes: tuple[str, ...] = ()
+    if "titles" in facts:
+        known = np.unique(items)
+        titles = own.titles(folder, file := facts.pop("titles"))
+        unnamed = int((~np.isin(known, list(titles))).sum())
+        notes = (f"{unnamed:,} of {len(known):,} items have no title in {file}: they are shown by their ids.",) if unnamed else ()
     name = Path(os.path.normpath(folder.absolute())).name  # of a link, not of what it points to
     if not _can_be_named(name):
         raise ValueError(f"the folder {name!r} cannot name a data set: take letters, digits, '.', '-' and '_'; not "
                          f"{' or '.join(map(repr, RESERVED))}, no name that begins with 'synthetic' or that '_' begins or ends, none with "
                          "'copies='.")  # fmt: skip
-    read = Table(users, items, timestamps, titles)
+    read = Table(users, items, timestamps, titles, notes=notes)
     return Interactions(**read.numbered(), name=name, ordered=ordered, **facts)
 
 

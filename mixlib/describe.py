@@ -2,6 +2,7 @@
 
 import sys
 from base64 import b64encode
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 import torch
 from scipy import sparse
 
-from mixlib import datasets, evaluation, splits
+from mixlib import datasets, evaluation, experiments, plans, splits
 from mixlib.datasets import Interactions
 from mixlib.losses import log_bpr
 from mixlib.models import SequenceModel, left_align, score
@@ -66,7 +67,6 @@ def csv_links(**tables: pd.DataFrame) -> "HTML":
 def facts(interactions: Interactions) -> dict[str, float]:
     """Counts, density, popularity ratio, lengths and ties of a data set."""
     lengths = np.bincount(interactions.users, minlength=interactions.n_users)
-    pairs = len(np.unique(interactions.users * (interactions.n_items + 1) + interactions.items))
     return {
         "interactions": len(interactions),
         "users": interactions.n_users,
@@ -75,16 +75,30 @@ def facts(interactions: Interactions) -> dict[str, float]:
         "popularity ratio (95th / 50th)": interactions.popularity_ratio,
         "median length of a history": float(np.median(lengths)),
         "longest history": int(lengths.max()),
-        "repeated pairs": len(interactions) - pairs,
+        "repeated pairs": len(interactions) - len(np.unique(interactions.pairs)),
         "tied neighbours in time": tied_share(interactions),
     }
+
+
+def unfit(interactions: Interactions, family: str) -> tuple[str, ...]:
+    """Sentences on users whom a study of the family leaves out, or of whom it knows nothing where those are one in twenty or more."""
+    if family == "sequences":
+        counts = np.bincount(interactions.users)
+        short, least = int(((counts > 0) & (counts < interactions.min_length)).sum()), interactions.min_length
+        said = f"{short:,} of {(counts > 0).sum():,} users are left out: they have fewer than {least} interactions (min_length)."
+        return (said,) if short else ()
+    split = experiments.split_of(plans.define(family, plans.Subject.of(interactions), {}, {}), interactions)
+    tested = np.unique(split.test.users)
+    unknown = int((~np.isin(tested, split.train.users)).sum())
+    said = f"{unknown:,} of {len(tested):,} users of the test part have nothing in train: no model can know them."
+    return (said,) if unknown >= len(tested) / 20 else ()
 
 
 def counted(interactions: Interactions) -> dict:
     """What is kept of a data set for the table of all data sets: aggregates, no row of it."""
     return {"title": interactions.title or interactions.name, "interactions": len(interactions), "users": interactions.n_users,
             "items": interactions.n_items, "density": interactions.density, "ratio": interactions.popularity_ratio,
-            "fingerprint": interactions.fingerprint, "notes": list(interactions.notes),
+            "ordered": interactions.ordered, "fingerprint": interactions.fingerprint, "notes": list(interactions.notes),
             "near_twins": {what: None if np.isnan(share) else share for what, share in near_twins(interactions).items()}}  # fmt: skip
 
 
@@ -140,20 +154,21 @@ def twin_pairs(interactions: Interactions, jaccard: float = 0.5, users: int = 5)
 def near_twins(interactions: Interactions, jaccard: float = 0.5, users: int = 5) -> dict[str, float]:
     """How much of a data set looks like copies: items in `twin_pairs`, and how often those come in a row.
 
-    The last value is what the second would be, had everybody's interactions come in random order.
+    The last value is what the second would be, had everybody's interactions come in random order. NaN where nobody has two.
     """
     pairs = twin_pairs(interactions, jaccard, users)
-    time = np.arange(len(interactions)) if interactions.timestamps is None else interactions.timestamps
 
     def in_a_row(order: np.ndarray) -> float:
         who, items = interactions.users[order], interactions.items[order]
         same = who[1:] == who[:-1]
-        return float(np.isin(items[:-1] * (interactions.n_items + 1) + items[1:], pairs)[same].mean())
+        twins = np.isin(items[:-1] * (interactions.n_items + 1) + items[1:], pairs)[same]
+        return float(twins.mean()) if len(twins) else float("nan")
 
+    by_time = np.lexsort((interactions.times, interactions.users))
     shuffled = np.lexsort((np.random.default_rng(0).permutation(len(interactions)), interactions.users))
     return {
         "items with a near-twin": len(np.unique(pairs // (interactions.n_items + 1))) / interactions.n_items,
-        "consecutive pairs that are near-twins": in_a_row(np.lexsort((time, interactions.users))) if interactions.ordered else float("nan"),
+        "consecutive pairs that are near-twins": in_a_row(by_time) if interactions.ordered else float("nan"),
         "the same in random order": in_a_row(shuffled),
     }
 
@@ -203,7 +218,7 @@ def window_facts(sequences: Sequences) -> dict[str, float]:
 
 def own_positives(interactions: Interactions) -> float:
     """Chance that an item drawn uniformly as a negative for a random interaction is one of that user's own items."""
-    pairs = np.unique(interactions.users * (interactions.n_items + 1) + interactions.items)
+    pairs = np.unique(interactions.pairs)
     owned = np.bincount(pairs // (interactions.n_items + 1), minlength=interactions.n_users)
     return float(owned[interactions.users].mean() / interactions.n_items)
 
@@ -215,26 +230,35 @@ def constant_model(n_items: int) -> pd.DataFrame:
     return pd.DataFrame({"rule for ties": ["average rank", "best rank"], "rank": [average, 1.0], "reciprocal rank": [1 / average, 1.0]})
 
 
+class _RunOver:
+    """An LSTM that is run over left padding: a Scorer of windows."""
+
+    def __init__(self, model: SequenceModel):
+        self.model, self.n_items, self.components, self.device = model, model.n_items, model.components, model.device
+
+    def states(self, windows: torch.Tensor) -> torch.Tensor:
+        """Hidden states (b, d) after the zeros and the items of windows (b, t)."""
+        return self.model.states(windows)[:, -1]
+
+    def scores(self, users: torch.Tensor) -> torch.Tensor:
+        """Scores (b, n_items + 1) for windows (b, t)."""
+        tastes, attention = self.model.encoder(self.states(users))
+        return score(tastes, attention, self.model.item_vectors, self.model.item_biases)
+
+
 @torch.inference_mode()
 def padding_effect(model: SequenceModel, sequences: Sequences) -> dict[str, float | int]:
     """What running an LSTM over left padding does: change of its final state, and of MRR, on the windows that have padding."""
-    padded = torch.as_tensor(sequences.items[(sequences.items == 0).any(axis=1)])
-    if not len(padded):
+    padded, through = (sequences.items == 0).any(axis=1), _RunOver(model)
+    if not padded.any():
         return {"padded windows": 0}
-    context, target = padded[:, :-1], padded[:, -1]
-    lengths = (context != 0).sum(dim=1)
-    clean = model.states(left_align(context))[torch.arange(len(padded)), lengths]  # (b, d)
-    through = model.states(context)[:, -1]  # (b, d), after the zeros and the items
-    rates = {}
-    for name, state in (("clean", clean), ("padded", through)):
-        tastes, attention = model.encoder(state)
-        scores = score(tastes, attention, model.item_vectors, model.item_biases)
-        excluded = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, context, True)
-        excluded[:, 0] = True
-        rates[name] = float((1 / evaluation.target_ranks(scores, target, excluded)).mean())
-    moved = (through - clean).norm(dim=1) / clean.norm(dim=1)
-    return {"padded windows": len(padded), "relative change of the state": float(moved.mean()),
-            "MRR, padding skipped": rates["clean"], "MRR, padding run over": rates["padded"]}  # fmt: skip
+    windows = replace(sequences, items=sequences.items[padded], users=sequences.users[padded])
+    context = torch.as_tensor(windows.items[:, :-1])
+    clean = model.states(left_align(context))[torch.arange(len(context)), (context != 0).sum(dim=1)]  # (b, d)
+    moved = (through.states(context) - clean).norm(dim=1) / clean.norm(dim=1)
+    skipped, run_over = (float(evaluation.sequence_reciprocal_ranks(one, windows).mean()) for one in (model, through))
+    return {"padded windows": len(windows), "relative change of the state": float(moved.mean()), "MRR, padding skipped": skipped,
+            "MRR, padding run over": run_over}  # fmt: skip
 
 
 def cut(interactions: Interactions, seed: int) -> tuple[Split | None, str]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from mixlib import kernels
 from mixlib.datasets import Interactions
 from mixlib.models import TasteModel
+from mixlib.names import choose
 from mixlib.splits import Sequences, Split
 
 CHUNK_BYTES = 16 * 2**20  # of scores held at once, in bytes: more leaves the processor's caches, less makes small products
@@ -53,7 +54,11 @@ def target_ranks(scores: Tensor, targets: Tensor, excluded: Tensor | None = None
 
 
 def sequence_ranks(model: Scorer, sequences: Sequences) -> np.ndarray:
-    """Rank (n,) of the last item of every window, given the ones before it, which are no candidates unless they are the target."""
+    """Rank (n,) of the last item of every window, given the ones before it, which are no candidates unless they are the target.
+
+    Raises ValueError when model and windows do not belong together, or on NaN.
+    """
+    _check(model, sequences, Sequences)
     ranks = []
     fast = _fast(model, len(sequences))
     with torch.inference_mode():
@@ -84,7 +89,11 @@ def interaction_ranks(model: Scorer, split: Split, part: str = "test") -> Ranks:
     """Rank every item of a user in `part` among all items, without those of train and of the other held-out part.
 
     The other items of the part stay candidates. A user's ranks come in ascending order of item id.
+    Raises ValueError when model and split do not belong together, on another part than `validation` or `test`, or on NaN.
     """
+    if not isinstance(split, Split):
+        raise ValueError(f"this function ranks a part of a Split, not {type(split).__name__}: give the whole split.")
+    _check(model, split.train, Interactions)
     plan = _plan(split, part)
     ranks = np.full((len(plan.users), max(1, plan.targets.counts.max(initial=0))), np.nan)
     fast = _fast(model, len(plan.users))
@@ -203,6 +212,19 @@ def compare(ours: np.ndarray, theirs: np.ndarray, users: np.ndarray | None = Non
     return Comparison(float(gain.mean()), *interval(gain, users, level, seed), p_value, rank_biserial)
 
 
+def _check(model: Scorer, data: Interactions | Sequences, wanted: type[Interactions] | type[Sequences]) -> None:
+    """Raise ValueError unless the data are of the wanted kind, and the model is one for them."""
+    what = "windows of interactions" if wanted is Sequences else "interactions"
+    if not isinstance(data, wanted):
+        raise ValueError(f"this function ranks {what}, not {type(data).__name__}: take the other one, or another part of the split.")
+    if getattr(model, "sequential", wanted is Sequences) != (wanted is Sequences):
+        raise ValueError(f"{getattr(model, 'kind', 'this model')} cannot rank {what}.")
+    if model.n_items != data.n_items:
+        raise ValueError(f"the model was built for {model.n_items:,} items, but the data have {data.n_items:,}.")
+    if (getattr(model, "n_users", None) or data.n_users) < data.n_users:
+        raise ValueError(f"the model was built for fewer users than the {data.n_users:,} of the data.")
+
+
 def _scores(model: Scorer, users: Tensor, fast: bool) -> Tensor:
     """Scores (b, n_items + 1) of users (b,) or windows (b, t), padding at -inf; the large intermediates are fused where it pays."""
     scores = _mixed(model, users) if fast and isinstance(model, TasteModel) else model.scores(users)
@@ -291,8 +313,9 @@ class _Plan:
 
 @lru_cache(maxsize=4)  # validation asks for the same one after every epoch
 def _plan(split: Split, part: str) -> _Plan:
-    assert isinstance(split.train, Interactions)
-    other, held = {"test": split.validation, "validation": split.test}[part], getattr(split, part)
+    others = {"test": split.validation, "validation": split.test}
+    other, held = others[choose("part", part, others)], getattr(split, part)
+    assert isinstance(split.train, Interactions) and isinstance(other, Interactions)
     users, numbers = np.unique(held.users, return_inverse=True)
     targets = _Items.of_pairs(numbers, held.items, len(users))
     number = np.full(held.n_users, -1)

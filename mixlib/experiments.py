@@ -1,7 +1,6 @@
 """Running what the ledger lacks of a study: here, in several processes, or in memory."""
 
 import math
-import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -20,7 +19,7 @@ from mixlib.datasets import Interactions
 from mixlib.ledger import Ledger, provenance, renamed
 from mixlib.plans import Selection, Subject, Trial, records_of, select
 from mixlib.studies import DEMO, PAPER, Budget, study_for
-from mixlib.workers import in_processes
+from mixlib.workers import cores, in_processes
 
 Made = Generator[tuple[dict, dict[str, np.ndarray]], None, None]  # records and their arrays, as they are finished
 
@@ -85,7 +84,7 @@ def _has_read(model: models.TasteModel, path: Path) -> bool:
     """Give a model the weights of a file, and say whether they could be read."""
     try:
         load_model(model, path)
-    except SafetensorError:
+    except (SafetensorError, RuntimeError):  # damaged, or of other sizes
         return False
     return True
 
@@ -226,7 +225,7 @@ def _made_here(trials: Iterator[Trial], interactions: Interactions, jobs: int, d
 
 def _in_processes(trials: Iterator[Trial], interactions: Interactions, jobs: int, device: str) -> Made:
     """As `finish`, in `jobs` processes, each with its share of the cores and its own copy of the data; only this one writes."""
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, cores() // jobs)
     made = in_processes(_work, trials, jobs, _start_worker, threads, interactions, device)
     try:
         with closing(made):

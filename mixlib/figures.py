@@ -9,7 +9,7 @@ import pandas as pd
 
 from mixlib.labels import LABELS, PUBLISHED, label, title
 from mixlib.models import SEQUENTIAL
-from mixlib.outcomes import MAIN, Results
+from mixlib.outcomes import MAIN, Results, best
 from mixlib.reports import HALF, SIZE
 from mixlib.studies import PAPER, STUDIES
 
@@ -125,9 +125,8 @@ def table1(results: dict[tuple[str, str], Results], references: Mapping[tuple[st
 def _two_lines(references: Results | None) -> dict[str, float]:
     """Popularity, and the reference that is best on validation."""
     found = references.outcomes if references else {}
-    best = max(found.values(), key=lambda outcome: outcome.search["validation"]["mrr"], default=None)
-    shown = [found["popularity"]] if "popularity" in found else []
-    return {label(outcome.arm): outcome.mrr for outcome in [*shown, *([best] if best else [])]}
+    shown = (found.get("popularity"), best(found.values()))
+    return {label(outcome.arm): outcome.mrr for outcome in shown if outcome}
 
 
 def searches(curves: dict[tuple[str, str], dict[str, np.ndarray]], references: Mapping[tuple[str, str], Results] | None = None) -> "Figure":

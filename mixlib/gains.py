@@ -13,7 +13,6 @@ from mixlib.evidence import Evidence
 from mixlib.labels import label, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, Results
-from mixlib.reports import holm
 from mixlib.splits import Sequences
 from mixlib.studies import STUDIES
 
@@ -29,13 +28,9 @@ def family(found: dict[tuple[str, str], Results]) -> pd.DataFrame:
 
     low, high: for other seeds, too, where there are several.
     """
-    rows = []
-    for (dataset, name), results in found.items():
-        for arm, baseline in results.mixtures if name in MAIN else ():
-            gained = _gained(results, arm, baseline)
-            rows.append({"dataset": dataset, "protocol": name, "mixture": arm} | gained | {"p": results.against(arm, baseline).p_value})
-    table = pd.DataFrame(rows, columns=["dataset", "protocol", "mixture", "gain", "low", "high", "relative", "p"])
-    return table.assign(holm=holm(table["p"]))
+    rows = [{"dataset": one.dataset, "protocol": one.study, "mixture": one.mixture} | _numbers(one.evidence, one.mrr)
+            | {"p": one.evidence.gap.p_value, "holm": one.holm} for one in reports.family(found)]  # fmt: skip
+    return pd.DataFrame(rows, columns=["dataset", "protocol", "mixture", "gain", "low", "high", "relative", "p", "holm"])
 
 
 def gain_by_skew(found: dict[tuple[str, str], Results], ratios: dict[str, float]) -> pd.DataFrame:
@@ -62,8 +57,13 @@ def by_size(found: dict[tuple[str, str], Results]) -> pd.DataFrame:
 
 def _gained(results: Results, arm: str, baseline: str) -> dict[str, float]:
     """A paired difference of two arms of a study in numbers; low, high: for other seeds, too, where there are several."""
-    gain, low, high = _difference(Evidence.of(results, arm, baseline))
-    return {"gain": gain, "low": low, "high": high, "relative": gain / results.outcomes[baseline].mrr}
+    return _numbers(Evidence.of(results, arm, baseline), results.outcomes[baseline].mrr)
+
+
+def _numbers(found: Evidence, mrr: float) -> dict[str, float]:
+    """A paired difference in numbers, and as a share of the baseline's MRR."""
+    gain, low, high = _difference(found)
+    return {"gain": gain, "low": low, "high": high, "relative": gain / mrr}
 
 
 def _difference(found: Evidence) -> tuple[float, float, float]:

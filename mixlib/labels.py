@@ -1,6 +1,7 @@
 """Names as a reader says them, numbers with their intervals, and what others published."""
 
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 
 from mixlib.studies import STUDIES
@@ -26,9 +27,9 @@ METRIC_LABELS = {"mrr_over_users": "MRR over users", "first_hit_mrr": "first-hit
 PUBLISHED = tomllib.loads((Path(__file__).parent / "published.toml").read_text(encoding="utf-8"))
 
 
-def applies(dataset: str, study: str) -> bool:
-    """Whether a study makes sense for a data set: sequences need an order in time."""
-    return STUDIES[study].family == "factorization" or dataset not in UNORDERED
+def applies(dataset: str, study: str, unordered: Collection[str] = UNORDERED) -> bool:
+    """Whether a study makes sense for a data set: sequences need an order in time, which the unordered ones lack."""
+    return STUDIES[study].family == "factorization" or dataset not in unordered
 
 
 def label(arm: str) -> str:

@@ -83,9 +83,10 @@ class Ledger:
         """Where the records of a study lie. A data set given by a path has the name of the folder of that file, one given by parameters
         a name made of its letters.
         """
-        if str(dataset).endswith((".csv", ".csv.gz")):
-            dataset = Path(os.path.normpath(Path(dataset).expanduser().absolute())).parent.name
-        return self.root / re.sub(r"[^\w.=-]+", "_", str(dataset)).strip("_") / study
+        name, copies, share = str(dataset).partition(":copies=")
+        if name.endswith((".csv", ".csv.gz")):
+            name = Path(os.path.normpath(Path(name).expanduser().absolute())).parent.name
+        return self.root / re.sub(r"[^\w.=-]+", "_", f"{name}{copies}{share}").strip("_") / study
 
     def read(self, dataset: str, study: str) -> dict[str, dict]:
         """All sound records of a study by key, in the order of the keys. A damaged one is not among them: `damaged` names it."""
@@ -96,7 +97,11 @@ class Ledger:
         return {path: found for path, found in self._examined(dataset, study) if isinstance(found, str)}
 
     def _examined(self, dataset: str, study: str) -> Iterator[tuple[Path, dict | str]]:
-        for path in sorted(self.folder(dataset, study).glob("*.json")):
+        try:
+            paths = sorted(path for path in self.folder(dataset, study).iterdir() if path.suffix == ".json")
+        except (FileNotFoundError, NotADirectoryError):  # the latter is said before anything is written
+            paths = []
+        for path in paths:
             try:
                 yield path, _sound(path)
             except ValueError as error:
@@ -176,7 +181,9 @@ class Ledger:
 
     def datasets(self) -> list[str]:
         """Names of the data sets that have records."""
-        return sorted({path.parent.parent.name for path in self.root.glob("*/*/*.json")})
+        folders = [one for one in self.root.iterdir() if one.is_dir()] if self.root.is_dir() else []
+        studies = {one: [study for study in one.iterdir() if study.is_dir()] for one in folders}
+        return sorted(one.name for one in folders if any(path.suffix == ".json" for study in studies[one] for path in study.iterdir()))
 
     def noted(self, name: str) -> dict[str, dict]:
         """What is kept beside the records under a name, such as `counts`, by data set; empty before anything is.

@@ -110,13 +110,13 @@ class TasteTables(nn.Module):
 
 
 class TasteModel(nn.Module):
-    """Item vectors and biases, and an encoder of users. `kind` and `sequential` say which and of what."""
+    """Item vectors and biases, and an encoder of users. `kind` and `sequential` say which and of what; n_users: None without a table."""
 
     sequential = False
 
-    def __init__(self, kind: str, n_items: int, dim: int, components: int, encoder: nn.Module):
+    def __init__(self, kind: str, n_items: int, dim: int, components: int, encoder: nn.Module, n_users: int | None = None):
         super().__init__()
-        self.kind, self.n_items, self.dim, self.components = kind, n_items, dim, components
+        self.kind, self.n_items, self.n_users, self.dim, self.components = kind, n_items, n_users, dim, components
         self.items = Table(n_items + 1, dim, padding_idx=0)
         self.biases = nn.Embedding.from_pretrained(torch.zeros(n_items + 1, 1), freeze=False)
         self.encoder = encoder
@@ -198,8 +198,13 @@ def alike(lengths: Tensor) -> list[Tensor]:
 
 
 def left_align(windows: Tensor) -> Tensor:
-    """Move the left padding of windows (b, t) to the right, where a causal encoder never meets it before an item."""
+    """Move the left padding of windows (b, t) to the right, where a causal encoder never meets it before an item.
+
+    Raises ValueError where a 0 comes after an item.
+    """
     t = windows.shape[1]
+    if ((windows[:, :-1] != 0) & (windows[:, 1:] == 0)).any():
+        raise ValueError("windows are padded with 0 on the left: no 0 may come after an item.")
     shift = (windows == 0).sum(dim=1, keepdim=True)  # (b, 1)
     return windows.gather(1, (torch.arange(t, device=windows.device) + shift) % max(t, 1))
 
@@ -220,7 +225,7 @@ def build(kind: str, n_items: int, n_users: int | None = None, dim: int = 32, co
         return SequenceModel(kind, n_items, dim, components, KINDS[kind](0, dim, components, gain))
     if n_users is None or n_users < 1:
         raise ValueError(f"{kind} keeps a table of users: give n_users.")
-    return TasteModel(kind, n_items, dim, components, KINDS[kind](n_users, dim, components, gain))
+    return TasteModel(kind, n_items, dim, components, KINDS[kind](n_users, dim, components, gain), n_users)
 
 
 SEQUENTIAL = ("lstm", "mixture_lstm")

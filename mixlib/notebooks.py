@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -17,9 +18,10 @@ from tqdm import tqdm
 from mixlib.labels import title
 from mixlib.ledger import Ledger, renamed
 from mixlib.names import choose
-from mixlib.workers import in_processes
+from mixlib.workers import cores, in_processes
 
 OVERALL = "all"  # the folder of notebooks that are not about one data set
+AFTERWARDS = ("cli", "publish", "exhibits", "notebooks")  # rooms that no notebook uses
 AT_ONCE = 4  # notebooks, at most: each has a core and needs a gigabyte or two
 
 Run = tuple[Path, Path, dict, dict]  # a notebook's source, executed copy, parameters, and what it belongs to
@@ -70,7 +72,7 @@ class Project:
             shown = [parameters["dataset"]]
         records = sha256("".join(map(self.ledger.digest, shown)).encode()).hexdigest()[:12]
         files = sorted(path for pattern in ("*.py", "*.toml") for path in Path(__file__).parent.glob(pattern))
-        code = b"".join(path.read_bytes() for path in files if path.stem not in ("cli", "publish", "notebooks"))  # no notebook uses those
+        code = b"".join(path.read_bytes() for path in files if path.stem not in AFTERWARDS)
         return {"source": source_hash(source), "parameters": parameters, "records": records, "code": sha256(code).hexdigest()[:12]}
 
     def stale(self, executed: Path) -> list[str]:
@@ -144,6 +146,12 @@ def execute(source: Path, output: Path, parameters: dict, noted: dict | None = N
         heading, _, rest = first.source.partition("\n")
         first.source = f"{heading} ({title(output.parent.name)})\n{rest}"
     clean(notebook, noted)
+    if os.sep in (given := str(parameters.get("dataset", ""))):  # where a reader's data lie belongs into no page: they have a name
+        for cell in notebook.cells:
+            if "injected-parameters" in cell.metadata.get("tags", []):  # where papermill wrote the path in its own way
+                cell.source = re.sub(r"(?m)^dataset = .*$", f'dataset = "{output.parent.name}"', cell.source)
+        written = nbformat.writes(notebook).replace(json.dumps(given, ensure_ascii=False)[1:-1], output.parent.name)
+        notebook = nbformat.reads(written, as_version=4)
     with renamed(output) as partial:  # only now, so that a run that is killed leaves nothing beside the old copy
         nbformat.write(notebook, partial)
 
@@ -193,7 +201,7 @@ def run_notebooks(project: Project, names: list[str], force: bool = False) -> li
             due.append((source, output, parameters, noted))
     if not due:
         return []
-    jobs = min(AT_ONCE, os.cpu_count() or 1, len(due))
+    jobs = min(AT_ONCE, cores(), len(due))
     made = in_processes(_executed, _announced(due), jobs)
     try:
         with closing(made):

@@ -14,10 +14,10 @@ from scipy import stats
 from mixlib import experiments
 from mixlib.datasets import Interactions, load
 from mixlib.evaluation import Comparison, compare, interval
-from mixlib.labels import TITLES, applies, label
+from mixlib.labels import TITLES, UNORDERED, applies, label
 from mixlib.ledger import Ledger, code_version
 from mixlib.names import choose
-from mixlib.plans import Selection, Subject, records_of, select
+from mixlib.plans import Selection, Subject, records_of, seeds_of, select, size
 from mixlib.studies import PROFILES, STUDIES, study_for
 
 MAIN = ("sequences", "factorization")  # the studies of Table 1
@@ -48,6 +48,11 @@ class Outcome:
     def bounds(self) -> tuple[float, float]:
         """95 % bootstrap interval of the MRR, resampling users."""
         return interval(self.values, self.users)
+
+    @property
+    def spread(self) -> str:
+        """Standard deviation over seeds, as a reader sees it; empty for one seed."""
+        return f"{self.by_seed.std(ddof=1):.3f}" if len(self.by_seed) > 1 else ""
 
     @property
     def short_of_search(self) -> int:
@@ -92,11 +97,13 @@ class Results:
     @property
     def missing(self) -> int:
         """Planned trials that are not recorded. While the search goes on all seeds count, since another trial may win. What a study
-        shares with the one that it stands beside counts there.
+        shares with the one that it stands beside, or takes over from another, counts there.
         """
-        own, left = self.selection.study.own, [trial for trial in self.selection.missing if trial.arm in self.selection.study.own]
+        study, seeds = self.selection.study, self.selection.planned.seeds
+        taken_over = "search" if study.winners_of else ""
+        left = [trial for trial in self.selection.missing if trial.arm in study.own and trial.stage != taken_over]
         searching = any(trial.stage == "search" for trial in self.selection.missing)  # whose winners then need their seeds
-        return len(left) + (self.selection.planned.seeds * len(own) if searching else 0)
+        return len(left) + (sum(seeds_of(study.arms[arm].kind, seeds) for arm in study.own) if searching else 0)
 
     @property
     def budget(self) -> str:
@@ -170,6 +177,11 @@ def study(
     ours = subject if plan.family == "sequences" else replace(subject, max_length=0, min_length=0)
     found = _results(select(plan, records, subject, planned), ledger.arrays)
     return replace(found, left_out=_left_out(ledger, interactions.name, name, ours))
+
+
+def best(outcomes: Iterable[Outcome]) -> Outcome | None:
+    """The outcome whose winner is the best on validation; None of none."""
+    return max(outcomes, key=lambda outcome: outcome.search["validation"]["mrr"], default=None)
 
 
 def nothing(name: str) -> Results:
@@ -251,6 +263,17 @@ def by_budget(found: dict[tuple[str, str], Results]) -> dict[tuple[str, str], Re
     return dict(sorted(found.items(), key=lambda item: (done[item[0][0]], item[0][0])))
 
 
+def unordered(ledger: Ledger, datasets: Iterable[str]) -> set[str]:
+    """Those of the data sets that have no order in time, and all UNORDERED: as they lie here, else as they were counted for the book."""
+    kept, found = ledger.noted("counts"), set(UNORDERED)
+    for dataset in (dataset for dataset in datasets if dataset not in TITLES and not apart(dataset)):
+        ordered = kept.get(dataset, {}).get("ordered", True)
+        with suppress(ValueError, OSError):  # it does not lie here, or cannot be read
+            ordered = load(dataset).ordered
+        found |= set() if ordered else {dataset}
+    return found
+
+
 def status(ledger: Ledger, datasets: list[str] | None = None) -> tuple[pd.DataFrame, list[str]]:
     """Planned against done for every study of the given data sets (default: those with records and those that the book names).
 
@@ -259,7 +282,10 @@ def status(ledger: Ledger, datasets: list[str] | None = None) -> tuple[pd.DataFr
     Beside the table, sentences that name what is left out of it; where nobody asked for a data set, those that have no records are.
     """
     rows, said, none = [], [], []
-    for dataset in datasets or sorted({*ledger.datasets(), *TITLES}):
+    planned = {name: size(study, PROFILES["paper"].of(study)) for name, study in STUDIES.items()}
+    every = datasets or sorted({*ledger.datasets(), *TITLES})
+    without = unordered(ledger, every)
+    for dataset in every:
         version = version_of(ledger, dataset)
         folders = ledger.folder(dataset, "any").parent.glob("*/")
         own = sorted({path.name for path in folders} - {*STUDIES})
@@ -270,14 +296,14 @@ def status(ledger: Ledger, datasets: list[str] | None = None) -> tuple[pd.DataFr
         for name, study in STUDIES.items():
             records, plan = ledger.read(dataset, name), PROFILES["paper"].of(study)
             found = recorded(ledger, dataset, name, version=version) if records else None
-            if found is None and (study.only_for not in (None, dataset) or not applies(dataset, name)):
+            if found is None and (study.only_for not in (None, dataset) or not applies(dataset, name, without)):
                 continue
             left_out = found.left_out if found else _left_out(ledger, dataset, name, Subject(dataset, "", 0, 0))
             said += [f"{dataset}, {name}: {what}." for what in left_out]
             if found is None and apart(dataset):
                 continue
             done, seeds = (found.selection.trials, found.selection.seeds) if found else (0, 0)
-            missing = found.missing if found else len(study.own) * (plan.seeds + (0 if study.winners_of else plan.trials))
+            missing = found.missing if found else planned[name]
             ahead = [arm for arm in study.own if found is None or arm in found.selection.ahead]
             rows.append({"dataset": dataset, "study": name, "arms": f"{len(study.own) - len(ahead)} of {len(study.own)}",
                          "search": f"{done} of {plan.trials}", "seeds": f"{seeds} of {plan.seeds}", "missing": missing,

@@ -147,7 +147,8 @@ def facts(path: Path, shortest: int, longest: int) -> dict:
         raise ValueError(f"{path.name}: max_length must be between 2 and {LONGEST:,}, not {said['max_length']}.")
     shortest, longest = given.get("min_length", shortest), given.get("max_length", longest)
     if not 1 <= shortest <= longest:
-        raise ValueError(f"{path.name}: min_length must be between 1 and max_length, which is {longest}, not {shortest}.")
+        which = "min_length" if "min_length" in given else "min_length, which is not given,"
+        raise ValueError(f"{path.name}: {which} must be between 1 and max_length, which is {longest}, not {shortest}.")
     return given
 
 

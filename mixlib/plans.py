@@ -105,16 +105,27 @@ def define(family: str, subject: Subject, model: dict, settings: training.Settin
             "model": model, "training": settings if isinstance(settings, dict) else asdict(settings)}  # fmt: skip
 
 
+def seeds_of(kind: str, seeds: int) -> int:
+    """How many trainings a winner's seeds are: a single one of a reference that uses no chance."""
+    return seeds if kind not in references.KINDS or references.KINDS[kind].random else 1
+
+
+def size(study: Study, budget: Budget) -> int:
+    """How many trainings a study plans on any data set, those of arms that it shares left out."""
+    searched = {} if study.winners_of else search_trials(study, Subject("", "", 0, 0), budget)
+    search = sum(len({trial.key for trial in trials}) for arm, trials in searched.items() if arm in study.own)
+    return search + sum(seeds_of(study.arms[arm].kind, budget.seeds) for arm in study.own)
+
+
 def seed_trials(study: Study, winner: Trial, seeds: int) -> list[Trial]:
     """The winner's settings with as many seeds, from the study's first on; the search itself used seed 0. What uses no chance is trained
     once for all seeds.
 
     They belong to the study of the winner's search, or to the study that took that over.
     """
-    reference = references.KINDS.get(winner.definition["model"]["kind"])
-    again = []
+    again, differ = [], seeds_of(winner.definition["model"]["kind"], 2) > 1
     for seed in range(study.first_seed, study.first_seed + seeds):
-        settings = winner.definition["training"] | {"seed": seed if reference is None or reference.random else 1}
+        settings = winner.definition["training"] | {"seed": seed if differ else 1}
         split = winner.definition["split"] | ({"seed": seed} if study.splits else {})
         definition = winner.definition | {"training": settings, "split": split}
         again.append(

@@ -14,107 +14,41 @@ from pathlib import Path
 
 import yaml
 
-from mixlib import (
-    datasets,
-    describe,
-    experiments,
-    explorer,
-    figures,
-    gains,
-    labels,
-    outcomes,
-    reports,
-    searching,
-    tables,
-    twins,
-    verdicts,
-    winners,
-)
+from mixlib import datasets, describe, experiments, explorer, figures, gains, labels, outcomes, reports, twins
 from mixlib.datasets import Interactions
+from mixlib.exhibits import Exhibits
 from mixlib.ledger import Snapshot, code_version, key_of, renamed
 from mixlib.notebooks import Project, file_hash, run_notebooks
 
 
 def write_tables(project: Project) -> None:
-    """Write the tables and figures of the results page from the ledger into book/tables and book/figures."""
-    ledger = Snapshot(project.ledger.root)
-    every = outcomes.collected(ledger)
-    results = {key: found for key, found in every.items() if key[1] in outcomes.MAIN}
-    for (dataset, study), found in every.items():
+    """Write the tables, figures and sentences of the results pages from the ledger into book/tables and book/figures."""
+    shown = Exhibits(Snapshot(project.ledger.root), counts(project))
+    for (dataset, study), found in shown.every.items():
         for what in found.left_out:
             print(f"left out of the tables: {dataset}, {study}: {what}", flush=True)
-    (project.book / "tables").mkdir(exist_ok=True)
-    for name, make in (("table1", reports.table1), ("gains", reports.gains), ("sources", reports.sources)):
-        with renamed(project.book / "tables" / f"{name}.csv") as partial:
-            make(results).to_csv(partial, index=False)
-    names = list(dict.fromkeys(dataset for dataset, _ in results))
-    ratios = {name: kept["ratio"] for name, kept in counts(project).items()}
-    by_skew, by_tastes = gains.gain_by_skew(results, ratios), gains.factorial(ledger)
-    by_size, by_components = gains.by_size(every), gains.by_components(ledger)
-    short = winners.short_seeds(every)
-    curves, by_twin = searching.curves(every, ledger), twins.generated(ledger)
-    more = {"references": tables.reference_points(every, names), "components": tables.components(every, names),
-            "metrics": tables.metrics(every),
-            "losses": tables.losses(every), "capacity": tables.capacity(every, names), "dims": tables.dims(every, names),
-            "splits": winners.splits(every), "more-seeds": winners.more_seeds(every),
-            "binary": winners.binary(every, ledger, names),
-            "tastes": winners.tastes(every, names), "who": winners.who(every, ledger),
-            "progress": tables.progress(every, names), "hours": tables.hours(ledger),
-            "verdict": verdicts.claims(every, ratios), "datasets": describe.data_sets(counts(project)),
-            "search": searching.curve_table(curves), "skew": by_skew.round(5), "size": by_size.round(5), "factorial": by_tastes.round(5),
-            "true-tastes": tables.true_tastes(by_components), "by-components": by_components.round(5),
-            "cells": tables.cells(by_tastes), "effects": tables.effects(by_tastes),
-            "luck": searching.luck(every, ledger), "same": searching.same_settings(every, ledger),
-            "repeated": searching.repeated(every), "short-seeds": winners.short_table(short),
-            "head-start": searching.head_start(every, ledger),
-            "twins": twins.shares(every, counts(project)),
-            "twin-gains": twins.table(by_twin), "copies": twins.real(ledger)}  # fmt: skip
-    for name, table in more.items():
-        with renamed(project.book / "tables" / f"{name}.csv") as partial:
+    folder = project.book / "tables"
+    folder.mkdir(exist_ok=True)
+    for name, table in shown.tables().items():
+        with renamed(folder / f"{name}.csv") as partial:
             table.to_csv(partial, index=False)
-    drawn = project.book / "figures"
-    for name, figure in (
-        ("table1", figures.table1(results, tables.references_of(every))),
-        ("search", figures.searches(curves, tables.references_of(every))),
-        ("gains", figures.gains(by_skew, by_tastes)),
-        ("size", figures.size(by_size)),
-        ("true-tastes", figures.true_tastes(by_components)),
-    ):
-        figures.save(figure, drawn / name)
+    for name, figure in shown.figures().items():
+        figures.save(figure, project.book / "figures" / name)
         figures.close(figure)
-    for name, sentences in (
-        ("metrics", tables.metric_verdicts(every)),
-        ("skew", gains.skew_verdicts(by_skew)),
-        ("references", tables.reference_verdicts(every)),
-        ("als", tables.reference_verdicts(every, "als")),
-        ("repeated", searching.repeated_verdicts(every)),
-        ("binary", winners.binary_verdicts(every, ledger)),
-        ("dims", winners.width_verdicts(every, ledger)),
-        ("splits", winners.split_verdicts(every)),
-        ("more-seeds", winners.more_seed_verdicts(every)),
-        ("short-seeds", winners.short_verdicts(short)),
-        ("border", searching.border_verdicts(every)),
-        ("plateau", searching.plateau_verdicts(every, ledger)),
-        ("same", searching.same_verdicts(every, ledger)),
-        ("capacity", tables.capacity_verdicts(every)),
-        ("true-tastes", tables.true_tastes_verdicts(by_components)),
-        ("effects", tables.effect_verdicts(by_tastes)),
-        ("generated", tables.factorial_progress(by_tastes)),
-        ("copies", twins.copy_verdicts(ledger)),
-    ):
-        with renamed(project.book / "tables" / f"{name}.md") as partial:
+    for name, sentences in shown.sentences().items():
+        with renamed(folder / f"{name}.md") as partial:
             partial.write_text("".join(f"* {said[0].upper()}{said[1:]}\n" for said in sentences or [reports.NOTHING]))
-    kept = [path for path in sorted((project.book / "tables").glob("explorer/*.json")) if _here(project, path.stem)]
+    kept = [path for path in sorted(folder.glob("explorer/*.json")) if _here(project, path.stem)]
     extracts = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in kept}
-    with renamed(project.book / "tables" / "explorer.html") as partial:
+    with renamed(folder / "explorer.html") as partial:
         partial.write_text(explorer.html(extracts), encoding="utf-8")
 
 
 def _state_of_tables(project: Project) -> str:
-    """A hash of all that `write_tables` reads and writes: records and their arrays, counts, code; tables and figures."""
+    """A hash of all that `write_tables` reads and writes: records and their arrays, counts, code, published numbers; tables and figures."""
     files = [path for kind in ("json", "npz") for path in project.ledger.root.rglob(f"*.{kind}")]
     files += [path for folder in ("tables", "figures") for path in (project.book / folder).rglob("*.*") if path.is_file()]
-    return _state([*files, *Path(__file__).parent.glob("*.py")])
+    return _state([*files, *(path for kind in ("py", "toml") for path in Path(__file__).parent.glob(f"*.{kind}"))])
 
 
 def _state_of_pages(project: Project, toc: dict) -> str:
@@ -160,7 +94,7 @@ def note_explorer(project: Project, interactions: Interactions) -> None:
     if winner is None:
         return
     path = project.book / "tables" / "explorer" / f"{project.folder(interactions.name)}.json"
-    of = key_of({"record": winner["key"], "code": code_version(("explorer",))})
+    of = key_of({"record": winner["key"], "code": code_version(("explorer", "models"))})
     if path.is_file() and json.loads(path.read_text(encoding="utf-8"))["of"] == of:
         return
     model, _ = experiments.trained(winner, interactions, project.ledger)
@@ -182,13 +116,14 @@ def note_twins(project: Project, interactions: Interactions) -> None:
 
 
 def note_who(project: Project, interactions: Interactions) -> None:
-    """Keep who gains of a data set, if there are records of it, and they are not those that it was made from before."""
-    kept = project.ledger.noted("who")
+    """Keep who gains of a data set, if there are records of it, and not yet from these by this code."""
+    kept, code = project.ledger.noted("who"), code_version(("gains", "evaluation", "labels", "splits"))
     ours = kept.get(interactions.name, {})
     for name in (name for name in outcomes.MAIN if interactions.ordered or name == "factorization"):
         results = outcomes.study(name, interactions, ledger=project.ledger)
-        if results.mixtures and ours.get(name, {}).get("records") != results.keys:
-            ours = ours | {name: {"records": results.keys, "rows": gains.extremes(results, interactions, project.ledger)}}
+        made = {"records": results.keys, "code": code}
+        if results.mixtures and not made.items() <= ours.get(name, {}).items():
+            ours = ours | {name: made | {"rows": gains.extremes(results, interactions, project.ledger)}}
     if ours != kept.get(interactions.name, {}):
         project.ledger.note("who", kept | {interactions.name: ours})
 
@@ -249,12 +184,21 @@ def pages_of(toc: dict) -> list[str]:
     return [toc[key] for key in ("root", "file") if key in toc] + [page for entry in inner for page in pages_of(entry)]
 
 
+def _absolute(name: str) -> str:
+    """The name of a data set, from which a path can be followed wherever a notebook runs."""
+    file, copies, share = name.partition(":copies=")
+    return f"{Path(file).expanduser().absolute()}{copies}{share}" if file.endswith((".csv", ".csv.gz")) else name
+
+
 def book(names: list[str], force: bool = False, root: str | Path = ".") -> str:
     """Run what changed, write the tables, render; gives the line that says where the book is."""
     project = Project(root)
-    names = [str(Path(name).expanduser().absolute()) if name.endswith((".csv", ".csv.gz")) else name for name in dict.fromkeys(names)]
     if os.environ.get("MIXLIB_DATA"):  # notebooks run in a folder of their own
         os.environ["MIXLIB_DATA"] = str(datasets.root_folder().absolute())
+    names, folders = list(dict.fromkeys(map(_absolute, names))), dict[str, str]()
+    for name in names:
+        if (other := folders.setdefault(project.folder(name), name)) != name:
+            raise ValueError(f"{other} and {name} have the same place in the book: name one of them, or rename a folder.")
     loaded = [datasets.load(name) for name in names]  # an unknown or missing data set is said before anything runs
     real = [interactions for interactions in loaded if interactions.name != "synthetic" and not outcomes.apart(interactions.name)]
     for interactions in real:

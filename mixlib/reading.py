@@ -107,7 +107,8 @@ def csv_titles(path: Path, keys: tuple[str, ...]) -> dict[int, str]:
         head = next(rows, [])
         key = next((k for k in keys if k in head), None)
         if key is None or "title" not in head:
-            raise ValueError(f"{path.name} needs the columns {keys[0]} (or {', '.join(keys[1:])}) and title.".replace(" (or )", ""))
+            commas = ", with commas between them" if any(mark in "".join(head) for mark in ";\t") else ""
+            raise ValueError(f"{path.name} needs the columns {keys[0]} (or {', '.join(keys[1:])}) and title{commas}.".replace(" (or )", ""))
         for row in filter(None, rows):
             if len(row) != len(head) or not _is_id(row[head.index(key)]):
                 raise fault(path, rows.line_num, f"{len(head)} fields with a whole number as {key} are needed, not {shown(','.join(row))}")

@@ -5,7 +5,7 @@ context. Settings are drawn from ranges and chosen by validation MRR, like those
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -26,12 +26,15 @@ class TooLarge(ValueError):
 
 @dataclass(eq=False)
 class Reference:
-    """A Scorer: respond gives scores (b, n_items + 1) of users (b,) or windows (b, t); parameters: how many numbers were learnt."""
+    """A Scorer: respond gives scores (b, n_items + 1) of users (b,), or of windows (b, t) if it is sequential; parameters: how many numbers
+    were learnt.
+    """
 
     n_items: int
     respond: Callable[[np.ndarray], np.ndarray]
     parameters: int
     components: int = 1
+    sequential: bool = False
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def scores(self, users: Tensor) -> Tensor:
@@ -179,4 +182,5 @@ KINDS = {
 
 def fit(split: Split, kind: str, seed: int = 0, **settings) -> Reference:
     """Learn from split.train: a Scorer for the other parts. Raises ValueError on an unknown kind, and what the method raises."""
-    return KINDS[choose("reference", kind, KINDS)].fit(Data.of(split), seed, **settings)
+    learnt = KINDS[choose("reference", kind, KINDS)].fit(Data.of(split), seed, **settings)
+    return replace(learnt, sequential=isinstance(split.train, Sequences))

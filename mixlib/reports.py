@@ -1,14 +1,14 @@
 """Tables and sentences from the outcomes of a study, beside what was published."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from mixlib.evidence import AHEAD, BEHIND, ONE_SEED, UNDECIDED, Evidence
-from mixlib.labels import LABELS, LOSS_LABELS, METRIC_LABELS, PUBLISHED, SIZE_LABELS, applies, label, title, with_interval
-from mixlib.outcomes import FEW, MAIN, SHORT, Outcome, Results
-from mixlib.plans import Selection
+from mixlib.labels import LABELS, LOSS_LABELS, METRIC_LABELS, PUBLISHED, applies, label, title, with_interval
+from mixlib.outcomes import FEW, MAIN, SHORT, Found, Outcome, Results
 from mixlib.studies import STUDIES
 
 NOTHING = "No records yet: nothing can be said."
@@ -16,10 +16,7 @@ FAILED, NOT_RUN = "failed in all trials", "not run yet"
 OVER_SEEDS = "over seeds, too"
 SCALE = "initial scale"  # Xavier's gain, which this book does not call gain: that is what a mixture adds to the MRR
 SIZE, MIXTURE = "factorization-size", "embedding_mixture"  # the study of size, and the mixture that it is about
-CAPACITY = "factorization-capacity"  # of given sizes
 FORMS = ("bpr", "log_bpr", "bpr of 5", "log_bpr of 5")  # of BPR: as they are used, and with as many negatives as the adaptive hinge
-MORE_SEEDS = "sequence-seeds"  # of the winners of Movielens 1M
-IN_TEXT = (*MAIN, SIZE, CAPACITY, MORE_SEEDS, "factorization-references")  # the studies that `numbers` speaks of
 WIDE, HALF = "factorization/as large as the mixture", "factorization/half as large"  # its single vectors
 SIDES = {AHEAD: "better beyond the interval", BEHIND: "worse beyond the interval", UNDECIDED: "the interval contains 0, so undecided",
          ONE_SEED: ONE_SEED}  # fmt: skip
@@ -43,7 +40,7 @@ def arms(results: Results, baseline: str | None = None) -> pd.DataFrame:
     rows = []
     for arm, outcome in results.outcomes.items():
         row = {"model": label(arm), "test MRR [95 %]": with_interval(outcome.mrr, outcome.bounds)}
-        row["sd over seeds"] = f"{outcome.by_seed.std(ddof=1):.3f}" if len(outcome.by_seed) > 1 else ""
+        row["sd over seeds"] = outcome.spread
         row["validation MRR"] = f"{outcome.search['validation']['mrr']:.3f}"
         if baseline:
             found = Evidence.of(results, arm, baseline) if arm != baseline and baseline in results.outcomes else None
@@ -101,8 +98,7 @@ def losses(results: Results) -> pd.DataFrame:
         reference = f"{kind}/adaptive_hinge"
         found = Evidence.of(results, reference, arm) if arm != reference and reference in results.outcomes else None
         gain = {"adaptive hinge minus this [95 %]": found.over_users if found else "", OVER_SEEDS: found.over_seeds if found else ""}
-        spread = f"{outcome.by_seed.std(ddof=1):.3f}" if len(outcome.by_seed) > 1 else ""
-        rows.append({"model": LABELS[kind], "loss": LOSS_LABELS.get(loss, loss), "sd over seeds": spread,
+        rows.append({"model": LABELS[kind], "loss": LOSS_LABELS.get(loss, loss), "sd over seeds": outcome.spread,
                      "test MRR [95 %]": with_interval(outcome.mrr, outcome.bounds)} | gain)  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -174,134 +170,17 @@ def listed(rows: list[dict]) -> pd.DataFrame:
     return stacked([pd.DataFrame(rows)] if rows else [])
 
 
-def numbers(results: dict[tuple[str, str], Results]) -> dict[str, str | int]:
-    """The numbers that stand in the book's text, by the names under which they are glued: from the studies IN_TEXT."""
-    main = {key: result for key, result in results.items() if key[1] in MAIN}
-    gained = [(dataset, arm, result.outcomes[baseline].mrr, Evidence.of(result, arm, baseline))
-              for (dataset, _), result in main.items() for arm, baseline in result.mixtures]  # fmt: skip
-    found: dict[str, str | int] = {}
-    for dataset in ("movielens-100k", "movielens-1m"):
-        for name, short in (("sequences", "sequence_gain"), ("factorization", "factorization_gain")):
-            result = main.get((dataset, name))
-            said = "(not run yet)"
-            if result and result.mixtures:
-                best = max(result.mixtures, key=lambda pair: result.outcomes[pair[0]].search["validation"]["mrr"])
-                said = str(Evidence.of(result, *best))
-            found[f"{short}_{dataset.replace('-', '_')}"] = said
-    for family, arm in ((name, arm) for name in MAIN for arm in list(STUDIES[name].arms)[1:]):
-        trials = {title(dataset): result.selection for (dataset, name), result in main.items() if name == family}
-        found[f"{arm}_sides"] = _sides({title(dataset): one for dataset, other, _, one in gained if other == arm}, trials)
-    for short, control in (("size_sides", WIDE), ("half_size_sides", HALF)):
-        trials = {title(dataset): result.selection for (dataset, name), result in results.items() if name == SIZE}
-        found[short] = _sides({title(dataset): one for dataset, one in _of_size(results, control).items()}, trials)
-    winners = {key: {arm: one.search["key"] for arm, one in result.outcomes.items()} for key, result in results.items()}
-    same = {
-        d: one for d, one in _of_size(results).items() if winners[d, SIZE][MIXTURE] == winners.get((d, "factorization"), {}).get(MIXTURE)
-    }
-    found["largest_gain"] = _largest_gain(gained, same)
-    sized, pair = results.get(("movielens-100k", CAPACITY)), (f"{MIXTURE}/dim 32", "factorization/dim 256")
-    found["same_size"] = str(Evidence.of(sized, *pair)) if sized and {*pair} <= set(sized.outcomes) else "not run yet"
-    again, pair = results.get(("movielens-1m", MORE_SEEDS)), ("mixture_lstm", "lstm")
-    more = Evidence.of(again, *pair) if again and {*pair} <= set(again.outcomes) else None
-    found["more_seeds"] = f"{more}: {SIDES[more.side]}" if more else "not run yet"
-    sequences = {title(dataset): (mrr, one) for dataset, arm, mrr, one in gained if arm == "mixture_lstm"}
-    found["ruled_out"] = _ruled_out(sequences)
-    plain, others = (
-        (one := results.get(("movielens-100k", name))) and one.outcomes for name in ("factorization", "factorization-references")
-    )
-    found["references_over_factorization"] = _leads(plain or {}, others or {})
-    whole, begun = ([d for d in dict.fromkeys(d for d, _ in main) if _whole(main, d) == wanted] for wanted in (True, False))
-    spent = [_and([title(d) for d in whole]) or "no data set"]
-    for name in MAIN:
-        alone = [title(d) for d in begun if (d, name) in main and main[d, name].whole]
-        spent += [f"for {name} alone on {_and(alone)}"] if alone else []
-    return found | {"whole_data_sets": ", ".join(spent), "begun_data_sets": _and([title(d) for d in begun]) or "no other"}
-
-
-def _and(names: list[str]) -> str:
-    """`A, B and C`."""
-    *others, last = names or [""]
-    return " and ".join(filter(None, (", ".join(others), last)))
-
-
-def _of_size(results: dict[tuple[str, str], Results], control: str = WIDE) -> dict[str, Evidence]:
-    """By data set, what the embedding mixture gains over a larger single vector."""
-    return {dataset: Evidence.of(result, MIXTURE, control) for (dataset, name), result in results.items()
-            if name == SIZE and {MIXTURE, control} <= set(result.outcomes)}  # fmt: skip
-
-
-def _sides(judged: dict[str, Evidence], searches: dict[str, Selection]) -> str:
-    """`better on Goodbooks (2 of 20 search trials); undecided on Movielens 1M and Amazon apps (1 to 3 of 20 search trials)`, or `worse on
-    all 6 data sets`, likewise; those of one seed are left out. searches: by data set, as judged is.
-    """
-    words, judged = [], {where: one for where, one in judged.items() if one.side != ONE_SEED}
-    for side, word in ((AHEAD, "better"), (BEHIND, "worse"), (UNDECIDED, "undecided")):
-        *others, last = [where for where, one in judged.items() if one.side == side] or [""]
-        number = f"all {len(judged)}" if len(judged) > 2 else "both"
-        every = f"{number} data sets" if len(others) + 1 == len(judged) > 1 else ""
-        where = every or _and([*others, last])
-        words += [f"{word} on {where} ({_trials(searches[one] for one in (*others, last))})"] if last else []
-    return "; ".join(words) or "not judged yet"
-
-
-def _trials(searches: Iterable[Selection]) -> str:
-    """`1 to 3 of 20 search trials`: what some searches of one plan did of it."""
-    done, planned = zip(*((search.trials, search.planned.trials) for search in searches), strict=True)
-    few, most = min(done), max(done)
-    return f"{few} to {most} of {planned[0]} search trials" if few < most else f"{most} of {planned[0]} search trials"
-
-
-def _largest_gain(gained: list[tuple[str, str, float, Evidence]], by_size: dict[str, Evidence]) -> str:
-    """The mixture that is ahead by the largest share of its baseline's MRR, by how much, and what is left against a vector as large.
-
-    by_size: the latter by data set, of the same mixture.
-    """
-    ahead = [(one.gap.difference / mrr, dataset, arm, one) for dataset, arm, mrr, one in gained if one.side == AHEAD]
-    if not ahead:
-        return "none is decided"
-    share, dataset, arm, one = max(ahead, key=lambda gain: gain[0])
-    size = (
-        f"; against a single vector {SIZE_LABELS[WIDE.partition('/')[2]]}, {by_size[dataset]}"
-        if arm == MIXTURE and dataset in by_size
-        else ""
-    )
-    return f"{label(arm)} on {title(dataset)}: {one}, {share:+.0%} of the MRR{size}"
-
-
-def _ruled_out(sequences: dict[str, tuple[float, Evidence]]) -> str:
-    """Which gains of the Mixture-LSTM, as shares of the baseline's MRR, lie above the interval for other seeds, too, on each data set, the
-    smallest first; and which were printed.
-
-    sequences: by title, the baseline's MRR and the evidence.
-    """
-    most = sorted((one.wide[1] / mrr, where) for where, (mrr, one) in sequences.items() if one.wide)
-    if not most:
-        return "no data set has several seeds of both models yet"
-    printed = {title(dataset): mrr["mixture_lstm"] / mrr["lstm"] - 1 for dataset, mrr in PUBLISHED["paper"]["mrr"].items()}
-    ruled_out = _and([f"{np.ceil(100 * share):.0f}% on {where}" for share, where in most])
-    said = _and([f"{gain:.0%} on {where}" for where, gain in printed.items()])
-    return f"as shares of the MRR, gains above {ruled_out} are ruled out; printed in 2018 were {said}"
-
-
-def _leads(models: dict[str, Outcome], references: dict[str, Outcome]) -> str:
-    """What each reference but popularity is ahead of plain factorization by: `EASE +0.005 [-0.001, +0.010], over seeds, too: ...`."""
-    known = [one for arm, one in references.items() if arm != "popularity"] if "factorization" in models else []
-    return "; ".join(f"{label(one.arm)} {Evidence.between(one, models['factorization'])}" for one in known) or "not run yet"
-
-
-def _whole(results: dict[tuple[str, str], Results], dataset: str) -> bool:
-    return all((dataset, name) in results and results[dataset, name].whole for name in MAIN if applies(dataset, name))
-
-
-def table1(results: dict[tuple[str, str], Results]) -> pd.DataFrame:
+def table1(results: Found, unordered: Collection[str]) -> pd.DataFrame:
     """Table 1: models as rows, ours and published; data sets as columns, those with records first. Bold: ahead of all others of its family
     beyond the 95 % interval of the paired difference for other users and seeds, after at least FEW search trials.
+
+    unordered: data sets without an order in time.
     """
     columns = list(dict.fromkeys([*(dataset for dataset, _ in results), *PUBLISHED["paper"]["mrr"]]))
     rows = []
     for name in MAIN:
         for arm in STUDIES[name].arms:
-            ours = {title(d): _cell(results.get((d, name)), arm) if applies(d, name) else "no order" for d in columns}
+            ours = {title(d): _cell(results.get((d, name)), arm) if applies(d, name, unordered) else "no order" for d in columns}
             printed = {title(d): _published(d, arm) for d in columns}
             rows += [{"model": label(arm), "source": "this book"} | ours, {"model": "", "source": "2018"} | printed]
         budgets = {title(d): spent(results.get((d, name))) for d in columns}
@@ -337,29 +216,45 @@ def _published(dataset: str, arm: str) -> str:
     return "none"
 
 
-def gains(results: dict[tuple[str, str], Results]) -> pd.DataFrame:
+@dataclass(frozen=True, eq=False)
+class Gain:
+    """What a mixture gains over the single vector of its family on a data set; mrr: of that vector; holm: the p-value, corrected."""
+
+    dataset: str
+    study: str
+    mixture: str
+    baseline: str
+    mrr: float
+    evidence: Evidence
+    holm: float
+
+
+def family(found: Found) -> list[Gain]:
+    """What every mixture gains in the main studies: one family of tests, in which Wilcoxon's p-values are corrected together."""
+    compared = [(dataset, name, arm, baseline, results.outcomes[baseline].mrr, Evidence.of(results, arm, baseline))
+                for (dataset, name), results in found.items() if name in MAIN for arm, baseline in results.mixtures]  # fmt: skip
+    return [Gain(*one, p) for one, p in zip(compared, holm(one[-1].gap.p_value for one in compared), strict=True)]
+
+
+def gains(results: Found) -> pd.DataFrame:
     """What each mixture gains over the single vector of its family: paired differences of test MRR, with the budget behind them.
 
     over seeds, too: `Results.over_seeds`, where there are several. Holm p: Wilcoxon's p-values corrected for all rows together. The sign
     of the rank-biserial correlation says whether typical users gain.
     """
-    rows, p_values = [], []
-    for (dataset, _), found in results.items():
-        for arm, baseline in found.mixtures:
-            one, theirs = Evidence.of(found, arm, baseline), found.outcomes[baseline]
-            p_values.append(one.gap.p_value)
-            around = "" if one.wide is None else f" [{max(one.wide[0] / theirs.mrr, -1):+.0%}, {one.wide[1] / theirs.mrr:+.0%}]"
-            rows.append({"data set": title(dataset), "mixture": label(arm), "against": label(baseline),
-                         "gain in test MRR [95 %]": one.over_users, OVER_SEEDS: one.over_seeds,
-                         "relative, over seeds, too": f"{one.gap.difference / theirs.mrr:+.0%}{around}",
-                         "rank-biserial": f"{one.gap.rank_biserial:+.2f}", "Wilcoxon p": _p_value(one.gap.p_value),
-                         "Holm p": "", "trials": found.trials_done, "seeds": found.seeds_done})  # fmt: skip
-    for row, p in zip(rows, holm(p_values), strict=True):
-        row["Holm p"] = _p_value(p)
+    rows = []
+    for gain in family(results):
+        one, budget = gain.evidence, results[gain.dataset, gain.study]
+        around = "" if one.wide is None else f" [{max(one.wide[0] / gain.mrr, -1):+.0%}, {one.wide[1] / gain.mrr:+.0%}]"
+        rows.append({"data set": title(gain.dataset), "mixture": label(gain.mixture), "against": label(gain.baseline),
+                     "gain in test MRR [95 %]": one.over_users, OVER_SEEDS: one.over_seeds,
+                     "relative, over seeds, too": f"{one.gap.difference / gain.mrr:+.0%}{around}",
+                     "rank-biserial": f"{one.gap.rank_biserial:+.2f}", "Wilcoxon p": _p_value(one.gap.p_value),
+                     "Holm p": _p_value(gain.holm), "trials": budget.trials_done, "seeds": budget.seeds_done})  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def sources(results: dict[tuple[str, str], Results]) -> pd.DataFrame:
+def sources(results: Found) -> pd.DataFrame:
     """Where every cell of Table 1 comes from: the winner's record and its retrained ones, as file names below results/."""
     rows = []
     for (dataset, name), found in results.items():

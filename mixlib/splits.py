@@ -35,8 +35,7 @@ def random_split(interactions: Interactions, fractions=(0.8, 0.1, 0.1), seed: in
     fractions: of train, validation and test, summing to 1. Raises ValueError otherwise, and where the pairs are so few that a part with a
     share gets none. Source: Kula (2018), section 4.
     """
-    pairs = interactions.users * (interactions.n_items + 1) + interactions.items
-    first = np.sort(np.unique(pairs, return_index=True)[1])
+    first = np.sort(np.unique(interactions.pairs, return_index=True)[1])
     parts = _deal(len(first), fractions, seed)
     if any(share and not len(part) for share, part in zip(fractions, parts, strict=True)):
         raise ValueError(f"{len(first)} distinct interactions are too few to be dealt to train, validation and test: take more.")
@@ -60,9 +59,8 @@ def windows(interactions: Interactions, max_length: int, min_length: int, shuffl
     if not 1 <= min_length <= max_length:
         raise ValueError(f"1 <= min_length <= max_length must hold, not {min_length} and {max_length}.")
     n = len(interactions)
-    time = np.arange(n) if interactions.timestamps is None else interactions.timestamps
     ties = np.arange(n) if shuffle_ties is None else np.random.default_rng(shuffle_ties).permutation(n)
-    order = np.lexsort((ties, time, interactions.users))
+    order = np.lexsort((ties, interactions.times, interactions.users))
     users, items = interactions.users[order], interactions.items[order]
     counts = np.bincount(users, minlength=interactions.n_users)
     age = np.repeat(counts.cumsum(), counts) - 1 - np.arange(n)  # 0 for a user's newest interaction

@@ -126,6 +126,7 @@ def with_copies(interactions: Interactions, share: float, seed: int = 0) -> Inte
         interactions.take(rows), items=np.where(second, edition[items], items), n_items=n + len(copied),
         name=f"{interactions.name}:copies={share:g}", title=f"{interactions.title or interactions.name}, {twice}",
         titles=None if titles is None else np.r_[titles, [f"{title}, second edition" for title in titles[copied]]], item_ids=None,
+        originals=n,
     )  # fmt: skip
 
 

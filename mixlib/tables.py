@@ -4,19 +4,20 @@ They take `Results` by (data set, study), as `collected` gives them; a study wit
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 import pandas as pd
 
 from mixlib import gains, reports
 from mixlib.evidence import Evidence
-from mixlib.labels import METRIC_LABELS, PUBLISHED, applies, label, title, with_interval
+from mixlib.labels import METRIC_LABELS, PUBLISHED, UNORDERED, applies, label, title, with_interval
 from mixlib.ledger import Ledger
-from mixlib.outcomes import MAIN, Found, Outcome, Results
+from mixlib.outcomes import MAIN, Found, Outcome, Results, best
 from mixlib.studies import PAPER, STUDIES
 
 SPENT = "trials, seeds"
+REFERENCES = ("sequence-references", "factorization-references")
 PROPERTIES = {"tastes": "true tastes", "stickiness": "chance to stay in a taste", "skew": "skew of popularity", "twins": "chance of a twin"}
 EIGHT = "m = 8 minus m = 2 [95 %]"
 CONTROLS = {"sequence-capacity": "mixture_lstm/dim 64", "factorization-capacity": "embedding_mixture/dim 32",
@@ -28,10 +29,12 @@ def begun(found: Found, datasets: Iterable[str], name: str) -> list[str]:
     return [dataset for dataset in datasets if (dataset, name) in found]
 
 
-def rows_of(found: Found, datasets: Iterable[str], names: Iterable[str]) -> Iterable[tuple[dict, Outcome | None, str, Results | None]]:
+def rows_of(
+    found: Found, datasets: Iterable[str], names: Iterable[str], unordered: Collection[str] = UNORDERED
+) -> Iterable[tuple[dict, Outcome | None, str, Results | None]]:
     """The first cells of a row, the outcome, and what is said where there is none, for every arm of the studies on every data set."""
     for dataset in datasets:
-        for name in (name for name in names if applies(dataset, name)):
+        for name in (name for name in names if applies(dataset, name, unordered)):
             results = found.get((dataset, name))
             for arm in STUDIES[name].arms:
                 outcome = results.outcomes.get(arm) if results else None
@@ -51,11 +54,10 @@ def spent_of(name: str, done: dict) -> str:
 
 def references_of(found: Found) -> Found:
     """Results of the studies of references, by (data set, family) of the models that they stand beside."""
-    families = {STUDIES[name].family: name for name in STUDIES if name.endswith("-references")}
-    return {(dataset, family): found[dataset, name] for family, name in families.items() for dataset, one in found if one == name}
+    return {(dataset, STUDIES[name].family): results for (dataset, name), results in found.items() if name in REFERENCES}
 
 
-def progress(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
+def progress(found: Found, datasets: Iterable[str], unordered: Collection[str] = UNORDERED) -> pd.DataFrame:
     """Done of planned for every study and data set: search trials of each arm, seeds of each winner, and arms where some have not begun."""
     rows = []
     for name, study in STUDIES.items():
@@ -64,7 +66,7 @@ def progress(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
             results = found.get((dataset, name))
             ahead = len(results.selection.ahead) if results else 0
             arms = f"; {len(study.arms) - ahead} of {len(study.arms)} models" if ahead else ""
-            planned = applies(dataset, name) and (results or study.only_for in (None, dataset))
+            planned = applies(dataset, name, unordered) and (results or study.only_for in (None, dataset))
             row[title(dataset)] = reports.spent(results) + arms if planned else "not planned"
         rows.append(row)
     return pd.DataFrame(rows)
@@ -112,17 +114,16 @@ def hours(ledger: Ledger) -> pd.DataFrame:
     return reports.listed(rows)
 
 
-def reference_points(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
+def reference_points(found: Found, datasets: Iterable[str], unordered: Collection[str] = UNORDERED) -> pd.DataFrame:
     """Every reference, and the models of the main study beside them: test MRR, and what the best model gains over the reference.
 
     The best model is the main study's arm with the best validation MRR. Gains are paired over the same users.
     """
-    rows = []
+    rows, beside = [], {STUDIES[name].family: name for name in REFERENCES}
     for dataset in datasets:
-        for main in (main for main in MAIN if applies(dataset, main)):
-            modelled = found.get((dataset, main))
-            references = "factorization-references" if main == "factorization" else "sequence-references"
-            best = _best(modelled)
+        for main in (main for main in MAIN if applies(dataset, main, unordered)):
+            modelled, references = found.get((dataset, main)), beside[main]
+            ours = best(modelled.outcomes.values()) if modelled else None
             for study, results in ((references, found.get((dataset, references))), (main, modelled)):
                 for arm in STUDIES[study].arms:
                     outcome = results.outcomes.get(arm) if results else None
@@ -132,7 +133,7 @@ def reference_points(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
                         "method": label(arm),
                         "test MRR [95 %]": _mrr(outcome, reports.absent(results, arm)),
                     }
-                    row["best model minus this [95 %]"] = "the best model" if outcome and outcome is best else _gain(best, outcome)
+                    row["best model minus this [95 %]"] = "the best model" if outcome and outcome is ours else _gain(ours, outcome)
                     tried = results is not None and arm in results.selection.finalists
                     rows.append(row | {SPENT: reports.spent(results if tried else None)})
     return pd.DataFrame(rows)
@@ -145,18 +146,15 @@ def reference_verdicts(found: Found, arm: str = "") -> list[str]:
     said, references = [], references_of(found)
     for key, results in found.items():
         others = references.get(key)
-        ours, theirs = _best(results), _best(others) if not arm else others.outcomes.get(arm) if others else None
-        if key[1] not in MAIN or ours is None or theirs is None:
+        if key[1] not in MAIN or others is None:
+            continue
+        ours, theirs = best(results.outcomes.values()), others.outcomes.get(arm) if arm else best(others.outcomes.values())
+        if ours is None or theirs is None:
             continue
         budgets = f"{results.selection.trials} against {references[key].selection.trials} search trials"
         who = f"{title(key[0])}, {key[1]} ({budgets}): {label(ours.arm)}"
         said.append(reports.sentence(who, Evidence.between(ours, theirs), label(theirs.arm)))
     return said or [reports.NOTHING]
-
-
-def _best(results: Results | None) -> Outcome | None:
-    every = results.outcomes.values() if results else ()
-    return max(every, key=lambda outcome: outcome.search["validation"]["mrr"], default=None)
 
 
 def _gain(ours: Outcome | None, theirs: Outcome | None) -> str:

@@ -93,13 +93,16 @@ def _tiny_as_zero() -> Iterator[None]:
 def fit(model: TasteModel, data: Split, settings: Settings) -> History:
     """Fit a model on data.train, in place, and leave it at the epoch with the best MRR on data.validation.
 
-    Progress shows on a terminal only. The same seed, machine and number of threads give bit-identical parameters.
+    Progress shows on a terminal only. The same seed, machine and number of threads give bit-identical parameters on a CPU.
     Raises Diverged on a NaN or exploding loss, ValueError when model and data do not belong together or train is empty.
     """
     sequential = isinstance(data.train, Sequences)
     if sequential != model.sequential:
         wanted, found = ("windows of interactions", "interactions") if model.sequential else ("interactions", "windows")
         raise ValueError(f"{model.kind} is fitted on {wanted}, but the split holds {found}.")
+    if model.n_items != data.train.n_items or (model.n_users or data.train.n_users) < data.train.n_users:
+        wanted, found = ((f"{one.n_users:,} users and " if model.n_users else "") + f"{one.n_items:,} items" for one in (model, data.train))
+        raise ValueError(f"{model.kind} was built for {wanted}, but the split has {found}.")
     if not len(data.train) or not len(data.validation):
         raise ValueError("train and validation must not be empty: take more users or interactions.")
     device = model.device

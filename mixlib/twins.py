@@ -1,6 +1,6 @@
 """Is a gain a gain on twins? How much of a data set looks like copies, and what a mixture gains on the test windows that end in one."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +10,7 @@ from mixlib import datasets, describe, experiments, outcomes, reports, synthetic
 from mixlib.datasets import Interactions
 from mixlib.evaluation import compare
 from mixlib.evidence import Evidence
-from mixlib.labels import applies, bounds, digits_for, label, title, with_interval
+from mixlib.labels import UNORDERED, applies, bounds, digits_for, label, title, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import Found, Outcome, Results
 from mixlib.tables import SPENT
@@ -20,7 +20,7 @@ GAINED = "Mixture-LSTM minus LSTM [95 %]"
 FEW_WINDOWS = 20  # windows: fewer are not shown
 
 
-def shares(found: Found, kept: dict[str, dict]) -> pd.DataFrame:
+def shares(found: Found, kept: dict[str, dict], unordered: Collection[str] = UNORDERED) -> pd.DataFrame:
     """How much of each data set looks like copies, and what the sequence models reach there.
 
     kept: `describe.counted` by name; data sets that were counted before near-twins were are left out.
@@ -33,7 +33,8 @@ def shares(found: Found, kept: dict[str, dict]) -> pd.DataFrame:
         row |= {what: "no order" if share is None else f"{share:.2%}" for what, share in counts["near_twins"].items()}
         results = found.get((name, "sequences"))
         ours = results.outcomes if results else {}
-        unknown = {arm: reports.absent(results, arm) if applies(name, "sequences") else "no order" for arm in ("lstm", "mixture_lstm")}
+        possible = applies(name, "sequences", unordered)
+        unknown = {arm: reports.absent(results, arm) if possible else "no order" for arm in ("lstm", "mixture_lstm")}
         row["LSTM, test MRR [95 %]"] = with_interval(ours["lstm"].mrr, ours["lstm"].bounds) if "lstm" in ours else unknown["lstm"]
         one = Evidence.of(results, *results.mixtures[0]) if results and results.mixtures else None
         row |= {GAINED: one.over_users if one else unknown["mixture_lstm"], reports.OVER_SEEDS: one.over_seeds if one else ""}
@@ -53,7 +54,7 @@ def gain_on(
     ours, theirs = results.outcomes["mixture_lstm"], results.outcomes["lstm"]
     windows = experiments.split_of(ours.search["definition"], interactions).test.items
     if pairs is None:
-        pairs = copied_pairs(interactions) if ":copies=" in interactions.name else describe.twin_pairs(interactions)
+        pairs = copied_pairs(interactions) if interactions.originals else describe.twin_pairs(interactions)
     twins = np.isin(windows[:, -2] * (interactions.n_items + 1) + windows[:, -1], pairs)
     found = {}
     for name, where in ((TWINS, twins), (OTHERS, ~twins)):
@@ -77,9 +78,8 @@ def generated_pairs(interactions: Interactions) -> np.ndarray:
 
 
 def copied_pairs(interactions: Interactions) -> np.ndarray:
-    """The pairs of editions of a data set with copies, the first edition first. Loads the data set that it was made of."""
-    base, _, _ = interactions.name.rpartition(":copies=")
-    second = np.flatnonzero(interactions.items > datasets.load(base).n_items)
+    """The pairs of editions of a data set with copies, the first edition first; none of one without."""
+    second = np.flatnonzero(interactions.items > (interactions.originals or interactions.n_items))
     return np.unique(interactions.items[second - 1] * (interactions.n_items + 1) + interactions.items[second])
 
 

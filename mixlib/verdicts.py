@@ -8,7 +8,7 @@ import pandas as pd
 from mixlib import gains, reports, tables
 from mixlib.evidence import AHEAD, BEHIND, ONE_SEED, Evidence
 from mixlib.labels import LABELS, LOSS_LABELS, PUBLISHED, label, title
-from mixlib.outcomes import FEW, MAIN, Found
+from mixlib.outcomes import FEW, MAIN, Found, best
 from mixlib.studies import STUDIES
 
 HERE = "found here, test MRR [95 %]"
@@ -161,8 +161,8 @@ def _tuned_row(found: Found) -> dict[str, str]:
     for key, results in found.items():
         mixtures = [results.outcomes[arm] for arm, _ in results.mixtures] if key[1] in MAIN else []
         others = list(references[key].outcomes.values()) if key in references else []
-        if mixtures and others:
-            ours, theirs = (max(some, key=lambda one: one.search["validation"]["mrr"]) for some in (mixtures, others))
+        ours, theirs = best(mixtures), best(others)
+        if ours and theirs:
             whole = results.whole and references[key].whole
             budget = "" if whole else f"search trials: {results.selection.trials} against {references[key].selection.trials}"
             against = f"{title(key[0])}, {label(ours.arm)} against {label(theirs.arm)}:"

@@ -1,6 +1,6 @@
 """The tables about winners: again on other splits, their binary codes, how they use their tastes."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from mixlib import codes, evaluation, experiments, models, reports
 from mixlib.datasets import Interactions
 from mixlib.evidence import Evidence
-from mixlib.labels import label, title
+from mixlib.labels import UNORDERED, label, title
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, SHORT, Found, Outcome, Results
 from mixlib.splits import Sequences
@@ -105,14 +105,14 @@ def short_verdicts(short: pd.DataFrame) -> list[str]:
     return [said] if seeds else []
 
 
-def binary(found: Found, ledger: Ledger, datasets: Iterable[str]) -> pd.DataFrame:
+def binary(found: Found, ledger: Ledger, datasets: Iterable[str], unordered: Collection[str] = UNORDERED) -> pd.DataFrame:
     """Table 4, the draft's open columns: binary codes of every winner against the winner itself.
 
     MRR ratio with its 95 % interval (users resampled, both together), memory of an item and of a user, and predictions per millisecond
     where `benchmarks/codes.py` measured them.
     """
     rows, measured = [], speeds(ledger)
-    for row, outcome, absent, results in rows_of(found, datasets, MAIN):
+    for row, outcome, absent, results in rows_of(found, datasets, MAIN, unordered):
         both = binary_of(outcome)
         row["test MRR"] = f"{outcome.mrr:.3f}" if outcome else absent
         if outcome and both:
@@ -226,14 +226,14 @@ def measure_speeds(results: Results, interactions: Interactions, users: int = 50
     return found
 
 
-def tastes(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
+def tastes(found: Found, datasets: Iterable[str], unordered: Collection[str] = UNORDERED) -> pd.DataFrame:
     """How many tastes the winning mixtures use: means over seeds and users (or windows) of what `diagnostics.tastes` gives.
 
     Which taste is dominant is compared between users only where they share the projections: in an embedding mixture, where everybody has
     tastes of their own, the first taste of one has nothing to do with the first of another.
     """
     rows = []
-    for row, outcome, absent, results in rows_of(found, datasets, MAIN):
+    for row, outcome, absent, results in rows_of(found, datasets, MAIN, unordered):
         if "ixture" not in row["model"]:
             continue
         made = [record["tastes"] for record in outcome.records if "tastes" in record] if outcome else []

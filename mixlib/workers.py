@@ -9,6 +9,11 @@ from threading import Thread
 from typing import Any
 
 
+def cores() -> int:
+    """How many cores this process may use: those that a batch scheduler gave it, where the system says so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def in_processes(function: Callable, tasks: Iterator, jobs: int, initializer: Callable | None = None, *given: Any) -> Generator:
     """`function` of every task, as they finish. A task is taken from `tasks` when a process is free for it.
 

@@ -126,6 +126,23 @@ def test_few_users_are_said_to_say_little(mixlib, data_root):
         assert code == 0 and [line for line in err if "say little" in line] == ([f"mixlib: {said}"] if said else [])
 
 
+def test_users_of_whom_nothing_can_be_learnt_are_counted(mixlib, data_root):
+    for name, rows in (
+        ("single", [(u, u % 9) for u in range(60)]),
+        ("uneven", [(u, i) for u in range(40) for i in range(2 + 28 * (u < 30))]),
+    ):
+        (data_root / name).mkdir()
+        (data_root / name / "interactions.csv").write_text("user_id,item_id\n" + "".join(f"{u},{i}\n" for u, i in rows))
+        (data_root / name / "dataset.toml").write_text("ordered = true\n")
+    words = ("--trials", "1", "--seeds", "1", "--arm", "popularity")
+    _, _, err = mixlib("run", "--dataset", "single", "--study", "factorization-references", *words)
+    assert "mixlib: 6 of 6 users of the test part have nothing in train: no model can know them." in err
+    _, _, err = mixlib("run", "--dataset", "uneven", "--study", "factorization-references", *words)
+    assert not any("nothing in train" in line for line in err)
+    _, _, err = mixlib("run", "--dataset", "uneven", "--study", "sequence-references", *words)
+    assert "mixlib: 10 of 40 users are left out: they have fewer than 20 interactions (min_length)." in err
+
+
 def test_a_run_says_how_long_the_other_trials_may_take(monkeypatch, capsys):
     now = [100.0]
     monkeypatch.setattr(cli.time, "monotonic", lambda: now[0])

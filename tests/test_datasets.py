@@ -40,6 +40,7 @@ def test_ids_are_counted_unless_the_counts_are_given():
 def test_no_interactions_are_interactions_too():
     none = Interactions(np.array([]), np.array([]))
     assert (len(none), none.n_users, none.n_items) == (0, 0, 0)
+    assert np.isnan([none.density, none.popularity_ratio]).all()
 
 
 @pytest.mark.parametrize(
@@ -175,6 +176,27 @@ def test_a_wrong_dataset_toml_is_an_error(facts, message, data_root):
         datasets.load("mine")
 
 
+def test_items_without_a_title_are_counted(data_root):
+    write(data_root / "mine", "user_id,item_id\n1,10\n1,20\n2,30\n", facts='titles = "t.csv"\n')
+    (data_root / "mine" / "t.csv").write_text("item_id,title\n1,One\n30,Thirty\n")
+    assert datasets.load("mine").notes == ("2 of 3 items have no title in t.csv: they are shown by their ids.",)
+    (data_root / "mine" / "t.csv").write_text("item_id,title\n10,Ten\n20,Twenty\n30,Thirty\n")
+    assert datasets.load("mine").notes == ()
+
+
+def test_titles_between_semicolons_are_told_from_missing_columns(data_root):
+    write(data_root / "mine", facts='titles = "t.csv"\n')
+    (data_root / "mine" / "t.csv").write_text("item_id;title\n30;Thirty\n")
+    with pytest.raises(ValueError, match=r"t\.csv needs the columns item_id \(or id\) and title, with commas between them\."):
+        datasets.load("mine")
+
+
+def test_a_file_of_another_ending_is_told_from_a_name(data_root, tmp_path):
+    (tmp_path / "orders.tsv").write_text("user_id\titem_id\n1\t2\n")
+    with pytest.raises(ValueError, match=r"orders\.tsv does not end in \.csv or \.csv\.gz: give the path of an interactions\.csv"):
+        datasets.load(tmp_path / "orders.tsv")
+
+
 def test_titles_without_the_needed_columns_are_an_error(data_root):
     write(data_root / "mine", facts='titles = "t.csv"\n')
     (data_root / "mine" / "t.csv").write_text("key,name\n30,Thirty\n")
@@ -274,7 +296,8 @@ def test_of_two_files_neither_is_taken_silently(data_root):
                                                       ("min_length = 150", 150, 100), ("min_length = 0", 0, 100)])  # fmt: skip
 def test_impossible_windows_are_refused_also_beside_a_default(data_root, facts, shortest, longest):
     write(data_root / "mine", facts=facts)
-    wanted = rf"dataset\.toml: min_length must be between 1 and max_length, which is {longest}, not {shortest}\."
+    which = "min_length" if "min_length" in facts else "min_length, which is not given,"
+    wanted = rf"dataset\.toml: {which} must be between 1 and max_length, which is {longest}, not {shortest}\."
     with pytest.raises(ValueError, match=wanted):
         datasets.load("mine")
 
@@ -286,8 +309,13 @@ def test_a_link_names_the_data_set_and_not_what_it_points_to(data_root):
 
 
 def test_times_that_are_no_numbers_and_items_that_are_none_are_refused():
-    with pytest.raises(ValueError, match="timestamps must be finite"):
-        Interactions(np.array([0, 0]), np.array([1, 2]), np.array([1.0, np.nan]))
+    for times in (np.array([1.0, np.nan]), np.array(["2017-11-21", "NaT"], "datetime64[s]")):
+        with pytest.raises(ValueError, match="timestamps must be finite"):
+            Interactions(np.array([0, 0]), np.array([1, 2]), times)
+    for times in (np.array(["9", "10"]), np.array([[1, 2], [3, 4]]), np.array([1, None])):  # texts would come as 10, 9
+        with pytest.raises(ValueError, match="timestamps must be a 1-D array of numbers or dates"):
+            Interactions(np.array([0, 0]), np.array([1, 2]), times)
+    assert len(Interactions(np.array([0, 0]), np.array([1, 2]), np.array(["2017-11-21", "2017-11-22"], "datetime64[D]"))) == 2
     with pytest.raises(ValueError, match="items are numbered from 1 to 2, and 0 to 2 are asked for"):
         Interactions(np.array([0, 0]), np.array([1, 2])).titles_of(np.array([0, 2]))
 

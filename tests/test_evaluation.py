@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import bootstrap, rankdata, wilcoxon
 
-from mixlib import evaluation, models, splits, synthetic
+from mixlib import codes, evaluation, models, references, splits, synthetic
 from mixlib.datasets import Interactions
 from mixlib.evaluation import compare, interaction_ranks, interval, sequence_ranks, target_ranks, user_metrics
 from mixlib.splits import Sequences, Split
@@ -350,3 +350,24 @@ def test_rank_biserial_is_the_share_of_ranks_that_gain_less_that_which_loses():
 def test_sides_of_different_length_are_an_error():
     with pytest.raises(ValueError, match=r"the same users on both sides, not \(3,\) and \(2,\)"):
         compare(np.zeros(3), np.zeros(2))
+
+
+def test_a_model_and_data_that_do_not_belong_together_cannot_be_ranked(tiny):
+    pairs, windows = splits.random_split(tiny), splits.sequence_split(tiny, 20, 5)
+    plain, lstm = (models.build(kind, tiny.n_items, tiny.n_users, dim=4) for kind in ("factorization", "lstm"))
+    other, fewer = (models.build("factorization", tiny.n_items + more, tiny.n_users - 1 + more, dim=4) for more in (1, 0))
+    for wrong, message in (
+        (lambda: interaction_ranks(plain, windows), "this function ranks interactions, not Sequences: take the other one"),
+        (lambda: sequence_ranks(lstm, pairs.test), "this function ranks windows of interactions, not Interactions: take the other one"),
+        (lambda: interaction_ranks(lstm, pairs), "lstm cannot rank interactions"),
+        (lambda: sequence_ranks(plain, windows.test), "factorization cannot rank windows of interactions"),
+        (lambda: interaction_ranks(other, pairs), "the model was built for 41 items, but the data have 40"),
+        (lambda: interaction_ranks(plain, pairs, "train"), "no part 'train'"),
+        (lambda: sequence_ranks(lstm, windows), "this function ranks windows of interactions, not Split"),
+        (lambda: interaction_ranks(plain, pairs.test), "this function ranks a part of a Split, not Interactions"),
+        (lambda: interaction_ranks(codes.Binary(lstm), pairs), "cannot rank interactions"),
+        (lambda: interaction_ranks(references.fit(windows, "popularity"), pairs), "cannot rank interactions"),
+        (lambda: interaction_ranks(fewer, pairs), "the model was built for fewer users than the 60 of the data"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            wrong()

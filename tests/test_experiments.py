@@ -357,7 +357,7 @@ def test_an_interrupted_study_goes_on_where_it_stopped(undisturbed, tiny, tmp_pa
 
 
 def test_two_processes_give_the_same_records(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(experiments.os, "cpu_count", lambda: 2)  # one thread for each, as here
+    monkeypatch.setattr(experiments, "cores", lambda: 2)  # one thread for each, as here
     assert torch.get_num_threads() == 1
     budget, found = replace(TINY, trials=1, seeds=1), []
     for jobs in (1, 2):

@@ -259,8 +259,25 @@ def test_names_from_paths_and_parameters_become_folders(kept):
         assert folder.parent.parent == kept.root and folder.parent.name not in ("", ".", "..")
     assert kept.folder("synthetic:tastes=1", "s") != kept.folder("synthetic:tastes=2", "s")
     assert kept.folder("../data/films/../books/interactions.csv.gz", "s") == kept.folder("books", "s")
+    assert kept.folder("../data/books/interactions.csv:copies=0.25", "s") == kept.folder("books:copies=0.25", "s")
     kept.write(record("synthetic:tastes=1", seed=1))
     assert list(kept.read("synthetic:tastes=1", "sequences")) == [record(seed=1)["key"]]
+
+
+@pytest.mark.parametrize("closed", ["books", "books/sequences"])
+def test_a_folder_that_may_not_be_read_is_an_error_and_not_empty(closed, kept, monkeypatch):
+    kept.write(record("books", seed=1))
+    look = Path.iterdir
+
+    def refused(path):
+        if path == kept.root / closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path)
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    for read in (kept.datasets, *([lambda: kept.read("books", "sequences")] if "/" in closed else [])):
+        with pytest.raises(PermissionError, match=closed):
+            read()
 
 
 def test_the_digest_changes_with_the_records_of_its_data_set(kept):

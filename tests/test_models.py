@@ -184,6 +184,12 @@ def test_left_align_moves_only_padding():
     assert models.left_align(windows).tolist() == [[3, 5, 0, 0], [1, 2, 7, 1], [0, 0, 0, 0], [4, 4, 9, 0]]
 
 
+@pytest.mark.parametrize("window", [[5, 9, 0], [0, 5, 0, 2], [5, 0, 0, 0]])
+def test_padding_after_an_item_is_an_error(window):
+    with pytest.raises(ValueError, match="padded with 0 on the left: no 0 may come after an item"):
+        build("lstm", n_items=9, dim=4).scores(torch.tensor([window]))
+
+
 def test_windows_run_with_those_of_up_to_twice_their_length():
     groups = models.alike(torch.tensor([5, 100, 1, 8, 9, 64, 0, 2]))
     assert [group.tolist() for group in groups] == [[6], [2], [7], [0, 3], [4], [5], [1]]

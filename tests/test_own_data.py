@@ -15,9 +15,24 @@ import pandas as pd
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from mixlib import cli, datasets, describe, evaluation, experiments, gains, notebooks, outcomes, publish, splits, workers
+from mixlib import (
+    cli,
+    datasets,
+    describe,
+    evaluation,
+    experiments,
+    gains,
+    notebooks,
+    outcomes,
+    plans,
+    prose,
+    publish,
+    reports,
+    splits,
+    workers,
+)  # fmt: skip
 from mixlib.ledger import Ledger
-from mixlib.studies import PAPER, Budget
+from mixlib.studies import PAPER, STUDIES, Budget
 
 ROOT = Path(__file__).parents[1]
 SPACE = {"batch_size": [64], "learning_rate": [0.01], "l2": [1e-8], "components": [2], "gain": [1.0]}
@@ -170,7 +185,7 @@ def test_one_user_has_a_ratio_without_an_interval():
 
 
 def test_missing_counts_the_seeds_that_an_unfinished_search_will_need(tiny, tmp_path, monkeypatch):
-    ledger, spread = Ledger(tmp_path), {"sequences": SPACE | {"learning_rate": [i / 1000 for i in range(1, 50)]}}
+    ledger, spread = Ledger(tmp_path), dict.fromkeys(PAPER.space, SPACE | {"learning_rate": [i / 1000 for i in range(1, 50)]})
 
     def missing(trials, seeds):
         planned = replace(TINY, trials=trials, seeds=seeds, space=spread)
@@ -186,6 +201,45 @@ def test_missing_counts_the_seeds_that_an_unfinished_search_will_need(tiny, tmp_
     assert begun == 2 * 2 + 2 * 3  # trials, and all seeds of the winners, whoever they will be
     experiments.run("sequences", tiny, ledger, planned)
     assert missing(3, 3)[0] == 0
+
+
+def test_what_needs_an_order_in_time_is_not_missing_where_there_is_none(data_root, tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "_toc.yml").write_text("root: index")
+    interactions = shop(data_root, "plain")
+    project = notebooks.Project(tmp_path)
+    studied(interactions, project.ledger)
+    for counted in (False, True):  # by the data that lie here, and by what the book keeps of them
+        if counted:
+            publish.note_counts(project, interactions)
+            shutil.rmtree(data_root / "plain")
+        planned = outcomes.status(project.ledger, ["plain"])[0]["study"]
+        assert "factorization" in planned.tolist() and not any(study.startswith("sequence") for study in planned)
+        every = outcomes.collected(project.ledger)
+        without = outcomes.unordered(project.ledger, ["plain"])
+        table = reports.table1(every, without).set_index("model")["Plain"]
+        assert table["LSTM"] == table["Mixture-LSTM"] == "no order" and table["Factorization"][0].isdigit()
+        assert prose.numbers(every, without)["whole_data_sets"] == "Plain" != prose.numbers(every, ())["whole_data_sets"]
+
+
+def test_missing_counts_what_uses_no_chance_once(tiny, tmp_path, monkeypatch):
+    monkeypatch.setitem(outcomes.PROFILES, "paper", PAPER)
+    ledger, study = Ledger(tmp_path), "factorization-references"
+
+    def missing():
+        return outcomes.status(ledger, [tiny.name])[0].set_index("study").loc[study, "missing"]
+
+    arms = experiments.run(study, tiny, ledger, minutes=0).study.arms
+    none = sum(
+        len({trial.key for trial in trials}) for trials in plans.search_trials(STUDIES[study], plans.Subject.of(tiny), PAPER).values()
+    )
+    assert list(arms) == ["popularity", "item_knn", "ease", "als"] and missing() == none + 3 + 5 == 69
+    experiments.run(study, tiny, ledger, arms=["popularity"])
+    assert missing() == 69 - 1  # its search is one training; the seeds of all count until every search is done
+    for arm in ("item_knn", "ease"):
+        experiments.run(study, tiny, ledger, arms=[arm])
+    experiments.run(study, tiny, ledger, replace(PAPER, trials=20, seeds=5), arms=["als"])
+    assert missing() == 0
 
 
 @pytest.mark.parametrize(
@@ -236,6 +290,28 @@ def test_a_title_that_looks_like_markup_stays_text():
     }
     shown = describe.data_sets(kept)["data set"].iloc[-1]
     assert markdown_it.MarkdownIt().renderInline(shown) == "[autumn](fall) &lt;b&gt; *5* at \N{FULLWIDTH DOLLAR SIGN}5 &amp; _x_"
+
+
+def test_cores_are_those_that_a_process_may_use(monkeypatch):
+    monkeypatch.setattr(workers.os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(workers.os, "sched_getaffinity", lambda process: {3, 7}, raising=False)  # as of a batch scheduler
+    assert workers.cores() == 2
+    monkeypatch.delattr(workers.os, "sched_getaffinity")  # macOS
+    assert workers.cores() == 64
+
+
+def test_who_gains_is_found_again_when_the_code_that_finds_it_changes(data_root, tmp_path, monkeypatch):
+    (tmp_path / "_toc.yml").write_text("root: index")
+    (tmp_path / "notebooks").mkdir()
+    project, interactions = notebooks.Project(tmp_path), shop(data_root, "plain")
+    studied(interactions, project.ledger)
+    publish.note_who(project, interactions)
+    monkeypatch.setattr(gains, "extremes", lambda *_: [{"model": "found again"}])
+    publish.note_who(project, interactions)
+    assert "found again" not in str(project.ledger.noted("who"))
+    monkeypatch.setattr(publish, "code_version", lambda rooms: "0" * 12)
+    publish.note_who(project, interactions)
+    assert "found again" in str(project.ledger.noted("who"))
 
 
 def nap(seconds):

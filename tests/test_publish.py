@@ -26,6 +26,7 @@ from mixlib import (
     labels,
     notebooks,
     outcomes,
+    prose,
     publish,
     reports,
     searching,
@@ -139,7 +140,7 @@ def test_no_page_loads_anything_from_elsewhere(built):
 def test_table_1_of_the_page_is_rebuilt_from_the_ledger(built):
     page = BeautifulSoup((built / "results.html").read_text(), "html.parser")
     shown = [[cell.get_text(strip=True) for cell in row.find_all(["th", "td"])] for row in page.find("table").find_all("tr")]
-    table = reports.table1(outcomes.collected(Ledger(ROOT / "results"), outcomes.MAIN))
+    table = reports.table1(outcomes.collected(Ledger(ROOT / "results"), outcomes.MAIN), labels.UNORDERED)
     plain = [[value.replace("**", "") for value in row] for row in table.astype(str).to_numpy().tolist()]
     assert shown == [list(table.columns), *plain]
 
@@ -188,6 +189,16 @@ def test_tables_are_due_again_when_a_record_or_one_of_them_changes(tmp_path):
         states.append(publish._state_of_tables(project))
         assert publish._state_of_tables(project) == states[-1]
     assert len(set(states)) == 4
+
+
+def test_tables_are_due_again_when_a_published_number_changes(tmp_path, monkeypatch):
+    (tmp_path / "_toc.yml").write_text("root: index")
+    (tmp_path / "notebooks").mkdir()
+    rooms = shutil.copytree(Path(publish.__file__).parent, tmp_path / "mixlib")
+    monkeypatch.setattr(publish, "__file__", str(rooms / "publish.py"))
+    before = publish._state_of_tables(notebooks.Project(tmp_path))
+    (rooms / "published.toml").write_text((rooms / "published.toml").read_text() + "# corrected\n")
+    assert publish._state_of_tables(notebooks.Project(tmp_path)) != before
 
 
 def test_the_taste_explorer_shows_the_winners_of_the_ledger():
@@ -396,7 +407,7 @@ def test_only_what_changed_is_run_again(tmp_path):
 
 @pytest.mark.filterwarnings("ignore")
 def test_notebooks_run_side_by_side_and_what_is_finished_stays_when_another_fails(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)  # the two wait for each other
+    monkeypatch.setattr(notebooks, "cores", lambda: 2)  # the two wait for each other
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "_toc.yml").write_text("root: index")
     other = "import pathlib, time\nwhile not pathlib.Path('../{}').exists():\n    time.sleep(0.05)"
@@ -486,6 +497,38 @@ def test_own_data_sets_get_a_part_in_the_contents(tmp_path):
     assert publish.pages_of(publish.contents(notebooks.Project(tmp_path), ["mine"])) == ["index", "runs/mine/01-datasets"]
 
 
+@pytest.mark.parametrize("copies", ["", ":copies=0.5"])
+def test_where_data_lie_is_in_no_executed_notebook(copies, data_root, tmp_path):
+    made, folder = datasets.load("synthetic:users=60,items=80"), data_root / 'jürgen\'s "data"' / "mine"
+    folder.mkdir(parents=True)
+    pd.DataFrame({"user_id": made.users, "item_id": made.items}).to_csv(folder / "interactions.csv", index=False)
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
+    (tmp_path / "_toc.yml").write_text("root: index")
+    project, path = notebooks.Project(tmp_path), f"{folder / 'interactions.csv'}{copies}"
+    (run,) = (run for run in project.runs([path]) if run[0].stem == "01-datasets")
+    source, output, parameters = run
+    notebooks.execute(source, output, parameters, project.belonging(source, parameters))
+    written = output.read_text(encoding="utf-8")
+    assert not re.search("rgen's|interactions.csv", written) and str(data_root) not in written
+    assert f'dataset = \\"mine{copies.replace(":", "_")}\\"' in written and project.stale(output) == []
+
+
+def test_two_names_for_one_place_in_the_book_are_refused(data_root, tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: index\nparts: []\n")
+    (data_root / "mine").mkdir()
+    (data_root / "mine" / "interactions.csv").write_text("user_id,item_id\n1,1\n2,2\n")
+    monkeypatch.chdir(data_root)
+    ran = []
+    monkeypatch.setattr(publish, "run_notebooks", lambda project, names, force: ran.extend(names))
+    for what in ("write_tables", "render"):
+        monkeypatch.setattr(publish, what, lambda *_: None)
+    publish.book(["mine", "mine"], root=tmp_path)
+    assert ran == ["mine"]
+    with pytest.raises(ValueError, match=r"mine and /.*/mine/interactions\.csv have the same place in the book: name one of them"):
+        publish.book(["mine", "mine/interactions.csv"], root=tmp_path)
+
+
 @pytest.mark.parametrize("name", ["mine:copies=0.25", "/data/mine/interactions.csv"])
 def test_executed_notebooks_lie_in_the_book_whatever_the_name_of_the_data_set(name, tmp_path):
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
@@ -516,9 +559,10 @@ def test_a_relative_data_root_and_relative_paths_reach_the_notebooks_as_absolute
     ran = []
     monkeypatch.setattr(publish, "run_notebooks", lambda project, names, force: ran.extend(names) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        publish.book(["mine", "data/mine/interactions.csv"], root=tmp_path)
-    assert ran == ["mine", str(tmp_path / "data" / "mine" / "interactions.csv")] and os.environ["MIXLIB_DATA"] == str(tmp_path / "data")
-    assert {notebooks.Project(tmp_path).folder(name) for name in ran} == {"mine"}
+        publish.book(["data/mine/interactions.csv", "data/mine/interactions.csv:copies=0.5"], root=tmp_path)
+    path = str(tmp_path / "data" / "mine" / "interactions.csv")
+    assert ran == [path, f"{path}:copies=0.5"] and os.environ["MIXLIB_DATA"] == str(tmp_path / "data")
+    assert [notebooks.Project(tmp_path).folder(name) for name in ran] == ["mine", "mine_copies=0.5"]
 
 
 def test_an_unknown_data_set_is_said_before_anything_runs():
@@ -527,12 +571,19 @@ def test_an_unknown_data_set_is_said_before_anything_runs():
 
 
 def test_glued_numbers_of_the_pages_are_those_of_the_ledger(built):
-    numbers = reports.numbers(outcomes.collected(Ledger(ROOT / "results"), reports.IN_TEXT))
+    numbers = prose.numbers(outcomes.collected(Ledger(ROOT / "results"), prose.IN_TEXT), labels.UNORDERED)
     for page, *sources in (("index", "index", "findings"), ("verdict", "findings"), ("results", "results")):
         text = " ".join(BeautifulSoup((built / f"{page}.html").read_text(), "html.parser").get_text().split())
         source = "".join((ROOT / "book" / f"{name}.md").read_text(encoding="utf-8") for name in sources)
         glued = re.findall(r"07-results\.ipynb::(\w+)", source)
         assert len(glued) >= 4 and [name for name in glued if " ".join(str(numbers[name]).split()) not in text] == []
+
+
+def test_the_notebook_of_movielens_1m_ends_with_the_seeds_that_came_later():
+    more = outcomes.recorded(PROJECT.ledger, "movielens-1m", "sequence-seeds")
+    (said,) = reports.verdicts(more, f"with {more.selection.seeds} seeds more")
+    last = nbformat.read(ROOT / "book" / "runs" / "movielens-1m" / "05-sequences.ipynb", as_version=4).cells[-1]
+    assert said in last.outputs[0]["text"].splitlines()
 
 
 def test_every_figure_has_its_numbers_behind_a_link():
@@ -580,13 +631,13 @@ def found():
 
 
 def test_which_model_is_ahead_and_the_part_of_size(found):
-    numbers = reports.numbers(found)
-    assert str(numbers["mixture_lstm_sides"]).startswith("undecided on all 5 data sets (")
-    ruled_out = re.findall(r"(\d+)% on", str(numbers["ruled_out"]).partition(";")[0])
+    numbers = prose.numbers(found, labels.UNORDERED)
+    assert numbers["mixture_lstm_sides"].startswith("undecided on all 5 data sets (")
+    ruled_out = re.findall(r"(\d+)% on", numbers["ruled_out"].partition(";")[0])
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(ruled_out) == 5 and f"from {ruled_out[0]} % of the MRR on Amazon apps to {ruled_out[-1]} % on Amazon beauty" in readme
     assert all(str(numbers[name]).startswith("worse on all 6 data sets (") for name in ("projection_mixture_sides", "size_sides"))
-    worse, undecided = str(numbers["half_size_sides"]).split("; ")
+    worse, undecided = numbers["half_size_sides"].split("; ")
     others = [labels.title(dataset) for dataset in OURS if dataset != "movielens-100k"]
     assert worse.startswith("worse on ") and all(title in worse for title in others)
     assert undecided.startswith("undecided on Movielens 100K (20 of 20")
@@ -597,7 +648,7 @@ def test_which_model_is_ahead_and_the_part_of_size(found):
     assert (round(min(wider), 1), round(max(wider), 1)) == (1.1, 3.4)
     smaller = [each[reports.HALF].search["parameters"] < each[reports.MIXTURE].search["parameters"] for each in size.values()]
     assert sum(smaller) == 4 and not smaller[OURS.index("movielens-100k")]
-    assert str(numbers["embedding_mixture_sides"]).startswith("better on ")
+    assert numbers["embedding_mixture_sides"].startswith("better on ")
     fewer = {name: Evidence.of(found["amazon-" + name, reports.SIZE], reports.MIXTURE, "factorization") for name in ("beauty", "apps")}
     again = {name: Evidence.of(found["amazon-" + name, "factorization"], reports.MIXTURE, "factorization") for name in ("beauty", "apps")}
     assert [fewer[name].side for name in ("beauty", "apps")] == [AHEAD, UNDECIDED]

@@ -3,8 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.torch import save_model
 
-from mixlib import evaluation, experiments, labels, outcomes, reports
+from mixlib import evaluation, experiments, labels, models, outcomes, prose, reports
 from mixlib.evidence import Evidence
 from mixlib.ledger import Ledger
 from mixlib.plans import Selection, Subject, search_trials, seed_trials
@@ -49,10 +50,10 @@ def test_a_difference_and_both_intervals_have_as_many_decimals_as_tell_them_from
 
 
 def test_table_1_shows_ours_with_intervals_and_bold_only_beyond_them(ledger, monkeypatch):
-    few = reports.table1(outcomes.collected(ledger, outcomes.MAIN))
+    few = reports.table1(outcomes.collected(ledger, outcomes.MAIN), labels.UNORDERED)
     assert few["Movielens 100K"].iloc[2].startswith("0.12") and not few["Movielens 100K"].str.contains("**", regex=False).any()
     monkeypatch.setattr(reports, "FEW", 2)  # as if two search trials were enough
-    table = reports.table1(outcomes.collected(ledger, outcomes.MAIN)).set_index("model")
+    table = reports.table1(outcomes.collected(ledger, outcomes.MAIN), labels.UNORDERED).set_index("model")
     ours = table[table.source == "this book"]["Movielens 100K"]
     assert ours["Mixture-LSTM"].startswith("**0.12") and not ours["LSTM"].startswith("**")
     assert ours["Factorization"] == "not run yet"
@@ -60,7 +61,7 @@ def test_table_1_shows_ours_with_intervals_and_bold_only_beyond_them(ledger, mon
 
 
 def test_table_1_prints_the_published_numbers_of_their_one_source(ledger):
-    table = reports.table1(outcomes.collected(ledger, outcomes.MAIN))
+    table = reports.table1(outcomes.collected(ledger, outcomes.MAIN), labels.UNORDERED)
     printed = table[table.source == "2018"]
     assert printed["Amazon"].tolist() == ["0.1502", "0.1889", "0.1001", "0.0698", "0.1696"]
     assert printed["Movielens 100K"].iloc[0] == "0.0478 (archive)"
@@ -87,7 +88,7 @@ def test_a_missing_array_makes_a_gap_that_is_named(ledger):
     found = outcomes.collected(ledger, outcomes.MAIN)["movielens-100k", "sequences"]
     assert {len(outcome.records) for outcome in found.outcomes.values()} == {1}  # the other arm gives up the same seed
     assert f"Left out: the record {record['key']}.json is damaged, its arrays" in reports.gaps(found, "movielens-100k")
-    assert reports.table1({("movielens-100k", "sequences"): found}).iloc[4]["Movielens 100K"] == "2 of 20, 1 of 5"
+    assert reports.table1({("movielens-100k", "sequences"): found}, labels.UNORDERED).iloc[4]["Movielens 100K"] == "2 of 20, 1 of 5"
 
 
 def test_a_damaged_search_trial_makes_a_gap_that_status_names(ledger):
@@ -99,13 +100,13 @@ def test_a_damaged_search_trial_makes_a_gap_that_status_names(ledger):
 
 
 def test_records_of_another_version_of_the_data_are_named_and_never_mixed_in(ledger, tiny):
-    before = reports.table1(outcomes.collected(ledger, outcomes.MAIN))
+    before = reports.table1(outcomes.collected(ledger, outcomes.MAIN), labels.UNORDERED)
     other = Subject("movielens-100k", "e" * 16, 100, 20)
     trials = search_trials(STUDIES["sequences"], other, PAPER)["lstm"][:3]
     for trial in trials:
         ledger.write(*record_of(trial, 0.9))
     ledger.write(*record_of(search_trials(STUDIES["factorization"], other, PAPER)["factorization"][0], 0.9))
-    pd.testing.assert_frame_equal(reports.table1(outcomes.collected(ledger, outcomes.MAIN)), before)
+    pd.testing.assert_frame_equal(reports.table1(outcomes.collected(ledger, outcomes.MAIN), labels.UNORDERED), before)
     table, said = outcomes.status(ledger, ["movielens-100k"])
     assert table.set_index("study").loc["factorization", "search"] == "0 of 20"
     assert said == [
@@ -157,7 +158,7 @@ def test_status_counts_what_is_done_of_what_is_planned(ledger):
 
 
 def test_numbers_for_the_text_exist_before_anything_ran(tmp_path):
-    numbers = reports.numbers(outcomes.collected(Ledger(tmp_path), outcomes.MAIN))
+    numbers = prose.numbers(outcomes.collected(Ledger(tmp_path), outcomes.MAIN), labels.UNORDERED)
     assert numbers["more_seeds"] == numbers["same_size"] == "not run yet" and numbers["whole_data_sets"] == "no data set"
     assert numbers["sequence_gain_movielens_1m"] == "(not run yet)"
 
@@ -168,7 +169,7 @@ def test_the_abstract_counts_sides_and_names_the_largest_gain(ledger, monkeypatc
 
     def said(wide):
         monkeypatch.setattr(reports.Evidence, "of", lambda *_: Evidence(gap, wide))
-        return reports.numbers(found)
+        return prose.numbers(found, labels.UNORDERED)
 
     share, trials = 0.02 / found[key].outcomes["lstm"].mrr, f"{found[key].trials_done} search trials"
     ahead, behind, unsure, single = said((0.005, 0.035)), said((-0.03, -0.01)), said((-0.01, 0.05)), said(None)
@@ -183,21 +184,24 @@ def test_the_abstract_counts_sides_and_names_the_largest_gain(ledger, monkeypatc
 
 def test_the_largest_gain_of_an_embedding_mixture_is_set_against_a_vector_as_large():
     gain, size = (Evidence(evaluation.Comparison(mean, mean, mean, 0.01, 0.5), (mean, mean)) for mean in (0.02, -0.03))
-    gained = [("movielens-1m", "embedding_mixture", 0.2, gain), ("movielens-100k", "mixture_lstm", 0.4, gain)]
+    gained = [
+        reports.Gain("movielens-1m", "factorization", "embedding_mixture", "factorization", 0.2, gain, 0.01),
+        reports.Gain("movielens-100k", "sequences", "mixture_lstm", "lstm", 0.4, gain, 0.01),
+    ]
     against = f"against a single vector as large as its trial's mixture, {size}"
-    assert reports._largest_gain(gained, {"movielens-1m": size}).endswith(f", +10% of the MRR; {against}")
-    assert reports._largest_gain(gained, {"movielens-100k": size}).endswith(", +10% of the MRR")  # not run on that data set
-    assert reports._largest_gain(gained[1:], {"movielens-100k": size}).endswith(", +5% of the MRR")  # a control of another mixture
+    assert prose._largest_gain(gained, {"movielens-1m": size}).endswith(f", +10% of the MRR; {against}")
+    assert prose._largest_gain(gained, {"movielens-100k": size}).endswith(", +10% of the MRR")  # not run on that data set
+    assert prose._largest_gain(gained[1:], {"movielens-100k": size}).endswith(", +5% of the MRR")  # a control of another mixture
 
 
 def test_gains_above_the_intervals_are_ruled_out_and_one_seed_rules_out_none():
     gap = evaluation.Comparison(0.0, 0.0, 0.0, 1.0, 0.0)
     judged = {"A": (0.1, Evidence(gap, (-0.01, 0.0301))), "B": (0.2, Evidence(gap, (-0.1, 0.02))), "C": (0.1, Evidence(gap))}
-    assert reports._ruled_out(judged) == (
+    assert prose._ruled_out(judged) == (
         "as shares of the MRR, gains above 10% on B and 31% on A are ruled out; printed in 2018 were 10% on Movielens 10M, 26% on Amazon "
         "and 17% on Goodbooks-10K"
     )
-    assert reports._ruled_out({"C": judged["C"]}) == "no data set has several seeds of both models yet"
+    assert prose._ruled_out({"C": judged["C"]}) == "no data set has several seeds of both models yet"
 
 
 def test_shares_of_the_mrr_end_where_nothing_is_left(ledger, monkeypatch):
@@ -212,12 +216,12 @@ def test_data_sets_that_are_done_in_one_study_are_named_with_it(ledger, monkeypa
     found = outcomes.collected(ledger, outcomes.MAIN)
     assert set(found) == {("movielens-100k", "sequences")}
     monkeypatch.setattr(outcomes.Results, "whole", True)
-    numbers = reports.numbers(found)
+    numbers = prose.numbers(found, labels.UNORDERED)
     assert (
         numbers["whole_data_sets"] == "no data set, for sequences alone on Movielens 100K"
         and numbers["begun_data_sets"] == "Movielens 100K"
     )
-    numbers = reports.numbers(found | {("movielens-100k", "factorization"): found["movielens-100k", "sequences"]})
+    numbers = prose.numbers(found | {("movielens-100k", "factorization"): found["movielens-100k", "sequences"]}, labels.UNORDERED)
     assert numbers["whole_data_sets"] == "Movielens 100K" and numbers["begun_data_sets"] == "no other"
 
 
@@ -227,7 +231,7 @@ def test_sides_name_the_data_sets_and_count_them_where_all_are_alike():
     made = {where: Selection(STUDIES["sequences"], PAPER.of(STUDIES["sequences"]), n, {}, {}, []) for n, where in enumerate("ABCDE", 1)}
 
     def sides(**judged: Evidence) -> str:
-        return reports._sides(judged, made)
+        return prose._sides(judged, made)
 
     assert sides(A=up, B=open_, C=up, D=down, E=up) == (
         "better on A, C and E (1 to 5 of 20 search trials); worse on D (4 of 20 search trials); undecided on B (2 of 20 search trials)"
@@ -277,6 +281,9 @@ def test_trained_weights_are_kept_beside_the_record_and_give_the_same_model(tiny
     again, _ = experiments.trained(record, tiny, ledger)
     np.testing.assert_array_equal(experiments.evaluate(first, split)[0], experiments.evaluate(again, split)[0])
     assert len(trained) == 1 and kept.stat().st_size > 100
+    save_model(models.build("lstm", tiny.n_items + 1, dim=4), str(kept))  # of another size
+    experiments.trained(record, tiny, ledger)
+    assert len(trained) == 2
 
 
 def test_published_numbers_are_complete_and_plausible():

@@ -16,6 +16,7 @@ from mixlib import (
     gains,
     labels,
     outcomes,
+    prose,
     publish,
     reports,
     searching,
@@ -154,7 +155,10 @@ def test_vectors_as_large_as_the_mixture_stand_in_tables_sentences_and_abstract(
     assert rows.loc[control, "numbers for a user"] == f"{models[1]['dim']}"
     assert rows.loc[narrow, "numbers for a user"] == f"{TINY.dim['factorization']}"
     word = {"ahead": "better", "behind": "worse", "undecided": "undecided"}[one.side]
-    assert reports.numbers(found)[f"{'half_' * (wide == reports.HALF)}size_sides"] == f"{word} on Synthetic (2 of 2 search trials)"
+    assert (
+        prose.numbers(found, labels.UNORDERED)[f"{'half_' * (wide == reports.HALF)}size_sides"]
+        == f"{word} on Synthetic (2 of 2 search trials)"
+    )
     assert searching.trials_of(found["synthetic", study], ledger).keys() == STUDIES[study].arms.keys()
     monkeypatch.setattr(searching, "PAIRS", 2)
     same = searching.same_settings(found, ledger)
@@ -277,7 +281,8 @@ def test_gains_on_copies_are_kept_and_shown_as_long_as_their_records_are_those_o
     project, nothing = Project(tmp_path), [["nothing is recorded yet"]]
     base = replace(synthetic.generate(users=150, items=40, clusters=4, length=20), name="books", title="Books")
     data = synthetic.with_copies(base, 0.5)
-    monkeypatch.setattr(datasets, "load", {"books": base}.__getitem__)
+    assert len(twins.copied_pairs(data)) == 20 and data.originals == 40
+    monkeypatch.setattr(datasets, "load", lambda name: pytest.fail("the data set that it was made of may lie elsewhere"))
     publish.note_twins(project, data)
     assert not project.ledger.noted("twins") and twins.real(project.ledger).to_numpy().tolist() == nothing  # no records yet
     experiments.run("sequences", data, project.ledger, replace(TINY, trials=1, seeds=1))
@@ -416,7 +421,7 @@ def test_models_that_failed_in_all_trials_leave_gaps_and_no_other_baseline(faile
     monkeypatch.setattr(searching, "FEW", 2)
     left = without(found, failed)
     main = {key: results for key, results in left.items() if key[1] in outcomes.MAIN}
-    shown = reports.table1(main).set_index("model")["Synthetic"]
+    shown = reports.table1(main, labels.UNORDERED).set_index("model")["Synthetic"]
     assert {arm for arm in labels.LABELS if shown[labels.label(arm)] == "failed in all trials"} == failed & set(labels.LABELS)
     for table in (reports.gains(main), searching.luck(left, ledger), gains.family(main).replace(labels.LABELS)):
         assert table.get("mixture", pd.Series(dtype=str)).tolist() == compared
@@ -593,12 +598,12 @@ def test_a_study_for_one_data_set_is_not_planned_for_others():
     ],
 )
 def test_holms_correction_of_cases_made_by_hand(p_values, adjusted):
-    assert gains.holm(p_values) == pytest.approx(adjusted)
+    assert reports.holm(p_values) == pytest.approx(adjusted)
 
 
 def test_holm_keeps_the_family_from_erring():
     drawn = np.random.default_rng(0).random((2000, 10))
-    assert np.mean([gains.holm(p).min() < 0.05 for p in drawn]) == pytest.approx(0.05, abs=0.015)
+    assert np.mean([reports.holm(p).min() < 0.05 for p in drawn]) == pytest.approx(0.05, abs=0.015)
     assert np.mean(drawn.min(axis=1) < 0.05) > 0.35
 
 

@@ -158,6 +158,16 @@ def test_a_model_and_data_that_do_not_belong_together_are_an_error(kind, tiny):
         fit(model_for(kind, tiny), split_for(other, tiny), Settings())
 
 
+@pytest.mark.parametrize("kind", models.KINDS)
+def test_a_model_of_another_size_than_the_data_is_an_error(kind, tiny):
+    for items, users in ((tiny.n_items - 1, tiny.n_users), (tiny.n_items + 1, tiny.n_users), (tiny.n_items, tiny.n_users - 1)):
+        model = models.build(kind, n_items=items, n_users=users, dim=4, components=2)
+        if items == tiny.n_items and kind in models.SEQUENTIAL:
+            continue  # no table of users
+        with pytest.raises(ValueError, match=rf"{kind} was built for .*{items} items, but the split has .*{tiny.n_items} items\."):
+            fit(model, split_for(kind, tiny), Settings())
+
+
 def test_empty_parts_are_an_error(tiny):
     with pytest.raises(ValueError, match="train and validation must not be empty"):
         fit(model_for("factorization", tiny), splits.random_split(tiny, (0.9, 0, 0.1)), Settings())

@@ -1,0 +1,101 @@
+"""What the pages of the book show of the ledger: every table, figure and list of sentences, by the name of its file."""
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from mixlib import describe, figures, gains, outcomes, reports, searching, tables, twins, verdicts, winners
+from mixlib.ledger import Ledger
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Exhibits:
+    """All results of a ledger, and what several exhibits are made of, computed once."""
+
+    def __init__(self, ledger: Ledger, counts: dict[str, dict]):
+        """counts: `describe.counted` by data set, for those that still have records or notebooks."""
+        self.ledger, self.counts, self.every = ledger, counts, outcomes.collected(ledger)
+        self.main = {key: results for key, results in self.every.items() if key[1] in outcomes.MAIN}
+        self.names = list(dict.fromkeys(dataset for dataset, _ in self.main))
+        self.unordered = outcomes.unordered(ledger, self.names)
+        self.ratios = {name: one["ratio"] for name, one in counts.items()}
+        self.by_skew, self.by_tastes = gains.gain_by_skew(self.main, self.ratios), gains.factorial(ledger)
+        self.by_size, self.by_components = gains.by_size(self.every), gains.by_components(ledger)
+        self.short, self.curves = winners.short_seeds(self.every), searching.curves(self.every, ledger)
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The tables, some of which are the numbers behind a figure."""
+        every, ledger, names, unordered = self.every, self.ledger, self.names, self.unordered
+        return {
+            "table1": reports.table1(self.main, unordered),
+            "gains": reports.gains(self.main),
+            "sources": reports.sources(self.main),
+            "references": tables.reference_points(every, names, unordered),
+            "components": tables.components(every, names),
+            "metrics": tables.metrics(every),
+            "losses": tables.losses(every),
+            "capacity": tables.capacity(every, names),
+            "dims": tables.dims(every, names),
+            "splits": winners.splits(every),
+            "more-seeds": winners.more_seeds(every),
+            "binary": winners.binary(every, ledger, names, unordered),
+            "tastes": winners.tastes(every, names, unordered),
+            "who": winners.who(every, ledger),
+            "progress": tables.progress(every, names, unordered),
+            "hours": tables.hours(ledger),
+            "verdict": verdicts.claims(every, self.ratios),
+            "datasets": describe.data_sets(self.counts),
+            "search": searching.curve_table(self.curves),
+            "skew": self.by_skew.round(5),
+            "size": self.by_size.round(5),
+            "factorial": self.by_tastes.round(5),
+            "true-tastes": tables.true_tastes(self.by_components),
+            "by-components": self.by_components.round(5),
+            "cells": tables.cells(self.by_tastes),
+            "effects": tables.effects(self.by_tastes),
+            "luck": searching.luck(every, ledger),
+            "same": searching.same_settings(every, ledger),
+            "repeated": searching.repeated(every),
+            "short-seeds": winners.short_table(self.short),
+            "head-start": searching.head_start(every, ledger),
+            "twins": twins.shares(every, self.counts, unordered),
+            "twin-gains": twins.table(twins.generated(ledger)),
+            "copies": twins.real(ledger),
+        }
+
+    def figures(self) -> dict[str, "Figure"]:
+        """The figures; the caller closes them."""
+        references = tables.references_of(self.every)
+        return {
+            "table1": figures.table1(self.main, references),
+            "search": figures.searches(self.curves, references),
+            "gains": figures.gains(self.by_skew, self.by_tastes),
+            "size": figures.size(self.by_size),
+            "true-tastes": figures.true_tastes(self.by_components),
+        }
+
+    def sentences(self) -> dict[str, list[str]]:
+        """The lists of sentences below tables and in the text."""
+        every, ledger = self.every, self.ledger
+        return {
+            "metrics": tables.metric_verdicts(every),
+            "skew": gains.skew_verdicts(self.by_skew),
+            "references": tables.reference_verdicts(every),
+            "als": tables.reference_verdicts(every, "als"),
+            "repeated": searching.repeated_verdicts(every),
+            "binary": winners.binary_verdicts(every, ledger),
+            "dims": winners.width_verdicts(every, ledger),
+            "splits": winners.split_verdicts(every),
+            "more-seeds": winners.more_seed_verdicts(every),
+            "short-seeds": winners.short_verdicts(self.short),
+            "border": searching.border_verdicts(every),
+            "plateau": searching.plateau_verdicts(every, ledger),
+            "same": searching.same_verdicts(every, ledger),
+            "capacity": tables.capacity_verdicts(every),
+            "true-tastes": tables.true_tastes_verdicts(self.by_components),
+            "effects": tables.effect_verdicts(self.by_tastes),
+            "generated": tables.factorial_progress(self.by_tastes),
+            "copies": twins.copy_verdicts(ledger),
+        }

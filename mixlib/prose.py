@@ -1,0 +1,172 @@
+"""The numbers that stand in the text of the book, by the names under which they are glued."""
+
+from collections.abc import Collection, Iterable
+
+import numpy as np
+
+from mixlib.evidence import AHEAD, BEHIND, ONE_SEED, UNDECIDED, Evidence
+from mixlib.labels import PUBLISHED, SIZE_LABELS, applies, label, title
+from mixlib.outcomes import MAIN, Found, Outcome, best
+from mixlib.plans import Selection
+from mixlib.reports import HALF, MIXTURE, NOT_RUN, SIDES, SIZE, WIDE, Gain, family
+from mixlib.studies import STUDIES
+
+CAPACITY = "factorization-capacity"  # of given sizes
+MORE_SEEDS = "sequence-seeds"
+BESIDE = "factorization-references"
+IN_TEXT = (*MAIN, SIZE, CAPACITY, MORE_SEEDS, BESIDE)  # the studies that `numbers` speaks of
+
+
+def numbers(found: Found, unordered: Collection[str]) -> dict[str, str]:
+    """All numbers of the text, from the results of the studies IN_TEXT.
+
+    unordered: data sets without an order in time.
+    """
+    main = {key: results for key, results in found.items() if key[1] in MAIN}
+    gained = family(main)
+    sequences = {title(one.dataset): (one.mrr, one.evidence) for one in gained if one.mixture == "mixture_lstm"}
+    models, references = ((one := found.get(("movielens-100k", name))) and one.outcomes for name in ("factorization", BESIDE))
+    return {
+        **_gains_on_movielens(main),
+        **_all_sides(found, gained),
+        "largest_gain": _largest_gain(gained, _same_winner(found)),
+        "same_size": _between(found, "movielens-100k", CAPACITY, f"{MIXTURE}/dim 32", "factorization/dim 256"),
+        "more_seeds": _between(found, STUDIES[MORE_SEEDS].only_for, MORE_SEEDS, "mixture_lstm", "lstm", judged=True),
+        "ruled_out": _ruled_out(sequences),
+        "references_over_factorization": _leads(models or {}, references or {}),
+        **_budgets(main, unordered),
+    }
+
+
+def _gains_on_movielens(main: Found) -> dict[str, str]:
+    """What the mixture that is best on validation gains, by family, on the two data sets of Movielens."""
+    said = {}
+    for dataset in ("movielens-100k", "movielens-1m"):
+        for name, short in (("sequences", "sequence_gain"), ("factorization", "factorization_gain")):
+            results, gain = main.get((dataset, name)), f"({NOT_RUN})"
+            if results and (ours := best(results.outcomes[arm] for arm, _ in results.mixtures)):
+                gain = str(Evidence.of(results, ours.arm, results.mixtures[0][1]))
+            said[f"{short}_{dataset.replace('-', '_')}"] = gain
+    return said
+
+
+def _all_sides(found: Found, gained: list[Gain]) -> dict[str, str]:
+    """On which data sets each mixture is ahead of its single vector, and the embedding mixture of larger ones."""
+    searches: dict[str, dict[str, Selection]] = {}
+    for (dataset, name), results in found.items():
+        searches.setdefault(name, {})[title(dataset)] = results.selection
+    said = {}
+    for study in MAIN:
+        for mixture in list(STUDIES[study].arms)[1:]:
+            judged = {title(one.dataset): one.evidence for one in gained if one.mixture == mixture}
+            said[f"{mixture}_sides"] = _sides(judged, searches.get(study, {}))
+    for short, control in (("size_sides", WIDE), ("half_size_sides", HALF)):
+        judged = {title(dataset): one for dataset, one in _of_size(found, control).items()}
+        said[short] = _sides(judged, searches.get(SIZE, {}))
+    return said
+
+
+def _between(found: Found, dataset: str | None, study: str, ours: str, theirs: str, judged: bool = False) -> str:
+    """What one arm of a study on a data set gains over another; judged: and what that decides."""
+    results = found.get((dataset or "", study))
+    if not results or not {ours, theirs} <= set(results.outcomes):
+        return NOT_RUN
+    one = Evidence.of(results, ours, theirs)
+    return f"{one}: {SIDES[one.side]}" if judged else str(one)
+
+
+def _and(names: list[str]) -> str:
+    """`A, B and C`."""
+    *others, last = names or [""]
+    return " and ".join(filter(None, (", ".join(others), last)))
+
+
+def _of_size(found: Found, control: str = WIDE) -> dict[str, Evidence]:
+    """By data set, what the embedding mixture gains over a larger single vector."""
+    return {dataset: Evidence.of(results, MIXTURE, control) for (dataset, name), results in found.items()
+            if name == SIZE and {MIXTURE, control} <= set(results.outcomes)}  # fmt: skip
+
+
+def _same_winner(found: Found) -> dict[str, Evidence]:
+    """`_of_size` where the embedding mixture is the one that the main study compares."""
+
+    def winner(dataset: str, study: str) -> str | None:
+        results = found.get((dataset, study))
+        return results.outcomes[MIXTURE].search["key"] if results and MIXTURE in results.outcomes else None
+
+    return {dataset: one for dataset, one in _of_size(found).items() if winner(dataset, SIZE) == winner(dataset, "factorization")}
+
+
+def _sides(judged: dict[str, Evidence], searches: dict[str, Selection]) -> str:
+    """`better on Goodbooks (2 of 20 search trials); undecided on Movielens 1M and Amazon apps (1 to 3 of 20 search trials)`, or `worse on
+    all 6 data sets`, likewise; those of one seed are left out. searches: by data set, as judged is.
+    """
+    words, judged = [], {where: one for where, one in judged.items() if one.side != ONE_SEED}
+    for side, word in ((AHEAD, "better"), (BEHIND, "worse"), (UNDECIDED, "undecided")):
+        *others, last = [where for where, one in judged.items() if one.side == side] or [""]
+        number = f"all {len(judged)}" if len(judged) > 2 else "both"
+        every = f"{number} data sets" if len(others) + 1 == len(judged) > 1 else ""
+        where = every or _and([*others, last])
+        words += [f"{word} on {where} ({_trials(searches[one] for one in (*others, last))})"] if last else []
+    return "; ".join(words) or "not judged yet"
+
+
+def _trials(searches: Iterable[Selection]) -> str:
+    """`1 to 3 of 20 search trials`: what some searches of one plan did of it."""
+    done, planned = zip(*((search.trials, search.planned.trials) for search in searches), strict=True)
+    few, most = min(done), max(done)
+    return f"{few} to {most} of {planned[0]} search trials" if few < most else f"{most} of {planned[0]} search trials"
+
+
+def _largest_gain(gained: list[Gain], by_size: dict[str, Evidence]) -> str:
+    """The mixture that is ahead by the largest share of its baseline's MRR, by how much, and what is left against a vector as large.
+
+    by_size: the latter by data set, of the same mixture.
+    """
+    ahead = [one for one in gained if one.evidence.side == AHEAD]
+    if not ahead:
+        return "none is decided"
+    most = max(ahead, key=lambda one: one.evidence.gap.difference / one.mrr)
+    size = (
+        f"; against a single vector {SIZE_LABELS[WIDE.partition('/')[2]]}, {by_size[most.dataset]}"
+        if most.mixture == MIXTURE and most.dataset in by_size
+        else ""
+    )
+    share = most.evidence.gap.difference / most.mrr
+    return f"{label(most.mixture)} on {title(most.dataset)}: {most.evidence}, {share:+.0%} of the MRR{size}"
+
+
+def _ruled_out(sequences: dict[str, tuple[float, Evidence]]) -> str:
+    """Which gains of the Mixture-LSTM, as shares of the baseline's MRR, lie above the interval for other seeds, too, on each data set, the
+    smallest first; and which were printed.
+
+    sequences: by title, the baseline's MRR and the evidence.
+    """
+    most = sorted((one.wide[1] / mrr, where) for where, (mrr, one) in sequences.items() if one.wide)
+    if not most:
+        return "no data set has several seeds of both models yet"
+    printed = {title(dataset): mrr["mixture_lstm"] / mrr["lstm"] - 1 for dataset, mrr in PUBLISHED["paper"]["mrr"].items()}
+    ruled_out = _and([f"{np.ceil(100 * share) + 0.0:.0f}% on {where}" for share, where in most])
+    said = _and([f"{gain:.0%} on {where}" for where, gain in printed.items()])
+    return f"as shares of the MRR, gains above {ruled_out} are ruled out; printed in 2018 were {said}"
+
+
+def _leads(models: dict[str, Outcome], references: dict[str, Outcome]) -> str:
+    """What each reference but popularity is ahead of plain factorization by: `EASE +0.005 [-0.001, +0.010], over seeds, too: ...`."""
+    known = [one for arm, one in references.items() if arm != "popularity"] if "factorization" in models else []
+    return "; ".join(f"{label(one.arm)} {Evidence.between(one, models['factorization'])}" for one in known) or NOT_RUN
+
+
+def _budgets(main: Found, unordered: Collection[str]) -> dict[str, str]:
+    """Which data sets have the whole budget, for one study alone where so, and which have less."""
+    datasets = dict.fromkeys(dataset for dataset, _ in main)
+    whole, begun = ([one for one in datasets if _whole(main, one, unordered) == wanted] for wanted in (True, False))
+    spent = [_and([title(one) for one in whole]) or "no data set"]
+    for name in MAIN:
+        alone = [title(one) for one in begun if (one, name) in main and main[one, name].whole]
+        spent += [f"for {name} alone on {_and(alone)}"] if alone else []
+    return {"whole_data_sets": ", ".join(spent), "begun_data_sets": _and([title(one) for one in begun]) or "no other"}
+
+
+def _whole(main: Found, dataset: str, unordered: Collection[str]) -> bool:
+    return all((dataset, name) in main and main[dataset, name].whole for name in MAIN if applies(dataset, name, unordered))
