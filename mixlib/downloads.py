@@ -115,7 +115,8 @@ def _download(download: Download, folder: Path) -> Path:
             if answer is not None and answer.status_code < 500 and answer.status_code not in (408, 429):
                 raise OSError(f"{download.url} answers {answer.status_code}: get the file by hand and give it with --from.") from error
             if pause is None or not isinstance(error, requests.RequestException):
-                raise OSError(f"cannot download {download.url} ({type(error).__name__}): check the network and try again.") from error
+                what = f"cannot download {download.url} ({type(error).__name__})"
+                raise OSError(f"{what}: check the network and try again, or give the file with --from.") from error
         time.sleep(pause)
     raise AssertionError("the last try returns or raises")
 

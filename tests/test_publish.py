@@ -484,7 +484,7 @@ def test_what_a_page_shows_in_python_runs_as_it_stands(page, tmp_path):
     assert blocks and ran.stdout and (ran.returncode, ran.stderr) == (0, "")
     if page.startswith("book"):
         (wanted,) = (record["test"] for record in ledger.read(few, "factorization").values()
-                     if (record["arm"], record["stage"]) == ("embedding_mixture", "search"))  # fmt: skip
+                     if (record["arm"], record["stage"]) == ("embedding_mixture", "seeds"))  # fmt: skip
         again, kept = re.findall(r"\{.*?\}", ran.stdout.splitlines()[-1])
         assert json.loads(again.replace("'", '"')) == json.loads(kept.replace("'", '"')) == wanted
 
@@ -572,7 +572,7 @@ def test_an_unknown_data_set_is_said_before_anything_runs():
 
 def test_glued_numbers_of_the_pages_are_those_of_the_ledger(built):
     numbers = prose.numbers(outcomes.collected(Ledger(ROOT / "results"), prose.IN_TEXT), labels.UNORDERED)
-    for page, *sources in (("index", "index", "findings"), ("verdict", "findings"), ("results", "results")):
+    for page, *sources in (("index", "index", "findings"), ("results", "results")):
         text = " ".join(BeautifulSoup((built / f"{page}.html").read_text(), "html.parser").get_text().split())
         source = "".join((ROOT / "book" / f"{name}.md").read_text(encoding="utf-8") for name in sources)
         glued = re.findall(r"07-results\.ipynb::(\w+)", source)
