@@ -489,6 +489,14 @@ def test_what_a_page_shows_in_python_runs_as_it_stands(page, tmp_path):
         assert json.loads(again.replace("'", '"')) == json.loads(kept.replace("'", '"')) == wanted
 
 
+def test_the_first_lines_of_python_print_what_the_readme_says():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    ran = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, check=True)
+    (said,) = re.findall(r"it prints about (\d\.\d+)", block)
+    assert float(ran.stdout) == pytest.approx(float(said), abs=0.01)
+
+
 def test_own_data_sets_get_a_part_in_the_contents(tmp_path):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "book" / "runs" / "mine").mkdir(parents=True)
