@@ -194,13 +194,13 @@ class _Progress:
 
 @app.command()
 def status(
-    dataset: Annotated[list[str] | None, typer.Option(help="only these data sets")] = None,
+    dataset: Annotated[list[str] | None, typer.Option(help="only these data sets, with what has not begun")] = None,
     results: Annotated[str, typer.Option(help="folder of the ledger")] = "results",
 ) -> None:
-    """What the ledger holds of each study, and what it lacks."""
+    """What the ledger holds of each study, and what it lacks; of all data sets in short."""
     from pathlib import Path
 
-    from mixlib import datasets, outcomes
+    from mixlib import datasets, outcomes, progress
     from mixlib.labels import TITLES
     from mixlib.ledger import Snapshot
     from mixlib.names import choose
@@ -212,7 +212,7 @@ def status(
         choose(
             "recorded data set", name, {*(known for known in ledger.datasets() if not outcomes.apart(known)), *TITLES, *datasets.names()}
         )
-    table, left_out = outcomes.status(ledger, dataset)
+    table, left_out = progress.status(ledger, dataset)
     if table.empty and dataset and not left_out:
         raise ValueError(f"nothing is recorded of {', '.join(dataset)} yet.")
     older = "other code" in table and table["other code"].any()

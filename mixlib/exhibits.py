@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from mixlib import describe, figures, gains, outcomes, reports, searching, tables, twins, verdicts, winners
+from mixlib import describe, figures, gains, outcomes, pooling, progress, reports, searching, tables, twins, verdicts, winners
 from mixlib.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class Exhibits:
         self.unordered = outcomes.unordered(ledger, self.names)
         self.ratios = {name: one["ratio"] for name, one in counts.items()}
         self.by_skew, self.by_tastes = gains.gain_by_skew(self.main, self.ratios), gains.factorial(ledger)
-        self.by_size, self.by_components = gains.by_size(self.every), gains.by_components(ledger)
+        self.by_size, self.by_components, self.pooled = gains.by_size(self.every), gains.by_components(ledger), pooling.means(self.every)
         self.short, self.curves = winners.short_seeds(self.every), searching.curves(self.every, ledger)
 
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -31,6 +31,8 @@ class Exhibits:
         return {
             "table1": reports.table1(self.main, unordered),
             "gains": reports.gains(self.main),
+            "together": pooling.table(every),
+            "pooled": self.pooled.round(5),
             "sources": reports.sources(self.main),
             "references": tables.reference_points(every, names, unordered),
             "components": tables.components(every, names),
@@ -43,7 +45,7 @@ class Exhibits:
             "binary": winners.binary(every, ledger, names, unordered),
             "tastes": winners.tastes(every, names, unordered),
             "who": winners.who(every, ledger),
-            "progress": tables.progress(every, names, unordered),
+            "progress": progress.table(every, names, unordered),
             "hours": tables.hours(ledger),
             "verdict": verdicts.claims(every, self.ratios),
             "datasets": describe.data_sets(self.counts),
@@ -71,7 +73,7 @@ class Exhibits:
         return {
             "table1": figures.table1(self.main, references),
             "search": figures.searches(self.curves, references),
-            "gains": figures.gains(self.by_skew, self.by_tastes),
+            "gains": figures.gains(self.by_skew, self.by_tastes, self.pooled),
             "size": figures.size(self.by_size),
             "true-tastes": figures.true_tastes(self.by_components),
         }

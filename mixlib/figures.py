@@ -198,22 +198,25 @@ def search(axes: "Axes", curves: dict[str, np.ndarray], references: Mapping[str,
     axes.set_ylim(0, top)
 
 
-def gains(by_skew: pd.DataFrame, by_tastes: pd.DataFrame) -> "Figure":
-    """Relative gains of mixtures on real data, by popularity skew, and against the true number of tastes on generated ones, there in a
-    panel for each mixture.
+def gains(by_skew: pd.DataFrame, by_tastes: pd.DataFrame, pooled: pd.DataFrame) -> "Figure":
+    """Relative gains of mixtures on real data, by popularity skew, and over all of them together; and against the true number of tastes on
+    generated ones, there in a panel for each mixture.
 
     by_skew: rows of `gains.gain_by_skew`; by_tastes: rows of `gains.factorial`, of which those of the main studies with several seeds are
-    shown. Panels of generated data are cut at half as much again as their largest gain or loss.
+    shown; pooled: rows of `pooling.means`, likewise. Panels of generated data are cut at half as much again as their largest gain or loss.
     """
     figure, grid = new(3, 2, width=7.0, height=6.0)
     first, others = figure.add_subplot(grid[0, 0].get_gridspec()[0, :]), list(grid[1])
     for axes in grid[0]:
         axes.remove()
     order = by_skew.drop_duplicates("dataset").sort_values("ratio")
-    rows = apart(by_skew.assign(place=by_skew["dataset"].map({name: y for y, name in enumerate(order["dataset"])})), "place", 0.6)
-    relative_gains(first, rows, "place", "", lying=True)
+    rows = by_skew.assign(place=by_skew["dataset"].map({name: y for y, name in enumerate(order["dataset"])}))
+    below = pooled[pooled["protocol"].isin(MAIN)].assign(place=-1, gain=pooled["relative"]) if len(order) else pooled[:0]
+    relative_gains(first, apart(pd.concat([rows, below]) if len(below) else rows, "place", 0.6), "place", "", lying=True)
     names = [f"{title(name)}: {ratio:.1f}".replace(" (", "\n(") for name, ratio in zip(order["dataset"], order["ratio"], strict=True)]
-    first.set_yticks(range(len(order)), names)
+    first.set_yticks(range(-1 if len(below) else 0, len(order)), [*(["all together"] if len(below) else []), *names])
+    if len(below):
+        first.axhline(-0.5, color="#999999", lw=0.8)
     first.set_title("Real data, with the 95th / 50th popularity ratio", loc="left")
     run = by_tastes[by_tastes["protocol"].isin(MAIN) & (by_tastes["seeds"] > 1)].dropna(subset="relative")
     places, levels = run["tastes"].factorize(sort=True)

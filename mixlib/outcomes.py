@@ -8,16 +8,15 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
 from mixlib import experiments
 from mixlib.datasets import Interactions, load
 from mixlib.evaluation import Comparison, compare, interval
-from mixlib.labels import TITLES, UNORDERED, applies, label
-from mixlib.ledger import Ledger, code_version
+from mixlib.labels import TITLES, UNORDERED, label
+from mixlib.ledger import Ledger
 from mixlib.names import choose
-from mixlib.plans import Selection, Subject, records_of, seeds_of, select, size
+from mixlib.plans import Selection, Subject, records_of, seeds_of, select
 from mixlib.studies import PROFILES, STUDIES, study_for
 
 MAIN = ("sequences", "factorization")  # the studies of Table 1
@@ -130,6 +129,12 @@ class Results:
         """The interval of that difference for other seeds, too; None where there is one seed."""
         return over_seeds(self.outcomes[arm], self.outcomes[baseline], apart=self.selection.study.splits)
 
+    def error(self, arm: str, baseline: str) -> tuple[float, float] | None:
+        """`standard_error` of that difference; None where there is one seed, or no outcome of one of the two."""
+        if not {arm, baseline} <= set(self.outcomes):
+            return None
+        return standard_error(self.outcomes[arm], self.outcomes[baseline], apart=self.selection.study.splits)
+
 
 @lru_cache(maxsize=4096)  # several tables and figures show the same difference
 def paired(ours: Outcome, theirs: Outcome) -> Comparison:
@@ -140,11 +145,21 @@ def paired(ours: Outcome, theirs: Outcome) -> Comparison:
 
 
 def over_seeds(ours: Outcome, theirs: Outcome, apart: bool = False) -> tuple[float, float] | None:
-    """95 % interval of the same difference for other users and other seeds; None where either has one seed.
+    """95 % interval of the same difference for other users and other seeds, by Student's t; None where either has one seed."""
+    if (found := standard_error(ours, theirs, apart)) is None:
+        return None
+    gap, (error, freedom) = paired(ours, theirs).difference, found
+    half = float(stats.t.ppf(0.975, freedom)) * error
+    return gap - half, gap + half
 
-    Variances are added, that of the mean difference over users and that of the mean over seeds on each side, and Student's t has the
-    degrees of freedom of Welch and Satterthwaite: few seeds make it wide. What is noise of one user with one seed is in both, so that it
-    is rather too wide. apart: every seed has a split of its own, the same one on both sides; then the second is of the mean over splits.
+
+def standard_error(ours: Outcome, theirs: Outcome, apart: bool = False) -> tuple[float, float] | None:
+    """Standard error of the paired difference for other users and other seeds, and its degrees of freedom; None where either has one seed.
+
+    Variances are added, that of the mean difference over users and that of the mean over seeds on each side; the degrees of freedom are
+    those of Welch and Satterthwaite, so that few seeds make an interval wide. What is noise of one user with one seed is in both, so that
+    the error is rather too large. apart: every seed has a split of its own, the same one on both sides; then the second is of the mean over
+    splits.
     """
     sides = [ours.by_seed - theirs.by_seed] if apart else [ours.by_seed, theirs.by_seed]
     if min(map(len, sides)) < 2:
@@ -154,8 +169,7 @@ def over_seeds(ours: Outcome, theirs: Outcome, apart: bool = False) -> tuple[flo
     seeds = [float(side.var(ddof=1)) / len(side) for side in sides]
     freedom = sum(one**2 / (len(side) - 1) for one, side in zip(seeds, sides, strict=True))
     total = users + sum(seeds)
-    half = float(stats.t.ppf(0.975, total**2 / freedom if freedom else np.inf) * np.sqrt(total))
-    return gap.difference - half, gap.difference + half
+    return float(np.sqrt(total)), float(total**2 / freedom if freedom else np.inf)
 
 
 def study(
@@ -165,18 +179,21 @@ def study(
     """Results of a study on a data set: computed in place (`demo`), or what the ledger holds (`paper`).
 
     arms: only these, all if none is named. budget: fields of the profile's Budget to replace, such as trials=1.
-    Raises ValueError on unknown names.
+    Raises ValueError on unknown names, FileNotFoundError where the folder of a ledger is not there.
     """
     plan = study_for(name, interactions).only(arms)
     planned = replace(PROFILES[choose("profile", profile, PROFILES)].of(plan), **budget)
     if profile == "demo":
         selection, arrays = experiments.compute(name, interactions, planned, arms)
         return _results(selection, lambda record: arrays[record["key"]])
-    ledger = ledger if isinstance(ledger, Ledger) else Ledger(ledger)
+    if not isinstance(ledger, Ledger):
+        if not Path(ledger).is_dir():
+            raise FileNotFoundError(f"there is no folder {ledger}: give that of a ledger, which `mixlib run` makes.")
+        ledger = Ledger(ledger)
     subject, records = Subject.of(interactions), records_of(plan, ledger, interactions.name)
     ours = subject if plan.family == "sequences" else replace(subject, max_length=0, min_length=0)
     found = _results(select(plan, records, subject, planned), ledger.arrays)
-    return replace(found, left_out=_left_out(ledger, interactions.name, name, ours))
+    return replace(found, left_out=left_out_of(ledger, interactions.name, name, ours))
 
 
 def best(outcomes: Iterable[Outcome]) -> Outcome | None:
@@ -215,10 +232,10 @@ def recorded(ledger: Ledger, dataset: str, name: str, arms: Iterable[str] = (), 
         return None
     ours, study = max(sorted(counted, key=str), key=counted.__getitem__), STUDIES[name].only(arms)
     found = _results(select(study, records_of(study, ledger, dataset), ours, PROFILES["paper"].of(study)), ledger.arrays)
-    return replace(found, left_out=_left_out(ledger, dataset, name, ours))
+    return replace(found, left_out=left_out_of(ledger, dataset, name, ours))
 
 
-def _left_out(ledger: Ledger, dataset: str, name: str, ours: Subject) -> tuple[str, ...]:
+def left_out_of(ledger: Ledger, dataset: str, name: str, ours: Subject) -> tuple[str, ...]:
     """One clause for each damaged record of a study, and for each version of the data other than ours that it has records of."""
     others = Counter(str(subject) for subject in map(Subject.of_record, ledger.read(dataset, name).values()) if subject != ours)
     return (
@@ -272,44 +289,3 @@ def unordered(ledger: Ledger, datasets: Iterable[str]) -> set[str]:
             ordered = load(dataset).ordered
         found |= set() if ordered else {dataset}
     return found
-
-
-def status(ledger: Ledger, datasets: list[str] | None = None) -> tuple[pd.DataFrame, list[str]]:
-    """Planned against done for every study of the given data sets (default: those with records and those that the book names).
-
-    The column `missing` counts all seeds while the search goes on, since another trial may win; `other code` counts records that another
-    version of mixlib's computing rooms wrote. Arms that a study shares with the one that it stands beside are counted there.
-    Beside the table, sentences that name what is left out of it; where nobody asked for a data set, those that have no records are.
-    """
-    rows, said, none = [], [], []
-    planned = {name: size(study, PROFILES["paper"].of(study)) for name, study in STUDIES.items()}
-    every = datasets or sorted({*ledger.datasets(), *TITLES})
-    without = unordered(ledger, every)
-    for dataset in every:
-        version = version_of(ledger, dataset)
-        folders = ledger.folder(dataset, "any").parent.glob("*/")
-        own = sorted({path.name for path in folders} - {*STUDIES})
-        said += [f"{dataset}: records of {', '.join(own)}, which the plan does not have."] if own else []
-        if version is None and not datasets and not any(ledger.damaged(dataset, name) for name in STUDIES):
-            none += [] if own else [dataset]
-            continue
-        for name, study in STUDIES.items():
-            records, plan = ledger.read(dataset, name), PROFILES["paper"].of(study)
-            found = recorded(ledger, dataset, name, version=version) if records else None
-            if found is None and (study.only_for not in (None, dataset) or not applies(dataset, name, without)):
-                continue
-            left_out = found.left_out if found else _left_out(ledger, dataset, name, Subject(dataset, "", 0, 0))
-            said += [f"{dataset}, {name}: {what}." for what in left_out]
-            if found is None and apart(dataset):
-                continue
-            done, seeds = (found.selection.trials, found.selection.seeds) if found else (0, 0)
-            missing = found.missing if found else planned[name]
-            ahead = [arm for arm in study.own if found is None or arm in found.selection.ahead]
-            rows.append({"dataset": dataset, "study": name, "arms": f"{len(study.own) - len(ahead)} of {len(study.own)}",
-                         "search": f"{done} of {plan.trials}", "seeds": f"{seeds} of {plan.seeds}", "missing": missing,
-                         "other code": sum(record["code"] != code_version() for record in records.values())})  # fmt: skip
-    if none:
-        said.append(
-            f"Nothing that is planned is recorded of {', '.join(none)}; `mixlib status --dataset NAME` shows what is planned of one."
-        )
-    return pd.DataFrame(rows), said

@@ -8,6 +8,7 @@ from mixlib.evidence import AHEAD, BEHIND, ONE_SEED, UNDECIDED, Evidence
 from mixlib.labels import PUBLISHED, SIZE_LABELS, applies, label, title
 from mixlib.outcomes import MAIN, Found, Outcome, best
 from mixlib.plans import Selection
+from mixlib.pooling import together
 from mixlib.reports import HALF, MIXTURE, NOT_RUN, SIDES, SIZE, WIDE, Gain, family
 from mixlib.studies import STUDIES
 
@@ -33,6 +34,9 @@ def numbers(found: Found, unordered: Collection[str]) -> dict[str, str]:
         "same_size": _between(found, "movielens-100k", CAPACITY, f"{MIXTURE}/dim 32", "factorization/dim 256"),
         "more_seeds": _between(found, STUDIES[MORE_SEEDS].only_for, MORE_SEEDS, "mixture_lstm", "lstm", judged=True),
         "ruled_out": _ruled_out(sequences),
+        "together": _together(main, "sequences", "mixture_lstm", "lstm"),
+        "embedding_together": _together(main, "factorization", MIXTURE, "factorization"),
+        "half_size_together": _together(found, SIZE, MIXTURE, HALF),
         "references_over_factorization": _leads(models or {}, references or {}),
         **_budgets(main, unordered),
     }
@@ -149,6 +153,11 @@ def _ruled_out(sequences: dict[str, tuple[float, Evidence]]) -> str:
     ruled_out = _and([f"{np.ceil(100 * share) + 0.0:.0f}% on {where}" for share, where in most])
     said = _and([f"{gain:.0%} on {where}" for where, gain in printed.items()])
     return f"as shares of the MRR, gains above {ruled_out} are ruled out; printed in 2018 were {said}"
+
+
+def _together(found: Found, study: str, ours: str, theirs: str) -> str:
+    """What one arm gains over another over all data sets: `pooling.Together` in words."""
+    return str(together(found, study, ours, theirs) or "too few data sets have several seeds yet")
 
 
 def _leads(models: dict[str, Outcome], references: dict[str, Outcome]) -> str:

@@ -57,21 +57,6 @@ def references_of(found: Found) -> Found:
     return {(dataset, STUDIES[name].family): results for (dataset, name), results in found.items() if name in REFERENCES}
 
 
-def progress(found: Found, datasets: Iterable[str], unordered: Collection[str] = UNORDERED) -> pd.DataFrame:
-    """Done of planned for every study and data set: search trials of each arm, seeds of each winner, and arms where some have not begun."""
-    rows = []
-    for name, study in STUDIES.items():
-        row = {"study": name}
-        for dataset in datasets:
-            results = found.get((dataset, name))
-            ahead = len(results.selection.ahead) if results else 0
-            arms = f"; {len(study.arms) - ahead} of {len(study.arms)} models" if ahead else ""
-            planned = applies(dataset, name, unordered) and (results or study.only_for in (None, dataset))
-            row[title(dataset)] = reports.spent(results) + arms if planned else "not planned"
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
 def metrics(found: Found) -> pd.DataFrame:
     """The other ranking metrics of the main studies, for every arm on every data set."""
     made = []

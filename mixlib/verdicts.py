@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from mixlib import gains, reports, tables
+from mixlib import gains, pooling, reports, tables
 from mixlib.evidence import AHEAD, BEHIND, ONE_SEED, Evidence
 from mixlib.labels import LABELS, LOSS_LABELS, PUBLISHED, label, title
 from mixlib.outcomes import FEW, MAIN, Found, best
@@ -95,13 +95,15 @@ def claims(found: Found, ratios: dict[str, float]) -> pd.DataFrame:
         for other in (one for one in STUDIES.values() if one.winners_of == study):
             what = "other splits" if other.splits else "more seeds alone"
             again |= {f"{who}, {what}": gap for who, gap in _gaps(found, other.name, [(mixture, baseline)]).items()}
-        evidence = "{numref}`tab-gains`, {numref}`tab-splits`"
+        again |= _together(found, study, mixture, baseline)
+        evidence = "{numref}`tab-gains`, {numref}`tab-together`, {numref}`tab-splits`"
         evidence += ", {numref}`tab-more-seeds`, {numref}`tab-copies`" if study == "sequences" else ""
         rows.append(_row(f"{LABELS[mixture]} gains over {label(baseline)}.", printed, gaps, evidence, again=again))
     for control, size in ((reports.WIDE, "as large as"), (reports.HALF, "half as large as")):
         gaps = _gaps(found, reports.SIZE, [(reports.MIXTURE, control)])
         claim = f"A control, not a claim: {LABELS[reports.MIXTURE]} against a single vector that is {size} the mixtures of its search."
-        rows.append(_row(claim, "not compared", gaps, "{numref}`tab-capacity`, {numref}`fig-size`", CONTROL))
+        again = _together(found, reports.SIZE, reports.MIXTURE, control)
+        rows.append(_row(claim, "not compared", gaps, "{numref}`tab-capacity`, {numref}`fig-size`, {numref}`tab-together`", CONTROL, again))
     for form in reports.FORMS:
         gaps = {}
         for study, kinds in (
@@ -213,6 +215,12 @@ def _gaps(found: Found, study: str, pairs: list[tuple[str, str]], named: bool = 
             elif reports.FAILED in absent:
                 gaps[who] = reports.FAILED
     return gaps
+
+
+def _together(found: Found, study: str, ours: str, theirs: str) -> Gaps:
+    """The mean over data sets, where there are enough of them."""
+    one = pooling.together(found, study, ours, theirs)
+    return {"together": str(one)} if one else {}
 
 
 def _row(claim: str, printed: str, gaps: Gaps, evidence: str, kind: str = SOMEWHERE, again: Gaps | None = None) -> dict[str, str]:

@@ -25,6 +25,7 @@ from mixlib import (
     notebooks,
     outcomes,
     plans,
+    progress,
     prose,
     publish,
     reports,
@@ -190,7 +191,7 @@ def test_missing_counts_the_seeds_that_an_unfinished_search_will_need(tiny, tmp_
     def missing(trials, seeds):
         planned = replace(TINY, trials=trials, seeds=seeds, space=spread)
         monkeypatch.setitem(outcomes.PROFILES, "paper", planned)
-        (row,) = outcomes.status(ledger, [tiny.name])[0].query("study == 'sequences'").to_dict("records")
+        (row,) = progress.status(ledger, [tiny.name])[0].query("study == 'sequences'").to_dict("records")
         return row["missing"], planned
 
     none, planned = missing(1, 1)
@@ -213,7 +214,7 @@ def test_what_needs_an_order_in_time_is_not_missing_where_there_is_none(data_roo
         if counted:
             publish.note_counts(project, interactions)
             shutil.rmtree(data_root / "plain")
-        planned = outcomes.status(project.ledger, ["plain"])[0]["study"]
+        planned = progress.status(project.ledger, ["plain"])[0]["study"]
         assert "factorization" in planned.tolist() and not any(study.startswith("sequence") for study in planned)
         every = outcomes.collected(project.ledger)
         without = outcomes.unordered(project.ledger, ["plain"])
@@ -227,7 +228,7 @@ def test_missing_counts_what_uses_no_chance_once(tiny, tmp_path, monkeypatch):
     ledger, study = Ledger(tmp_path), "factorization-references"
 
     def missing():
-        return outcomes.status(ledger, [tiny.name])[0].set_index("study").loc[study, "missing"]
+        return progress.status(ledger, [tiny.name])[0].set_index("study").loc[study, "missing"]
 
     arms = experiments.run(study, tiny, ledger, minutes=0).study.arms
     none = sum(

@@ -26,6 +26,7 @@ from mixlib import (
     labels,
     notebooks,
     outcomes,
+    pooling,
     prose,
     publish,
     reports,
@@ -644,6 +645,9 @@ def test_which_model_is_ahead_and_the_part_of_size(found):
     ruled_out = re.findall(r"(\d+)% on", numbers["ruled_out"].partition(";")[0])
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(ruled_out) == 5 and f"from {ruled_out[0]} % of the MRR on Amazon apps to {ruled_out[-1]} % on Amazon beauty" in readme
+    printed = [mrr["mixture_lstm"] / mrr["lstm"] - 1 for mrr in labels.PUBLISHED["paper"]["mrr"].values()]
+    assert [f"{share:.0%}" for share in (min(printed), max(printed))] == ["10%", "26%"] and "(printed in 2018: 10 to 26 %)" in readme
+    assert sum(int(bound) < 10 for bound in ruled_out) == 1
     assert all(str(numbers[name]).startswith("worse on all 6 data sets (") for name in ("projection_mixture_sides", "size_sides"))
     worse, undecided = numbers["half_size_sides"].split("; ")
     others = [labels.title(dataset) for dataset in OURS if dataset != "movielens-100k"]
@@ -661,6 +665,30 @@ def test_which_model_is_ahead_and_the_part_of_size(found):
     again = {name: Evidence.of(found["amazon-" + name, "factorization"], reports.MIXTURE, "factorization") for name in ("beauty", "apps")}
     assert [fewer[name].side for name in ("beauty", "apps")] == [AHEAD, UNDECIDED]
     assert [again[name].side for name in ("beauty", "apps")] == [UNDECIDED, AHEAD]
+
+
+def test_what_all_data_sets_say_together(found):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    one = pooling.together(found, "sequences", "mixture_lstm", "lstm")
+    mean, low, high = (f"{100 * share:.0f} %" for share in (one.mean.mean, *one.mean.bounds))
+    assert f"the mean gain is {mean} of the MRR, with a 95 % interval from {low} to {high} if data sets do not differ" in readme
+    most, rest = one.without_one
+    assert most == "amazon-apps" and f"it reaches to {100 * rest.bounds[1]:.0f} %." in readme
+    smallest, second, *_ = sorted(one.errors)
+    assert one.errors[one.names.index(most)] == smallest < second / 2
+    windows = {dataset: len(found[dataset, "sequences"].outcomes["lstm"].users) for dataset in one.names}
+    assert max(windows, key=windows.get) == most
+    least = min(mrr["mixture_lstm"] / mrr["lstm"] - 1 for mrr in labels.PUBLISHED["paper"]["mrr"].values())
+    apps = Evidence.of(found[most, "sequences"], "mixture_lstm", "lstm").wide[1] / found[most, "sequences"].outcomes["lstm"].mrr
+    assert one.mean.spread == 0 and one.mean.spread_bounds[1] > least > max(one.mean.bounds[1], apps) and rest.bounds[1] > least
+    factorization = {(study, baseline): pooling.together(found, study, arm, baseline)
+                     for study, arm, baseline in pooling.COMPARED if arm == reports.MIXTURE}  # fmt: skip
+    for side, of in ((1, ("factorization", "factorization")), (-1, (reports.SIZE, reports.HALF))):
+        pooled = factorization[of]
+        assert pooled.mean.spread > 0 and min(side * bound for bound in pooled.mean.bounds) > 0
+        less = [pooling.pool(np.delete(pooled.effects, i), np.delete(pooled.errors, i)).bounds for i in range(6)]
+        assert sum(low < 0 < high for low, high in less) >= 2
+    assert all(pooled.few >= 3 for pooled in factorization.values())
 
 
 def test_a_lead_of_seven_trials_was_none_of_ten(monkeypatch):
@@ -811,6 +839,10 @@ def test_where_methods_without_tastes_are_ahead(found):
     plain = found["movielens-100k", "factorization"].outcomes["factorization"]
     leads = [Evidence.between(one, plain).side for one in found["movielens-100k", "factorization-references"].outcomes.values()]
     assert AHEAD not in leads and UNDECIDED in leads
+    beside = {"sequences": "sequence-references", "factorization": "factorization-references"}
+    equal = {name: {dataset for (dataset, study), results in found.items() if study == name and results.done
+                    and results.selection.trials == found[dataset, beside[name]].selection.trials} for name in beside}  # fmt: skip
+    assert equal == {"sequences": {"movielens-100k", "movielens-1m", "amazon-cds", "amazon-apps"}, "factorization": {"movielens-100k"}}
 
 
 def test_what_is_left_without_a_choice_of_winners_and_with_more_trials_of_single_vectors(found):

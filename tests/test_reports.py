@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from safetensors.torch import save_model
 
-from mixlib import evaluation, experiments, labels, models, outcomes, prose, reports
+from mixlib import evaluation, experiments, labels, models, outcomes, progress, prose, reports
 from mixlib.evidence import Evidence
 from mixlib.ledger import Ledger
 from mixlib.plans import Selection, Subject, search_trials, seed_trials
@@ -94,7 +94,7 @@ def test_a_missing_array_makes_a_gap_that_is_named(ledger):
 def test_a_damaged_search_trial_makes_a_gap_that_status_names(ledger):
     trial = search_trials(STUDIES["sequences"], Subject("movielens-100k", "f" * 16, 100, 20), PAPER)["lstm"][1]
     ledger.path("movielens-100k", "sequences", trial.key).write_text("")
-    table, said = outcomes.status(ledger, ["movielens-100k"])
+    table, said = progress.status(ledger, ["movielens-100k"])
     assert table.set_index("study").loc["sequences", "search"] == "1 of 20"
     assert said == [f"movielens-100k, sequences: the record {trial.key}.json is damaged, Expecting value: line 1 column 1 (char 0)."]
 
@@ -107,7 +107,7 @@ def test_records_of_another_version_of_the_data_are_named_and_never_mixed_in(led
         ledger.write(*record_of(trial, 0.9))
     ledger.write(*record_of(search_trials(STUDIES["factorization"], other, PAPER)["factorization"][0], 0.9))
     pd.testing.assert_frame_equal(reports.table1(outcomes.collected(ledger, outcomes.MAIN), labels.UNORDERED), before)
-    table, said = outcomes.status(ledger, ["movielens-100k"])
+    table, said = progress.status(ledger, ["movielens-100k"])
     assert table.set_index("study").loc["factorization", "search"] == "0 of 20"
     assert said == [
         f"movielens-100k, sequences: 3 records are of another version of the data, fingerprint {'e' * 16}, windows of 20 to 100.",
@@ -132,13 +132,33 @@ def test_of_several_versions_that_of_the_data_that_lie_here_counts(ledger, tiny,
 
 
 def test_status_names_data_sets_without_records_in_one_sentence(ledger):
-    table, said = outcomes.status(ledger)
+    table, said = progress.status(ledger)
     assert set(table["dataset"]) == {"movielens-100k"}
-    assert [sentence for sentence in said if "Nothing that is planned is recorded of amazon, amazon-apps, " in sentence] == said[-1:]
+    assert [sentence for sentence in said if "Nothing that is planned is recorded of amazon, amazon-apps, " in sentence] == said[-2:-1]
+
+
+def test_status_of_everything_names_what_has_not_begun_and_counts_generated_populations_together(ledger):
+    for number, trials in ((200, 1), (300, 3)):
+        subject = Subject(f"synthetic:users={number}", f"{number}", 100, 20)
+        for arm in search_trials(STUDIES["sequences"], subject, PAPER).values():
+            for trial in arm[:trials]:
+                record, arrays = record_of(trial, 0.1)
+                ledger.write(record | {"dataset": subject.dataset}, arrays)
+    table, said = progress.status(ledger)
+    rows = table.set_index("dataset")
+    assert rows["study"].tolist() == ["sequences"] * 2  # of each data set, what has begun
+    assert rows.loc["2 generated populations", ["arms", "search", "seeds"]].tolist() == ["2 of 2", "1 to 3 of 20", "0 of 5"]
+    each = [progress.status(ledger, [f"synthetic:users={number}"])[0] for number in (200, 300)]
+    assert rows.loc["2 generated populations", "missing"] == sum(one["missing"].sum() for one in each)
+    assert any(one.startswith("Generated populations are counted together; each has a folder ") for one in said)
+    full, _ = progress.status(ledger, ["movielens-100k"])
+    waiting = full[full["study"] != "sequences"]
+    (sentence,) = (one for one in said if one.startswith("Not begun of movielens-100k: "))
+    assert all(name in sentence for name in waiting["study"]) and f"; {waiting['missing'].sum():,} trainings." in sentence
 
 
 def test_records_of_other_code_stay_and_are_counted(ledger):
-    assert outcomes.status(ledger, ["movielens-100k"])[0].set_index("study").loc["sequences", "other code"] == 8
+    assert progress.status(ledger, ["movielens-100k"])[0].set_index("study").loc["sequences", "other code"] == 8
 
 
 def test_arms_on_different_users_are_not_compared(ledger):
@@ -149,7 +169,7 @@ def test_arms_on_different_users_are_not_compared(ledger):
 
 
 def test_status_counts_what_is_done_of_what_is_planned(ledger):
-    table = outcomes.status(ledger, ["movielens-100k"])[0].set_index("study")
+    table = progress.status(ledger, ["movielens-100k"])[0].set_index("study")
     assert table.loc["sequences", ["search", "seeds"]].tolist() == ["2 of 20", "2 of 5"]
     assert table.loc["factorization", "search"] == "0 of 20" and table.loc["sequence-losses", "search"] == "0 of 10"
     assert table.loc[["sequences", "factorization"], "arms"].tolist() == ["2 of 2", "0 of 3"]
@@ -327,3 +347,32 @@ def test_real_records_of_the_repository_are_readable_and_whole(request):
                 assert ledger.folder(record["dataset"], study) == ledger.folder(dataset, study)
                 if record["stage"] == "seeds" and record["status"] == "done":
                     assert np.isclose(ledger.arrays(record)["reciprocal_ranks"].mean(), record["test"]["mrr"], atol=1e-6)
+
+
+def test_status_keeps_the_name_of_a_single_generated_population(ledger):
+    trial = search_trials(STUDIES["sequences"], Subject("synthetic:users=200", "2", 100, 20), PAPER)["lstm"][0]
+    record, arrays = record_of(trial, 0.1)
+    ledger.write(record | {"dataset": "synthetic:users=200"}, arrays)
+    table, said = progress.status(ledger)
+    assert set(table["dataset"]) == {"movielens-100k", "synthetic_users=200"} and not any("counted together" in one for one in said)
+
+
+def test_status_of_everything_has_a_row_for_a_study_whose_records_are_all_left_out(ledger):
+    path = ledger.path("movielens-100k", "factorization", "0" * 16)
+    path.parent.mkdir(parents=True)
+    path.write_text("")
+    table, said = progress.status(ledger)
+    assert table.set_index("study").loc["factorization", "search"] == "0 of 20"
+    assert any("movielens-100k, factorization: the record 0000000000000000.json is damaged" in one for one in said)
+    (waiting,) = (one.partition(": ")[2].partition(";")[0].split(", ") for one in said if one.startswith("Not begun of movielens-100k"))
+    assert "factorization" not in waiting and "factorization-losses" in waiting
+
+
+def test_a_data_set_that_is_asked_for_twice_is_counted_once(ledger):
+    pd.testing.assert_frame_equal(*(progress.status(ledger, ["movielens-100k"] * times)[0] for times in (1, 2)))
+
+
+def test_a_ledger_that_is_not_there_is_said(tiny, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*resutls: give that of a ledger"):
+        outcomes.study("sequences", tiny, ledger=tmp_path / "resutls")
+    assert not outcomes.study("sequences", tiny, ledger=Ledger(tmp_path / "new")).outcomes  # of a ledger that is about to begin

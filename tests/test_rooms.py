@@ -46,6 +46,8 @@ ORDER = [
     "outcomes",
     "evidence",
     "reports",
+    "progress",
+    "pooling",
     "prose",
     "gains",
     "tables",

@@ -16,6 +16,8 @@ from mixlib import (
     gains,
     labels,
     outcomes,
+    pooling,
+    progress,
     prose,
     publish,
     reports,
@@ -577,9 +579,9 @@ def test_more_seeds_are_compared_without_those_of_the_main_study(planned, data, 
 
 
 def test_a_study_for_one_data_set_is_not_planned_for_others():
-    table = tables.progress({}, ["movielens-100k", "movielens-1m"]).set_index("study")
+    table = progress.table({}, ["movielens-100k", "movielens-1m"]).set_index("study")
     assert table.loc["sequence-splits"].tolist() == ["none", "not planned"]
-    rows, _ = outcomes.status(Ledger("nowhere"), ["movielens-100k", "movielens-1m"])
+    rows, _ = progress.status(Ledger("nowhere"), ["movielens-100k", "movielens-1m"])
     assert rows[rows["study"] == "sequence-splits"]["dataset"].tolist() == ["movielens-100k"]
     assert rows[rows["study"] == "sequence-splits"]["missing"].tolist() == [2 * outcomes.PROFILES["paper"].seeds]
 
@@ -712,10 +714,10 @@ def test_the_factorial_has_intervals_for_other_seeds_and_comparisons_with_larger
     assert tuple(table.loc[tuple(arms), ["low", "high"]]) == results.over_seeds(*arms)
     assert tuple(table.loc[tuple(arms), ["low", "high"]]) != (results.against(*arms).low, results.against(*arms).high)
     every = table.reset_index()
-    points = [len(box[0].get_xdata()) for box in figures.gains(gains.gain_by_skew({}, {}), every).axes[2].containers]
+    points = [len(box[0].get_xdata()) for box in figures.gains(gains.gain_by_skew({}, {}), every, pooling.means({})).axes[2].containers]
     assert points == [1]  # of the mixture against the baseline alone
     main = every.loc[(every["protocol"] == "factorization") & every["gain"].notna(), "relative"]
-    limits = figures.gains(gains.gain_by_skew({}, {}), every.assign(low=-9.0, high=9.0)).axes[2].get_ylim()
+    limits = figures.gains(gains.gain_by_skew({}, {}), every.assign(low=-9.0, high=9.0), pooling.means({})).axes[2].get_ylim()
     assert limits == pytest.approx((-150 * main.abs().max(), 150 * main.abs().max()))
     shown = tables.cells(every)[["mixture", "against"]].to_numpy().tolist()
     assert [labels.label(arm) for arm in arms] in shown
@@ -752,7 +754,7 @@ def test_seeds_that_fall_short_are_counted_and_those_among_them_that_stopped_ear
 def test_seeds_of_a_study_beside_another_are_missing_while_the_other_still_searches(planned, data, tmp_path):
     own = STUDIES[reports.SIZE].own
     experiments.run(reports.SIZE, data, Ledger(tmp_path), replace(TINY, seeds=1), arms=own)
-    row = outcomes.status(Ledger(tmp_path), ["synthetic"])[0].set_index("study").loc[reports.SIZE]
+    row = progress.status(Ledger(tmp_path), ["synthetic"])[0].set_index("study").loc[reports.SIZE]
     assert row["arms"] == "2 of 2" and row["missing"] == len(own) * TINY.seeds  # not the search of the others
 
 
@@ -1129,7 +1131,13 @@ def test_figures_of_search_and_gains_draw_every_arm(found, ledger):
     figures.relative_gains(right, gains.gain_by_skew(found, {"synthetic": 3.5}), "ratio", "popularity ratio")
     assert set(right.get_legend_handles_labels()[1]) == {"Mixture-LSTM", "Projection mixture", "Embedding mixture"}
     figure.canvas.draw()
-    both = figures.gains(gains.gain_by_skew(found, {"synthetic": 3.5}), gains.factorial(ledger, []))
+    both = figures.gains(gains.gain_by_skew(found, {"synthetic": 3.5}), gains.factorial(ledger, []), pooling.means(found))
+    assert [text.get_text() for text in both.axes[-1].get_yticklabels()] == ["Synthetic: 3.5"]  # one data set is nothing to pool
+    three = {(name, study): results for (_, study), results in found.items() for name in ("other", "some", "more")}
+    ratios = {"other": 3.5, "some": 9.0, "more": 1.0}
+    pooled = figures.gains(gains.gain_by_skew(three, ratios), gains.factorial(ledger, []), pooling.means(three)).axes[-1]
+    assert [text.get_text() for text in pooled.get_yticklabels()] == ["all together", "More: 1.0", "Other: 3.5", "Some: 9.0"]
+    assert all(sum(np.abs(np.asarray(line.get_ydata()) + 1) < 0.5) == 1 for box in pooled.containers for line in box[:1])
     (legend,) = both.legends
     assert len(legend.get_texts()) == 3 and all(axes.get_legend() is None for axes in both.axes)
 
@@ -1142,14 +1150,14 @@ def test_points_of_one_place_stand_side_by_side():
 
 
 def test_progress_says_for_every_study_what_is_done_of_what_is_planned(found):
-    table = tables.progress(found, NAMES).set_index("study")["Synthetic"]
+    table = progress.table(found, NAMES).set_index("study")["Synthetic"]
     assert table["sequences"] == table["factorization-references"] == "2 of 2, 2 of 2" and table["sequence-losses"] == "none"
     assert list(table.index) == list(STUDIES)
 
 
 def test_arms_that_have_not_begun_are_counted_in_the_progress(planned, data, tmp_path):
     experiments.run("sequence-components", data, Ledger(tmp_path), replace(TINY, trials=1, seeds=1), arms=["mixture_lstm/2"])
-    table = tables.progress(outcomes.collected(Ledger(tmp_path)), NAMES).set_index("study")["Synthetic"]
+    table = progress.table(outcomes.collected(Ledger(tmp_path)), NAMES).set_index("study")["Synthetic"]
     assert table["sequence-components"] == "1 of 2, 1 of 2; 1 of 6 models"
 
 
@@ -1180,4 +1188,4 @@ def test_the_figure_of_searches_has_a_panel_for_every_study(found, ledger):
     assert line["median"].tolist() == pytest.approx(np.median(curves["synthetic", "sequences"]["lstm"], axis=0), abs=1e-5)
     assert searching.curve_table({}).empty
     figures.searches({}).canvas.draw()  # before anything was run
-    figures.gains(gains.gain_by_skew(found, {}), gains.factorial(ledger, [])).canvas.draw()
+    figures.gains(gains.gain_by_skew(found, {}), gains.factorial(ledger, []), pooling.means(found)).canvas.draw()
