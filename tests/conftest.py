@@ -9,6 +9,9 @@ import torch
 from hypothesis import settings
 
 from mixlib import models, splits, synthetic
+from mixlib.ledger import Ledger
+from mixlib.plans import Subject, search_trials, seed_trials
+from mixlib.studies import PAPER, STUDIES
 
 
 def allowed(*words):
@@ -104,3 +107,26 @@ def with_biases(kind, interactions, biases):
 
 def popularity_model(kind, split):
     return with_biases(kind, split.train, np.bincount(split.train.items.ravel(), minlength=split.train.n_items + 1))
+
+
+def record_of(trial, mrr, users=40, noise=0):
+    """A made-up record: all users have the reciprocal rank `mrr`, plus a spread that all arms share."""
+    spread = np.random.default_rng(noise).normal(0, 0.01, users)
+    made = {"key": trial.key, "dataset": "movielens-100k", "study": trial.study, "arm": trial.arm, "stage": trial.stage,
+            "index": trial.index, "definition": trial.definition, "status": "done", "validation": {"mrr": mrr},
+            "test": {"mrr": mrr, "ndcg_at_10": mrr / 2},
+            "best_epoch": 3, "parameters": 10, "device": "cpu", "code": "0" * 12}  # fmt: skip
+    return made, {"reciprocal_ranks": (mrr + spread).astype(np.float32), "users": np.arange(users, dtype=np.int32)}
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """A ledger in which the Mixture-LSTM is 0.02 better than the LSTM, with two search trials and two seeds."""
+    ledger, study = Ledger(tmp_path), STUDIES["sequences"]
+    subject = Subject("movielens-100k", "f" * 16, 100, 20)
+    for arm, trials in search_trials(study, subject, PAPER).items():
+        mrr = {"lstm": 0.10, "mixture_lstm": 0.12}[arm]
+        for trial in [*trials[:2], *seed_trials(study, trials[0], 2)]:
+            record, arrays = record_of(trial, mrr - 0.01 * (trial.index == 1 and trial.stage == "search"), noise=trial.index)
+            ledger.write(record, arrays)
+    return ledger

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 from conftest import CUT_OFF
+from scipy import stats
 
 from mixlib import (
     datasets,
@@ -681,6 +682,13 @@ def test_what_all_data_sets_say_together(found):
     least = min(mrr["mixture_lstm"] / mrr["lstm"] - 1 for mrr in labels.PUBLISHED["paper"]["mrr"].values())
     apps = Evidence.of(found[most, "sequences"], "mixture_lstm", "lstm").wide[1] / found[most, "sequences"].outcomes["lstm"].mrr
     assert one.mean.spread == 0 and one.mean.spread_bounds[1] > least > max(one.mean.bounds[1], apps) and rest.bounds[1] > least
+    weights = one.errors**-2
+    assert round(weights.max() / weights.sum(), 1) == 0.9
+    ends = []  # of the interval, if the standard deviation between data sets were 0, 2 or 3 points
+    for spread in (0, 0.02, 0.03):
+        weights = 1 / (one.errors**2 + spread**2)
+        ends.append(np.average(one.effects, weights=weights) + stats.t.ppf(0.975, len(weights) - 1) * weights.sum() ** -0.5)
+    assert ends[0] == pytest.approx(one.mean.bounds[1]) and ends[1] < least < ends[2]
     factorization = {(study, baseline): pooling.together(found, study, arm, baseline)
                      for study, arm, baseline in pooling.COMPARED if arm == reports.MIXTURE}  # fmt: skip
     for side, of in ((1, ("factorization", "factorization")), (-1, (reports.SIZE, reports.HALF))):
