@@ -1,10 +1,14 @@
-"""A paired difference of two arms, and what it decides: over users, and over seeds, without which it decides nothing."""
+"""A paired difference of two arms, and what it decides: over users, and over seeds, without which it decides nothing; and as a share."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
-from mixlib.evaluation import Comparison
+import numpy as np
+from scipy import stats
+
+from mixlib.evaluation import Comparison, ratio
 from mixlib.labels import bounds, digits_for, with_interval
-from mixlib.outcomes import FEW, Outcome, Results, over_seeds, paired
+from mixlib.outcomes import FEW, Outcome, Results, added, over_seeds, paired
 
 AHEAD, BEHIND, UNDECIDED, ONE_SEED = "ahead", "behind", "undecided", "one seed, so not judged"
 
@@ -29,9 +33,8 @@ class Evidence:
     @classmethod
     def of(cls, results: Results, arm: str, baseline: str) -> "Evidence":
         """The evidence in the results of a study."""
-        budget = "" if results.done else f"{results.trials_done} trials, {results.seeds_done} seeds"
-        few = bool(budget) and results.selection.trials < FEW
-        return cls(results.against(arm, baseline), results.over_seeds(arm, baseline), budget, few)
+        few = bool(results.unfinished) and results.selection.trials < FEW
+        return cls(results.against(arm, baseline), results.over_seeds(arm, baseline), results.unfinished, few)
 
     @property
     def side(self) -> str:
@@ -57,3 +60,40 @@ class Evidence:
     def __str__(self) -> str:
         said = f"{self.over_users}, over seeds, too: {self.over_seeds}" if self.wide else self.over_users
         return f"{said} ({self.budget})" if self.budget else said
+
+
+@dataclass(frozen=True)
+class Share:
+    """What an arm gains as a share of the other's MRR, which is uncertain, too: the log of the ratio of the two, its standard error for
+    other users and, where both have several seeds, other seeds, and the degrees of freedom of the latter.
+    """
+
+    log_ratio: float
+    error: float
+    freedom: float
+
+    @property
+    def gain(self) -> float:
+        """The share: 0.1 for a tenth more."""
+        return float(np.expm1(self.log_ratio))
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Its 95 % interval, by Student's t of the log ratio."""
+        half = stats.t.ppf(0.975, self.freedom) * self.error
+        return float(np.expm1(self.log_ratio - half)), float(np.expm1(self.log_ratio + half))
+
+    def __str__(self) -> str:
+        low, high = self.bounds
+        return f"{self.gain:+z.0%} [{low:+z.0%}, {high:+z.0%}]"
+
+
+@lru_cache(maxsize=4096)  # several tables and figures show the same share
+def share(ours: Outcome, theirs: Outcome) -> Share:
+    """The share of two outcomes, all of whose seeds have the same split; variances over users and seeds are added as in
+    `outcomes.standard_error`. Raises ValueError when they are not of the same users or windows.
+    """
+    paired(ours, theirs)
+    value, (low, high) = ratio(ours.values, theirs.values, ours.users)
+    sides = [one.by_seed / one.mrr for one in (ours, theirs)] if min(len(ours.by_seed), len(theirs.by_seed)) > 1 else []
+    return Share(float(np.log(value)), *added(np.log(low), np.log(high), sides))

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from mixlib import describe, figures, gains, outcomes, pooling, progress, reports, searching, tables, twins, verdicts, winners
+from mixlib import describe, figures, gains, outcomes, pooling, progress, reports, retrained, searching, tables, twins, verdicts, winners
 from mixlib.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Exhibits:
         self.ratios = {name: one["ratio"] for name, one in counts.items()}
         self.by_skew, self.by_tastes = gains.gain_by_skew(self.main, self.ratios), gains.factorial(ledger)
         self.by_size, self.by_components, self.pooled = gains.by_size(self.every), gains.by_components(ledger), pooling.means(self.every)
-        self.short, self.curves = winners.short_seeds(self.every), searching.curves(self.every, ledger)
+        self.short, self.curves = retrained.short_seeds(self.every), searching.curves(self.every, ledger)
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """The tables, some of which are the numbers behind a figure."""
@@ -40,8 +40,10 @@ class Exhibits:
             "losses": tables.losses(every),
             "capacity": tables.capacity(every, names),
             "dims": tables.dims(every, names),
-            "splits": winners.splits(every),
-            "more-seeds": winners.more_seeds(every),
+            "splits": retrained.splits(every),
+            "more-seeds": retrained.more_seeds(every),
+            "patience": retrained.patience(every),
+            "waits": retrained.waits(self.main),
             "binary": winners.binary(every, ledger, names, unordered),
             "tastes": winners.tastes(every, names, unordered),
             "who": winners.who(every, ledger),
@@ -60,7 +62,7 @@ class Exhibits:
             "luck": searching.luck(every, ledger),
             "same": searching.same_settings(every, ledger),
             "repeated": searching.repeated(every),
-            "short-seeds": winners.short_table(self.short),
+            "short-seeds": retrained.short_table(self.short),
             "head-start": searching.head_start(every, ledger),
             "twins": twins.shares(every, self.counts, unordered),
             "twin-gains": twins.table(twins.generated(ledger)),
@@ -89,9 +91,10 @@ class Exhibits:
             "repeated": searching.repeated_verdicts(every),
             "binary": winners.binary_verdicts(every, ledger),
             "dims": winners.width_verdicts(every, ledger),
-            "splits": winners.split_verdicts(every),
-            "more-seeds": winners.more_seed_verdicts(every),
-            "short-seeds": winners.short_verdicts(self.short),
+            "splits": retrained.split_verdicts(every),
+            "more-seeds": retrained.more_seed_verdicts(every),
+            "patience": retrained.patience_verdicts(every, ledger),
+            "short-seeds": retrained.short_verdicts(self.short),
             "border": searching.border_verdicts(every),
             "plateau": searching.plateau_verdicts(every, ledger),
             "same": searching.same_verdicts(every, ledger),

@@ -203,7 +203,7 @@ def gains(by_skew: pd.DataFrame, by_tastes: pd.DataFrame, pooled: pd.DataFrame) 
     generated ones, there in a panel for each mixture.
 
     by_skew: rows of `gains.gain_by_skew`; by_tastes: rows of `gains.factorial`, of which those of the main studies with several seeds are
-    shown; pooled: rows of `pooling.means`, likewise. Panels of generated data are cut at half as much again as their largest gain or loss.
+    shown; pooled: rows of `pooling.means`, likewise. Panels are cut at half as much again as their largest gain or loss.
     """
     figure, grid = new(3, 2, width=7.0, height=6.0)
     first, others = figure.add_subplot(grid[0, 0].get_gridspec()[0, :]), list(grid[1])
@@ -211,12 +211,13 @@ def gains(by_skew: pd.DataFrame, by_tastes: pd.DataFrame, pooled: pd.DataFrame) 
         axes.remove()
     order = by_skew.drop_duplicates("dataset").sort_values("ratio")
     rows = by_skew.assign(place=by_skew["dataset"].map({name: y for y, name in enumerate(order["dataset"])}))
-    below = pooled[pooled["protocol"].isin(MAIN)].assign(place=-1, gain=pooled["relative"]) if len(order) else pooled[:0]
+    below = pooled[pooled["protocol"].isin(MAIN)].assign(place=-1) if len(order) else pooled[:0]
     relative_gains(first, apart(pd.concat([rows, below]) if len(below) else rows, "place", 0.6), "place", "", lying=True)
     names = [f"{title(name)}: {ratio:.1f}".replace(" (", "\n(") for name, ratio in zip(order["dataset"], order["ratio"], strict=True)]
     first.set_yticks(range(-1 if len(below) else 0, len(order)), [*(["all together"] if len(below) else []), *names])
     if len(below):
         first.axhline(-0.5, color="#999999", lw=0.8)
+    _cut(first, rows["relative"])
     first.set_title("Real data, with the 95th / 50th popularity ratio", loc="left")
     run = by_tastes[by_tastes["protocol"].isin(MAIN) & (by_tastes["seeds"] > 1)].dropna(subset="relative")
     places, levels = run["tastes"].factorize(sort=True)
@@ -248,6 +249,7 @@ def size(by_size: pd.DataFrame) -> "Figure":
     axes.axvline(0, color="#999999", lw=0.8)
     axes.set_yticks(range(len(datasets)), [title(dataset) for dataset in datasets])
     axes.set_ylim(max(len(datasets), 1) - 0.5, -0.5)
+    _cut(axes, by_size["relative"])
     axes.set_xlabel(f"gain in test MRR over factorization of width {PAPER.dim['factorization']}, % of its MRR")
     if datasets:
         figure.legend(loc="outside lower center", ncols=min(len(arms), 2))
@@ -274,10 +276,18 @@ def true_tastes(by_components: pd.DataFrame) -> "Figure":
     return figure
 
 
+def _cut(axes: "Axes", shares: pd.Series) -> None:
+    """Cut a panel of gains from left to right at half as much again as the largest: two seeds can give an interval that leaves nothing else
+    to see.
+    """
+    if len(shares):
+        low, high, most = *axes.get_xlim(), 150 * shares.abs().max()
+        axes.set_xlim(max(low, -most), min(high, most))
+
+
 def _around(rows: pd.DataFrame) -> np.ndarray:
     """How far (2, n) the intervals of gains reach below and above them, in per cent of the baseline's MRR."""
-    scale = 100 * rows["relative"] / rows["gain"].where(rows["gain"] != 0)
-    return np.abs([scale * (rows["gain"] - rows["low"]), scale * (rows["high"] - rows["gain"])])
+    return 100 * np.array([rows["relative"] - rows["relative low"], rows["relative high"] - rows["relative"]])
 
 
 def apart(table: pd.DataFrame, column: str, width: float) -> pd.DataFrame:

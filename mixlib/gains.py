@@ -9,7 +9,7 @@ from scipy import stats
 from mixlib import experiments, outcomes, reports, synthetic
 from mixlib.datasets import Interactions
 from mixlib.evaluation import interval
-from mixlib.evidence import Evidence
+from mixlib.evidence import Evidence, Share, share
 from mixlib.labels import label, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, Results
@@ -17,6 +17,7 @@ from mixlib.splits import Sequences
 from mixlib.studies import STUDIES
 
 ENOUGH = 5  # data sets: the best of all orders of four points has p = 0.08, so that four can never decide
+GAINED = ("gain", "low", "high", "relative", "relative low", "relative high")
 CONTRASTS = {"tastes": (1, 4), "stickiness": (0.5, 0.9), "skew": (0.4, 1.2), "twins": (0.0, 0.5)}  # levels of the factorial
 BY_TASTES = tuple(
     name for name in synthetic.FACTORIAL if synthetic.parameters(name).items() >= {"stickiness": 0.9, "skew": 0.4, "twins": 0.0}.items()
@@ -28,9 +29,9 @@ def family(found: dict[tuple[str, str], Results]) -> pd.DataFrame:
 
     low, high: for other seeds, too, where there are several.
     """
-    rows = [{"dataset": one.dataset, "protocol": one.study, "mixture": one.mixture} | _numbers(one.evidence, one.mrr)
+    rows = [{"dataset": one.dataset, "protocol": one.study, "mixture": one.mixture} | _numbers(one.evidence, one.share)
             | {"p": one.evidence.gap.p_value, "holm": one.holm} for one in reports.family(found)]  # fmt: skip
-    return pd.DataFrame(rows, columns=["dataset", "protocol", "mixture", "gain", "low", "high", "relative", "p", "holm"])
+    return pd.DataFrame(rows, columns=["dataset", "protocol", "mixture", *GAINED, "p", "holm"])
 
 
 def gain_by_skew(found: dict[tuple[str, str], Results], ratios: dict[str, float]) -> pd.DataFrame:
@@ -52,18 +53,17 @@ def by_size(found: dict[tuple[str, str], Results]) -> pd.DataFrame:
         judged = name == reports.SIZE and baseline in results.outcomes and results.selection.seeds > 1
         for arm in (arm for arm in larger if judged and arm in results.outcomes):
             rows.append({"dataset": dataset, "model": arm} | _gained(results, arm, baseline))
-    return pd.DataFrame(rows, columns=["dataset", "model", "gain", "low", "high", "relative"])
+    return pd.DataFrame(rows, columns=["dataset", "model", *GAINED])
 
 
 def _gained(results: Results, arm: str, baseline: str) -> dict[str, float]:
-    """A paired difference of two arms of a study in numbers; low, high: for other seeds, too, where there are several."""
-    return _numbers(Evidence.of(results, arm, baseline), results.outcomes[baseline].mrr)
+    """A paired difference of two arms of a study in numbers; intervals: for other seeds, too, where there are several."""
+    return _numbers(Evidence.of(results, arm, baseline), share(results.outcomes[arm], results.outcomes[baseline]))
 
 
-def _numbers(found: Evidence, mrr: float) -> dict[str, float]:
-    """A paired difference in numbers, and as a share of the baseline's MRR."""
-    gain, low, high = _difference(found)
-    return {"gain": gain, "low": low, "high": high, "relative": gain / mrr}
+def _numbers(found: Evidence, relative: Share) -> dict[str, float]:
+    """The numbers GAINED: a paired difference, and the same as a share of the baseline's MRR."""
+    return dict(zip(GAINED, (*_difference(found), relative.gain, *relative.bounds), strict=True))
 
 
 def _difference(found: Evidence) -> tuple[float, float, float]:
@@ -121,7 +121,7 @@ def factorial(ledger: Ledger, names: Iterable[str] = synthetic.FACTORIAL) -> pd.
             if one and {arm, baseline} <= set(one.outcomes):
                 row |= {"trials": one.selection.trials, "seeds": one.selection.seeds} | _gained(one, arm, baseline)
             rows.append(row)
-    columns = [*CONTRASTS, "protocol", "mixture", "against", "trials", "seeds", "gain", "low", "high", "relative"]
+    columns = [*CONTRASTS, "protocol", "mixture", "against", "trials", "seeds", *GAINED]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -148,8 +148,8 @@ def by_components(ledger: Ledger, names: Iterable[str] = BY_TASTES) -> pd.DataFr
             if again:
                 row |= dict(zip(("over it", "over low", "over high"), _difference(Evidence.between(one, again)), strict=True))
             rows.append(row | {"trials": results.selection.trials, "seeds": results.selection.seeds} | beside)
-    columns = ["tastes", "m", "mrr", "validation", "gain", "low", "high", "relative", "trials", "seeds", "factorization", "its trials",
-               "over it", "over low", "over high"]  # fmt: skip
+    columns = ["tastes", "m", "mrr", "validation", *GAINED, "trials", "seeds", "factorization", "its trials", "over it", "over low",
+               "over high"]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
 

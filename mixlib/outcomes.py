@@ -105,6 +105,11 @@ class Results:
         return len(left) + (sum(seeds_of(study.arms[arm].kind, seeds) for arm in study.own) if searching else 0)
 
     @property
+    def unfinished(self) -> str:
+        """`3 of 20 trials, 2 of 5 seeds`: done of planned; empty where all that was planned is done."""
+        return "" if self.done else f"{self.trials_done} trials, {self.seeds_done} seeds"
+
+    @property
     def budget(self) -> str:
         """One sentence: what was done of what was planned."""
         done = f"{self.trials_done} search trials for each arm, {self.seeds_done} seeds for each winner."
@@ -128,12 +133,6 @@ class Results:
     def over_seeds(self, arm: str, baseline: str) -> tuple[float, float] | None:
         """The interval of that difference for other seeds, too; None where there is one seed."""
         return over_seeds(self.outcomes[arm], self.outcomes[baseline], apart=self.selection.study.splits)
-
-    def error(self, arm: str, baseline: str) -> tuple[float, float] | None:
-        """`standard_error` of that difference; None where there is one seed, or no outcome of one of the two."""
-        if not {arm, baseline} <= set(self.outcomes):
-            return None
-        return standard_error(self.outcomes[arm], self.outcomes[baseline], apart=self.selection.study.splits)
 
 
 @lru_cache(maxsize=4096)  # several tables and figures show the same difference
@@ -165,7 +164,12 @@ def standard_error(ours: Outcome, theirs: Outcome, apart: bool = False) -> tuple
     if min(map(len, sides)) < 2:
         return None
     gap = paired(ours, theirs)
-    users = ((gap.high - gap.low) / (2 * stats.norm.ppf(0.975))) ** 2
+    return added(gap.low, gap.high, sides)
+
+
+def added(low: float, high: float, sides: list[np.ndarray]) -> tuple[float, float]:
+    """Standard error of what has a 95 % interval over users and means over seeds on its sides, (n,) each, and its degrees of freedom."""
+    users = ((high - low) / (2 * stats.norm.ppf(0.975))) ** 2
     seeds = [float(side.var(ddof=1)) / len(side) for side in sides]
     freedom = sum(one**2 / (len(side) - 1) for one, side in zip(seeds, sides, strict=True))
     total = users + sum(seeds)

@@ -82,7 +82,7 @@ def search_trials(study: Study, subject: Subject, budget: Budget) -> dict[str, l
                 model["dim"] = int(arm.as_large * 2 * int(drawn["components"]) * model["dim"])
             settings = training.Settings(
                 loss=arm.loss, batch_size=int(drawn["batch_size"]), learning_rate=float(drawn["learning_rate"]), l2=float(drawn["l2"]),
-                epochs=budget.epochs[study.family], **PATIENCE[study.family], **arm.training,
+                epochs=budget.epochs[study.family], **(PATIENCE[study.family] | arm.training),
             )  # fmt: skip
             plan[label].append(Trial(where, label, "search", i, define(study.family, subject, model | arm.model, settings, **arm.split)))
     return plan

@@ -1,4 +1,4 @@
-"""What is gained over all data sets together: a random-effects meta-analysis of the gains as shares of the baseline's MRR."""
+"""What is gained over all data sets together: a random-effects meta-analysis of the logs of the ratios of MRRs."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,13 +9,16 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
+from mixlib.evidence import Share, share
 from mixlib.labels import PUBLISHED, label, title
-from mixlib.outcomes import FEW, MAIN, Found, Results
-from mixlib.reports import HALF, MIXTURE, SIZE, WIDE, listed
+from mixlib.outcomes import FEW, Found, Results
+from mixlib.reports import HALF, MIXTURE, SIZE, WIDE
 from mixlib.studies import STUDIES
 
 ENOUGH = 3  # data sets: with two, Student's t leaves nearly everything open
-COMPARED = (*((name, arm, next(iter(STUDIES[name].arms))) for name in MAIN for arm in list(STUDIES[name].arms)[1:]),
+TOO_FEW = "too few data sets have several seeds yet"
+COMPARED = (("sequences", "mixture_lstm", "lstm"), ("sequence-seeds", "mixture_lstm", "lstm"),
+            ("factorization", "projection_mixture", "factorization"), ("factorization", MIXTURE, "factorization"),
             (SIZE, MIXTURE, HALF), (SIZE, MIXTURE, WIDE))  # fmt: skip
 
 
@@ -70,15 +73,21 @@ def pool(effects: ArrayLike, errors: ArrayLike) -> Pooled:
 
 @dataclass(frozen=True, eq=False)
 class Together:
-    """What an arm gains over another on several data sets, as a share of the latter's MRR: names (n,), effects (n,) and standard errors
-    (n,) for other users and seeds; trials (n,) of their searches, of those planned.
+    """What an arm gains over another of a study on several data sets: names (n,), effects (n,), logs of the ratios of the two MRRs, and
+    their standard errors (n,) for other users and seeds; trials (n,) of their searches, of those planned.
+
+    again: the data sets whose winners have their results of another study than the others, by title.
     """
 
+    study: str
+    arm: str
+    baseline: str
     names: list[str]
     effects: np.ndarray
     errors: np.ndarray
     trials: list[int]
     planned: int
+    again: list[str]
 
     @cached_property
     def mean(self) -> Pooled:
@@ -106,63 +115,73 @@ class Together:
 
 def together(found: Found, study: str, arm: str, baseline: str) -> Together | None:
     """What an arm gains over another in a study, over all data sets where both have several seeds but the generated one; None where these
-    are fewer than ENOUGH.
+    are fewer than ENOUGH. Of a study that takes over another's winners, the other stands in on data sets where it is not done; None where
+    it is done on none.
 
-    The MRR that is divided by counts as known, and data sets count as independent of each other.
+    Data sets count as independent of each other.
     """
     known = list(_known(found, study, arm, baseline))
-    if len(known) < ENOUGH:
+    again = [title(dataset) for dataset, results, _ in known if results.selection.study.winners_of]
+    if len(known) < ENOUGH or (STUDIES[study].winners_of and not again):
         return None
-    mrr = np.array([results.outcomes[baseline].mrr for _, results, _ in known])
-    gains = np.array([results.against(arm, baseline).difference for _, results, _ in known])
-    searches = [results.selection for _, results, _ in known]
-    return Together([dataset for dataset, *_ in known], gains / mrr, np.array([error for *_, error in known]) / mrr,
-                    [search.trials for search in searches], searches[0].planned.trials)  # fmt: skip
+    names, results, shares = zip(*known, strict=True)
+    effects, errors = (np.array(some) for some in zip(*((one.log_ratio, one.error) for one in shares), strict=True))
+    trials = [one.selection.trials for one in results]
+    return Together(study, arm, baseline, list(names), effects, errors, trials, results[0].selection.planned.trials, again)
 
 
-def _known(found: Found, study: str, arm: str, baseline: str) -> Iterator[tuple[str, Results, float]]:
-    """The data sets where both arms have several seeds, their results, and the standard error of the difference."""
-    for (dataset, name), results in found.items():
-        both = name == study and dataset != "synthetic" and {arm, baseline} <= set(results.outcomes)
-        if both and (error := results.error(arm, baseline)) and error[0] > 0:
-            yield dataset, results, error[0]
+def comparisons(found: Found) -> list[Together]:
+    """Those of COMPARED that enough data sets have."""
+    return [one for compared in COMPARED if (one := together(found, *compared))]
+
+
+def _known(found: Found, study: str, arm: str, baseline: str) -> Iterator[tuple[str, Results, Share]]:
+    """The data sets where both arms have several seeds, their results, and what is gained."""
+    for dataset in dict.fromkeys(dataset for dataset, _ in found if dataset != "synthetic"):
+        results, main = found.get((dataset, study)), STUDIES[study].winners_of
+        if main and not (results and results.done):
+            results = found.get((dataset, main))
+        if results and {arm, baseline} <= set(results.outcomes):
+            ours, theirs = results.outcomes[arm], results.outcomes[baseline]
+            if min(len(ours.by_seed), len(theirs.by_seed)) > 1 and (one := share(ours, theirs)).error > 0:
+                yield dataset, results, one
 
 
 def means(found: Found) -> pd.DataFrame:
-    """A row for each comparison of COMPARED that can be pooled, in numbers: shares of the baseline's MRR."""
+    """A row for each of `comparisons`, in numbers: shares of the baseline's MRR; spread: of the logs of the ratios."""
     rows = []
-    for study, arm, baseline in COMPARED:
-        if one := together(found, study, arm, baseline):
-            mean = one.mean
-            rows.append((arm, baseline, study, len(one.names), mean.mean, *mean.bounds, mean.spread, *mean.spread_bounds, *mean.another))
-    columns = ["mixture", "against", "protocol", "datasets", "relative", "low", "high", "spread", "spread low", "spread high"]
-    return pd.DataFrame(rows, columns=[*columns, "another low", "another high"])
+    for one in comparisons(found):
+        mean = one.mean
+        shares = np.expm1([mean.mean, *mean.bounds, *mean.another])
+        rows.append((one.arm, one.baseline, one.study, len(one.names), *shares, mean.spread, *mean.spread_bounds))
+    columns = ["mixture", "against", "protocol", "datasets", "relative", "relative low", "relative high", "another low", "another high"]
+    return pd.DataFrame(rows, columns=[*columns, "spread", "spread low", "spread high"])
 
 
 def table(found: Found) -> pd.DataFrame:
     """The same as a reader sees it, beside the gains that were printed in 2018 and how many search trials the data sets have."""
     rows = []
-    for study, arm, baseline in COMPARED:
-        one = together(found, study, arm, baseline)
-        if one is None:
-            continue
-        pooled, fewer, (low, high) = one.mean, one.without_one, one.mean.spread_bounds
-        printed = [mrr[arm] / mrr[baseline] - 1 for mrr in PUBLISHED["paper"]["mrr"].values() if baseline in mrr]
+    for one in comparisons(found):
+        pooled, fewer = one.mean, one.without_one
+        spread, low, high = np.expm1([pooled.spread, *pooled.spread_bounds])
+        printed = [mrr[one.arm] / mrr[one.baseline] - 1 for mrr in PUBLISHED["paper"]["mrr"].values() if one.baseline in mrr]
         trials = " to ".join(map(str, sorted({min(one.trials), max(one.trials)})))
-        rows.append({"model": label(arm), "against": label(baseline), "data sets": len(one.names),
+        seeds = f", with more seeds on {' and '.join(one.again)}" if one.again else ""
+        rows.append({"model": label(one.arm) + seeds, "against": label(one.baseline), "data sets": len(one.names),
                      "mean gain, % of the MRR [95 %]": _share(pooled),
                      "without the one whose lack widens it most": f"{title(fewer[0])}: {_share(fewer[1])}" if fewer else "too few are left",
-                     "spread between data sets [95 %]": f"{pooled.spread:.0%} [{low:.0%}, {high:.0%}]",
+                     "spread between data sets [95 %]": f"{spread:.0%} [{low:.0%}, {high:.0%}]",
                      "on another data set [95 %]": _bounds(pooled.another),
                      "printed in 2018": f"{min(printed):+.0%} to {max(printed):+.0%}" if printed else "not compared",
                      "trials": f"{trials} of {one.planned}" + (f"; below {FEW} on {one.few}" if one.few else "")})  # fmt: skip
-    return listed(rows)
+    return pd.DataFrame(rows or [{"": TOO_FEW}])
 
 
 def _share(pooled: Pooled) -> str:
     """`+2% [-4%, +8%]`."""
-    return f"{pooled.mean:+z.0%} {_bounds(pooled.bounds)}"
+    return f"{np.expm1(pooled.mean):+z.0%} {_bounds(pooled.bounds)}"
 
 
 def _bounds(bounds: tuple[float, float]) -> str:
-    return f"[{bounds[0]:+z.0%}, {bounds[1]:+z.0%}]"
+    low, high = np.expm1(bounds)
+    return f"[{low:+z.0%}, {high:+z.0%}]"

@@ -8,7 +8,7 @@ from mixlib.evidence import AHEAD, BEHIND, ONE_SEED, UNDECIDED, Evidence
 from mixlib.labels import PUBLISHED, SIZE_LABELS, applies, label, title
 from mixlib.outcomes import MAIN, Found, Outcome, best
 from mixlib.plans import Selection
-from mixlib.pooling import together
+from mixlib.pooling import TOO_FEW, together
 from mixlib.reports import HALF, MIXTURE, NOT_RUN, SIDES, SIZE, WIDE, Gain, family
 from mixlib.studies import STUDIES
 
@@ -25,7 +25,7 @@ def numbers(found: Found, unordered: Collection[str]) -> dict[str, str]:
     """
     main = {key: results for key, results in found.items() if key[1] in MAIN}
     gained = family(main)
-    sequences = {title(one.dataset): (one.mrr, one.evidence) for one in gained if one.mixture == "mixture_lstm"}
+    sequences = {title(one.dataset): one for one in gained if one.mixture == "mixture_lstm"}
     models, references = ((one := found.get(("movielens-100k", name))) and one.outcomes for name in ("factorization", BESIDE))
     return {
         **_gains_on_movielens(main),
@@ -34,9 +34,9 @@ def numbers(found: Found, unordered: Collection[str]) -> dict[str, str]:
         "same_size": _between(found, "movielens-100k", CAPACITY, f"{MIXTURE}/dim 32", "factorization/dim 256"),
         "more_seeds": _between(found, STUDIES[MORE_SEEDS].only_for, MORE_SEEDS, "mixture_lstm", "lstm", judged=True),
         "ruled_out": _ruled_out(sequences),
-        "together": _together(main, "sequences", "mixture_lstm", "lstm"),
-        "embedding_together": _together(main, "factorization", MIXTURE, "factorization"),
-        "half_size_together": _together(found, SIZE, MIXTURE, HALF),
+        "together": str(together(main, "sequences", "mixture_lstm", "lstm") or TOO_FEW),
+        "embedding_together": str(together(main, "factorization", MIXTURE, "factorization") or TOO_FEW),
+        "half_size_together": str(together(found, SIZE, MIXTURE, HALF) or TOO_FEW),
         "references_over_factorization": _leads(models or {}, references or {}),
         **_budgets(main, unordered),
     }
@@ -130,34 +130,28 @@ def _largest_gain(gained: list[Gain], by_size: dict[str, Evidence]) -> str:
     ahead = [one for one in gained if one.evidence.side == AHEAD]
     if not ahead:
         return "none is decided"
-    most = max(ahead, key=lambda one: one.evidence.gap.difference / one.mrr)
+    most = max(ahead, key=lambda one: one.share.gain)
     size = (
         f"; against a single vector {SIZE_LABELS[WIDE.partition('/')[2]]}, {by_size[most.dataset]}"
         if most.mixture == MIXTURE and most.dataset in by_size
         else ""
     )
-    share = most.evidence.gap.difference / most.mrr
-    return f"{label(most.mixture)} on {title(most.dataset)}: {most.evidence}, {share:+.0%} of the MRR{size}"
+    return f"{label(most.mixture)} on {title(most.dataset)}: {most.evidence}, {most.share.gain:+.0%} of the MRR{size}"
 
 
-def _ruled_out(sequences: dict[str, tuple[float, Evidence]]) -> str:
+def _ruled_out(sequences: dict[str, Gain]) -> str:
     """Which gains of the Mixture-LSTM, as shares of the baseline's MRR, lie above the interval for other seeds, too, on each data set, the
     smallest first; and which were printed.
 
-    sequences: by title, the baseline's MRR and the evidence.
+    sequences: by title.
     """
-    most = sorted((one.wide[1] / mrr, where) for where, (mrr, one) in sequences.items() if one.wide)
+    most = sorted((one.share.bounds[1], where) for where, one in sequences.items() if one.evidence.wide)
     if not most:
         return "no data set has several seeds of both models yet"
     printed = {title(dataset): mrr["mixture_lstm"] / mrr["lstm"] - 1 for dataset, mrr in PUBLISHED["paper"]["mrr"].items()}
     ruled_out = _and([f"{np.ceil(100 * share) + 0.0:.0f}% on {where}" for share, where in most])
     said = _and([f"{gain:.0%} on {where}" for where, gain in printed.items()])
     return f"as shares of the MRR, gains above {ruled_out} are ruled out; printed in 2018 were {said}"
-
-
-def _together(found: Found, study: str, ours: str, theirs: str) -> str:
-    """What one arm gains over another over all data sets: `pooling.Together` in words."""
-    return str(together(found, study, ours, theirs) or "too few data sets have several seeds yet")
 
 
 def _leads(models: dict[str, Outcome], references: dict[str, Outcome]) -> str:

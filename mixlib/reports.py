@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mixlib.evidence import AHEAD, BEHIND, ONE_SEED, UNDECIDED, Evidence
+from mixlib.evidence import AHEAD, BEHIND, ONE_SEED, UNDECIDED, Evidence, Share, share
 from mixlib.labels import LABELS, LOSS_LABELS, METRIC_LABELS, PUBLISHED, applies, label, title, with_interval
 from mixlib.outcomes import FEW, MAIN, SHORT, Found, Outcome, Results
 from mixlib.studies import STUDIES
@@ -218,21 +218,21 @@ def _published(dataset: str, arm: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Gain:
-    """What a mixture gains over the single vector of its family on a data set; mrr: of that vector; holm: the p-value, corrected."""
+    """What a mixture gains over the single vector of its family on a data set; share: of that one's MRR; holm: the p-value, corrected."""
 
     dataset: str
     study: str
     mixture: str
     baseline: str
-    mrr: float
+    share: Share
     evidence: Evidence
     holm: float
 
 
 def family(found: Found) -> list[Gain]:
     """What every mixture gains in the main studies: one family of tests, in which Wilcoxon's p-values are corrected together."""
-    compared = [(dataset, name, arm, baseline, results.outcomes[baseline].mrr, Evidence.of(results, arm, baseline))
-                for (dataset, name), results in found.items() if name in MAIN for arm, baseline in results.mixtures]  # fmt: skip
+    compared = [(dataset, name, *pair, share(*(results.outcomes[arm] for arm in pair)), Evidence.of(results, *pair))
+                for (dataset, name), results in found.items() if name in MAIN for pair in results.mixtures]  # fmt: skip
     return [Gain(*one, p) for one, p in zip(compared, holm(one[-1].gap.p_value for one in compared), strict=True)]
 
 
@@ -245,10 +245,9 @@ def gains(results: Found) -> pd.DataFrame:
     rows = []
     for gain in family(results):
         one, budget = gain.evidence, results[gain.dataset, gain.study]
-        around = "" if one.wide is None else f" [{max(one.wide[0] / gain.mrr, -1):+.0%}, {one.wide[1] / gain.mrr:+.0%}]"
         rows.append({"data set": title(gain.dataset), "mixture": label(gain.mixture), "against": label(gain.baseline),
                      "gain in test MRR [95 %]": one.over_users, OVER_SEEDS: one.over_seeds,
-                     "relative, over seeds, too": f"{one.gap.difference / gain.mrr:+.0%}{around}",
+                     "relative, over seeds, too": f"{gain.share.gain:+z.0%}" if one.wide is None else str(gain.share),
                      "rank-biserial": f"{one.gap.rank_biserial:+.2f}", "Wilcoxon p": _p_value(one.gap.p_value),
                      "Holm p": _p_value(gain.holm), "trials": budget.trials_done, "seeds": budget.seeds_done})  # fmt: skip
     return pd.DataFrame(rows)

@@ -19,17 +19,22 @@ PAIRS = 3  # of trials at the same settings: fewer say nothing
 
 def trials_of(results: Results, ledger: Ledger) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Validation and test MRR (n,) of every arm's n search trials, in the order of the plan; failed ones count as 0."""
-    selection, found = results.selection, {}
+
+    def reached(made: list[dict], part: str) -> np.ndarray:
+        return np.array([one[part]["mrr"] if one["status"] == "done" else 0.0 for one in made])
+
+    return {arm: (reached(made, "validation"), reached(made, "test")) for arm, made in searched(results, ledger).items()}
+
+
+def searched(results: Results, ledger: Ledger) -> dict[str, list[dict]]:
+    """The records of every arm's search trials that the selection rests on, in the order of the plan, failed ones among them."""
+    selection = results.selection
     if not selection.winners:
         return {}
     winner = next(iter(selection.winners.values()))
     records = records_of(selection.study, ledger, winner["dataset"])
     plan = search_trials(selection.study, Subject.of_record(winner), selection.planned)
-    for arm in selection.winners:
-        made = [records[trial.key] if records[trial.key]["status"] == "done" else {"validation": {"mrr": 0.0}, "test": {"mrr": 0.0}}
-                for trial in plan[arm][: selection.trials]]  # fmt: skip
-        found[arm] = np.array([one["validation"]["mrr"] for one in made]), np.array([one["test"]["mrr"] for one in made])
-    return found
+    return {arm: [records[trial.key] for trial in plan[arm][: selection.trials]] for arm in selection.winners}
 
 
 def at_same_settings(trials: dict[str, tuple[np.ndarray, np.ndarray]], arm: str, baseline: str) -> tuple[np.ndarray, np.ndarray]:

@@ -155,6 +155,13 @@ STUDIES = {
             first_seed=6,
             only_for="movielens-1m",
         ),
+        Study(  # the same settings as in the main study, trained to the last epoch
+            "sequence-patience",
+            "sequences",
+            {kind: Arm(kind, training={"patience": PAPER.epochs["sequences"]}) for kind in ("lstm", "mixture_lstm")},
+            beside="sequences",
+            only_for="movielens-100k",
+        ),
         Study("sequence-losses", "sequences", _losses("lstm", "mixture_lstm"), 10),
         Study("factorization-losses", "factorization", _losses("factorization", "embedding_mixture"), 10),
         Study("sequence-components", "sequences", _components("mixture_lstm"), 8),

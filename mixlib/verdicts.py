@@ -12,6 +12,8 @@ from mixlib.outcomes import FEW, MAIN, Found, best
 from mixlib.studies import STUDIES
 
 HERE = "found here, test MRR [95 %]"
+AGAIN = {"sequence-splits": "other splits", "factorization-splits": "other splits", "sequence-seeds": "more seeds alone",
+         "sequence-patience": "no early stopping"}  # fmt: skip
 SOMEWHERE, ALWAYS, CONTROL = "a claim", "a claim of every case", "a control"  # what a row weighs
 Gaps = dict[str, Evidence | str]  # what is compared, in words -> what was found, or that there is nothing to compare
 
@@ -92,12 +94,11 @@ def claims(found: Found, ratios: dict[str, float]) -> pd.DataFrame:
     ):
         printed = _list(f"{title(d)} {mrr[mixture] - mrr[baseline]:+.3f}" for d, mrr in PUBLISHED["paper"]["mrr"].items())
         gaps, again = _gaps(found, study, [(mixture, baseline)]), Gaps()
-        for other in (one for one in STUDIES.values() if one.winners_of == study):
-            what = "other splits" if other.splits else "more seeds alone"
-            again |= {f"{who}, {what}": gap for who, gap in _gaps(found, other.name, [(mixture, baseline)]).items()}
+        for other, what in AGAIN.items():
+            again |= {f"{who}, {what}": gap for who, gap in _gaps(found, other, [(mixture, baseline)]).items()}
         again |= _together(found, study, mixture, baseline)
         evidence = "{numref}`tab-gains`, {numref}`tab-together`, {numref}`tab-splits`"
-        evidence += ", {numref}`tab-more-seeds`, {numref}`tab-copies`" if study == "sequences" else ""
+        evidence += ", {numref}`tab-more-seeds`, {numref}`tab-patience`, {numref}`tab-copies`" if study == "sequences" else ""
         rows.append(_row(f"{LABELS[mixture]} gains over {label(baseline)}.", printed, gaps, evidence, again=again))
     for control, size in ((reports.WIDE, "as large as"), (reports.HALF, "half as large as")):
         gaps = _gaps(found, reports.SIZE, [(reports.MIXTURE, control)])
@@ -131,15 +132,12 @@ def claims(found: Found, ratios: dict[str, float]) -> pd.DataFrame:
 def _large_row(found: Found) -> dict[str, str]:
     """That the increases are large: a word without a number, so that the shares of the baselines' MRR are given, and not judged."""
     printed = [f"{title(d)}, {name}: {_best_share(mrr, name):+.0%}" for d, mrr in PUBLISHED["paper"]["mrr"].items() for name in MAIN]
-    every = [(title(dataset), label(arm), results.outcomes[baseline].mrr, Evidence.of(results, arm, baseline))
-             for (dataset, name), results in found.items() if name in MAIN for arm, baseline in results.mixtures]  # fmt: skip
-    lost, ahead = (sum(one.side == BEHIND for *_, one in every), [row for row in every if row[-1].side == AHEAD])
-    sure = []
-    for where, arm, mrr, one in ahead:
-        low, high = (bound / mrr for bound in one.wide or ())
-        budget = f" ({one.budget})" if one.budget else ""
-        sure.append(f"{where}, {arm}: {one.gap.difference / mrr:+.0%} [{low:+.0%}, {high:+.0%}]{budget}")
-    counts = f"of {len(every)} comparisons {len(sure)} are decided gains{_on_few(one for *_, one in ahead)} and {lost} decided losses"
+    every = reports.family(found)
+    lost, ahead = (sum(one.evidence.side == BEHIND for one in every), [one for one in every if one.evidence.side == AHEAD])
+    budgets = [f" ({one.evidence.budget})" if one.evidence.budget else "" for one in ahead]
+    sure = [f"{title(one.dataset)}, {label(one.mixture)}: {one.share}{budget}" for one, budget in zip(ahead, budgets, strict=True)]
+    few = _on_few(one.evidence for one in ahead)
+    counts = f"of {len(every)} comparisons {len(sure)} are decided gains{few} and {lost} decided losses"
     judged = f"not judged, large is no number; {counts}" if every else reports.NOT_RUN
     here = _list(["decided gains as shares of the baseline's MRR, intervals over seeds, too:", *sure]) if sure else "no gain is decided"
     printed = ["best mixture over its baseline:", *printed]

@@ -1,4 +1,4 @@
-"""The tables about winners: again on other splits, their binary codes, how they use their tastes."""
+"""The tables about winners: their binary codes, how they use their tastes, who gains."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
@@ -12,97 +12,9 @@ from mixlib.datasets import Interactions
 from mixlib.evidence import Evidence
 from mixlib.labels import UNORDERED, label, title
 from mixlib.ledger import Ledger
-from mixlib.outcomes import MAIN, SHORT, Found, Outcome, Results
+from mixlib.outcomes import MAIN, Found, Outcome, Results
 from mixlib.splits import Sequences
-from mixlib.studies import STUDIES
 from mixlib.tables import SPENT, binary_of, rows_of
-
-
-def splits(found: Found) -> pd.DataFrame:
-    """Winners trained again, each seed on a split of its own: test MRR over all test parts, its spread over splits, paired differences.
-
-    The settings are those that won on the split of the main study: only the winners are trained again, the search is not.
-    """
-    names = {"sd over seeds": "sd over splits", reports.OVER_SEEDS: "over splits, too"}
-    return reports.stacked([_again(*one).rename(columns=names) for one in found.items() if STUDIES[one[0][1]].splits and one[1].outcomes])
-
-
-def more_seeds(found: Found) -> pd.DataFrame:
-    """Winners trained again with more seeds on the split of the main study, whose seeds are not among them."""
-    return reports.stacked([_again(*one) for one in found.items() if _has_more_seeds(one[0][1]) and one[1].outcomes])
-
-
-def _has_more_seeds(name: str) -> bool:
-    return STUDIES[name].winners_of is not None and not STUDIES[name].splits
-
-
-def _again(key: tuple[str, str], results: Results) -> pd.DataFrame:
-    table = reports.arms(results, next(iter(STUDIES[key[1]].arms)))
-    table = table.drop(columns=["validation MRR", "best epoch", "parameters"], errors="ignore").assign(**{SPENT: reports.spent(results)})
-    table.insert(0, "data set", title(key[0]))
-    return table
-
-
-def split_verdicts(found: Found) -> list[str]:
-    """What each mixture gains on other splits, a sentence for each: over their users, and over the splits."""
-    said = []
-    for (dataset, name), results in found.items():
-        for arm, baseline in results.mixtures if STUDIES[name].splits else ():
-            one = Evidence.of(results, arm, baseline)
-            who = f"{label(arm)} on other splits of {title(dataset)} against {label(baseline)}"
-            said.append(f"{who}: {one.over_users} in test MRR over all their users, over splits, too: {one.over_seeds}; "
-                        f"{reports.SIDES[one.side]}.")  # fmt: skip
-    return said or [reports.NOTHING]
-
-
-def more_seed_verdicts(found: Found) -> list[str]:
-    """What each mixture gains with more seeds alone, a sentence for each."""
-    said = []
-    for (dataset, name), results in found.items():
-        for arm, baseline in results.mixtures if _has_more_seeds(name) else ():
-            who = f"{title(dataset)}, more seeds alone: {label(arm)}"
-            said.append(reports.sentence(who, Evidence.of(results, arm, baseline), label(baseline)))
-    return said or [reports.NOTHING]
-
-
-def short_seeds(found: Found) -> pd.DataFrame:
-    """Winners trained again that fall short of their other seeds: a row for each data set and family of models.
-
-    short: test MRR below SHORT of the median over the seeds of the same winner; early: those of them whose best epoch is less than half
-    of the median best epoch; short of search: `Outcome.short_of_search`. Studies of more seeds and of splits, methods without epochs and
-    winners of one seed are left out.
-    """
-    rows = []
-    for (dataset, _), results in found.items():
-        study = results.selection.study
-        for arm, outcome in results.outcomes.items():
-            epochs = np.array([record["best_epoch"] for record in outcome.records])
-            if study.winners_of or arm not in study.own or len(epochs) < 2 or not epochs.any():
-                continue
-            short = outcome.by_seed < SHORT * np.median(outcome.by_seed)
-            early = short & (epochs < np.median(epochs) / 2)
-            rows.append({"dataset": dataset, "family": study.family, "seeds": len(short), "short": short.sum(), "early": early.sum(),
-                         "short of search": outcome.short_of_search})  # fmt: skip
-    table = pd.DataFrame(rows, columns=["dataset", "family", "seeds", "short", "early", "short of search"])
-    return table.groupby(["dataset", "family"], as_index=False, sort=False).sum()
-
-
-def short_table(short: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `short_seeds`, for reading."""
-    names = {"dataset": "data set", "family": "models", "seeds": "trainings of winners", "short": f"below {SHORT:.0%} of the median",
-             "early": "of these, stopped early", "short of search": f"below {SHORT:.0%} of the search"}  # fmt: skip
-    return reports.listed(short.assign(dataset=short["dataset"].map(title)).rename(columns=names).to_dict("records"))
-
-
-def short_verdicts(short: pd.DataFrame) -> list[str]:
-    """How many winners' seeds fall short of the others, and how many of these stopped early, in a sentence; none without several seeds."""
-    seeds, low, early, below = short[["seeds", "short", "early", "short of search"]].sum()
-    said = (
-        f"Of {seeds} trainings of winners with fresh seeds, {low} reach less than {SHORT:.0%} of the median test MRR of the same winner; "
-        f"of these, {early} have their best epoch at less than half of its median epoch. "
-        f"Less than {SHORT:.0%} of what the same settings reached in the search: {below}."
-    )
-    return [said] if seeds else []
 
 
 def binary(found: Found, ledger: Ledger, datasets: Iterable[str], unordered: Collection[str] = UNORDERED) -> pd.DataFrame:

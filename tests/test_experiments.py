@@ -6,10 +6,10 @@ import pytest
 import torch
 from scipy.stats import loguniform
 
-from mixlib import experiments, models, outcomes, plans, studies, training, workers
+from mixlib import experiments, models, outcomes, plans, retrained, studies, training, workers
 from mixlib.ledger import Ledger
 from mixlib.plans import Subject, search_trials, seed_trials, select
-from mixlib.studies import DEMO, PAPER, STUDIES, Budget
+from mixlib.studies import DEMO, PAPER, PATIENCE, STUDIES, Budget
 
 SPACE = {
     "batch_size": [16, 64], "learning_rate": loguniform(5e-3, 5e-2), "l2": loguniform(1e-9, 1e-5), "components": [2, 3],
@@ -138,6 +138,23 @@ def test_more_seeds_train_the_winners_on_the_same_split_with_seeds_of_their_own(
     ]
     same = [one | {"training": one["training"] | {"seed": 1}} for one in more]
     assert all(one in first for one in same) and {one["split"]["seed"] for one in more} == {0}
+
+
+def test_without_early_stopping_the_trials_of_the_main_study_go_on(tiny, tmp_path, monkeypatch):
+    monkeypatch.setitem(PATIENCE, "sequences", {"validate_every": 1, "patience": 1})
+    budget, ledger = replace(TINY, trials=2, epochs={"sequences": 30}), Ledger(tmp_path)
+    for name in ("sequences", "sequence-patience"):
+        assert experiments.run(name, tiny, ledger, budget).complete
+    first, patient = ({(one["arm"], one["index"]): one for one in ledger.read(tiny.name, name).values() if one["stage"] == "search"}
+                      for name in ("sequences", "sequence-patience"))  # fmt: skip
+    assert patient.keys() == first.keys() == set(product(("lstm", "mixture_lstm"), (0, 1)))
+    for which, one in patient.items():
+        settings, shorter = one["definition"]["training"], first[which]
+        assert settings["patience"] == PAPER.epochs["sequences"] and len(one["validation_mrr"]) == 30
+        assert one["definition"] | {"training": settings | {"patience": 1}} == shorter["definition"]
+        assert shorter["validation_mrr"].items() <= one["validation_mrr"].items()  # the same training, going on
+        assert retrained.stopped(one, 1) == (shorter["best_epoch"], shorter["validation"]["mrr"])
+    assert any(len(one["validation_mrr"]) < 30 for one in first.values())
 
 
 def test_other_splits_run_the_search_that_they_rest_on_where_it_belongs(tiny, tmp_path):

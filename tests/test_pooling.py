@@ -7,6 +7,7 @@ import pytest
 
 from mixlib import outcomes, pooling, prose
 from mixlib.pooling import pool
+from mixlib.studies import STUDIES
 
 # log risk ratios of 13 trials of BCG vaccine, and their variances (Colditz et al. 1994), as R's metafor has them
 EFFECTS = (-0.8893, -1.5854, -1.3481, -1.4416, -0.2175, -0.7861, -1.6209, 0.0120, -0.4694, -1.3713, -0.3394, 0.4459, -0.0173)
@@ -66,9 +67,9 @@ def test_shares_are_pooled_where_both_models_have_several_seeds(ledger):
     found = {(name, "sequences"): results for name in ("a", "b", "c")} | {("d", "sequences"): lone}
     compared = ("sequences", "mixture_lstm", "lstm")
     one = pooling.together(found, *compared)
-    relative = results.against("mixture_lstm", "lstm").difference / results.outcomes["lstm"].mrr
-    assert one.names == ["a", "b", "c"] and one.mean.mean == pytest.approx(relative) and one.mean.spread == 0
-    low, high = one.mean.bounds
+    relative = results.outcomes["mixture_lstm"].mrr / results.outcomes["lstm"].mrr - 1
+    assert one.names == ["a", "b", "c"] and np.expm1(one.mean.mean) == pytest.approx(relative) and one.mean.spread == 0
+    low, high = np.expm1(one.mean.bounds)
     said = f"{relative:+.0%} [{low:+.0%}, {high:+.0%}]"
     assert str(one) == f"{said} of the MRR over 3 data sets, 3 of them with fewer than 5 search trials" and one.without_one is None
     assert pooling.together({("a", "sequences"): results, ("b", "sequences"): results}, *compared) is None
@@ -86,6 +87,17 @@ def test_shares_are_pooled_where_both_models_have_several_seeds(ledger):
         prose.numbers(more, ())["together"]
         == str(pooling.together(more, *compared)).partition(";")[0] + f"; without {left.upper()}, {said}"
     )
-    assert pooling.means(found)["relative"].tolist() == [one.mean.mean]
-    assert pooling.means({}).empty and pooling.table({}).to_numpy().tolist() == [["nothing is recorded yet"]]
+    assert pooling.means(found)[["relative", "relative low", "relative high"]].to_numpy().tolist() == [[np.expm1(one.mean.mean), low, high]]
+    assert pooling.means({}).empty and pooling.table({}).to_numpy().tolist() == [[pooling.TOO_FEW]]
+    # where the winners were trained with more seeds, those stand in; elsewhere the main study does
+    done = replace(results.selection.planned, trials=results.selection.trials, seeds=results.selection.tried)
+    study = replace(results, selection=replace(results.selection, study=STUDIES["sequence-seeds"], planned=done))
+    better = replace(study.outcomes["mixture_lstm"], values=2 * study.outcomes["mixture_lstm"].values)
+    again = found | {("b", "sequence-seeds"): replace(study, outcomes=study.outcomes | {"mixture_lstm": better})}
+    first, second = pooling.comparisons(again)
+    assert (first.study, second.study, first.again, second.again) == ("sequences", "sequence-seeds", [], ["B"])
+    assert second.names == one.names and second.effects - first.effects == pytest.approx([0, np.log(2), 0])
+    assert pooling.table(again)["model"].tolist() == ["Mixture-LSTM", "Mixture-LSTM, with more seeds on B"]
+    begun = replace(study, selection=replace(study.selection, planned=results.selection.planned))
+    assert [one.study for one in pooling.comparisons(again | {("b", "sequence-seeds"): begun})] == ["sequences"]
     assert prose.numbers({}, ())["together"] == "too few data sets have several seeds yet"

@@ -52,6 +52,7 @@ ORDER = [
     "gains",
     "tables",
     "searching",
+    "retrained",
     "winners",
     "twins",
     "verdicts",

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from mixlib.evaluation import Comparison, compare, interval
+from mixlib.evaluation import Comparison, compare, interval, ratio
+from mixlib.evidence import Share, share
 from mixlib.outcomes import Outcome, over_seeds, paired
 
 USERS, REPEATS = 120, 300
@@ -133,6 +134,40 @@ def test_an_interval_for_other_seeds_needs_two_of_them_and_is_that_over_users_wh
     gap, wide = paired(ours, theirs), over_seeds(ours, theirs)
     assert wide == pytest.approx((gap.low, gap.high), abs=0.1 * (gap.high - gap.low))  # a bootstrap's interval need not be symmetric
     assert over_seeds(*(trained(random, name, 0.0, seeds=1) for name in ("one", "other"))) is None
+
+
+@cache
+def shares(times, seeds):
+    """Many pairs of arms of which one reaches so many times the MRR of the other: how often the share's interval ends below the truth, how
+    often it begins above it, and the same of the difference's interval over an MRR as if it were known.
+    """
+    random, missed = np.random.default_rng(7), []
+    for _ in range(REPEATS):
+        users, arms = random.normal(-2.5, 0.7, USERS), []
+        for quality in (np.log(times), 0.0):
+            reached = np.exp(users + quality + random.normal(0, 0.25, (seeds, 1)) + random.normal(0, 0.3, (seeds, USERS)))
+            arms.append(Outcome("", reached.mean(axis=0), np.arange(USERS), reached.mean(axis=1), [], {}))
+        as_known = np.array(over_seeds(*arms)) / arms[1].mrr
+        missed.append([side for low, high in (share(*arms).bounds, as_known) for side in (high < times - 1, low > times - 1)])
+    return np.mean(missed, axis=0)
+
+
+@pytest.mark.parametrize("times", [1.0, 2.0])
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_a_share_of_an_uncertain_mrr_holds_the_truth_as_often_as_it_says(times, seeds):
+    below, above, known_below, known_above = shares(times, seeds)
+    assert max(below, above) <= 0.05 and 0.005 <= below + above <= 0.075  # 300 repeats: sd 0.013
+    assert times == 1 or known_below + known_above > below + above + 0.02
+
+
+def test_a_share_is_of_users_alone_where_there_is_one_seed():
+    ours, theirs = (trained(np.random.default_rng(8), "", 9.0, seeds) for seeds in (5, 1))
+    with pytest.raises(ValueError, match="different users"):
+        share(ours, replace(theirs, users=theirs.users + 1))
+    value, (low, high) = ratio(ours.values, theirs.values, ours.users)
+    one = share(ours, theirs)
+    assert one.gain == pytest.approx(value - 1) and one.freedom == np.inf
+    assert one.bounds == pytest.approx((low - 1, high - 1), abs=0.1 * (high - low)) and str(Share(-0.001, 0.02, 3)) == "+0% [-6%, +6%]"
 
 
 def test_an_interval_over_splits_adds_what_differs_from_split_to_split_to_what_differs_between_users():

@@ -21,6 +21,7 @@ from mixlib import (
     prose,
     publish,
     reports,
+    retrained,
     searching,
     synthetic,
     tables,
@@ -29,7 +30,7 @@ from mixlib import (
     winners,
 )  # fmt: skip
 from mixlib.evaluation import interval
-from mixlib.evidence import Evidence
+from mixlib.evidence import Evidence, share
 from mixlib.ledger import Ledger, key_of
 from mixlib.losses import LOSSES
 from mixlib.notebooks import Project
@@ -63,7 +64,7 @@ def monkeypatch_module():
 def ledger(data, planned, tmp_path_factory):
     """Main studies and their references, trained with a tiny budget."""
     ledger = Ledger(tmp_path_factory.mktemp("results"))
-    for name in ("sequences", "factorization", "sequence-references", "factorization-references", "sequence-splits"):
+    for name in ("sequences", "factorization", "sequence-references", "factorization-references", "sequence-splits", "sequence-patience"):
         experiments.run(name, data, ledger, TINY)
     return ledger
 
@@ -177,6 +178,11 @@ def test_vectors_as_large_as_the_mixture_stand_in_tables_sentences_and_abstract(
     drawn = figures.size(table.reset_index()).axes[0]
     middles = [container.lines[0].get_xdata()[0] for container in drawn.containers]
     assert middles == pytest.approx([100 * table.loc[arm, "relative"] for arm in table.index])
+    bounds = [share(results.outcomes[arm], results.outcomes["factorization"]).bounds for arm in table.index]
+    assert table[["relative low", "relative high"]].to_numpy().tolist() == [list(some) for some in bounds]
+    ends = [container.lines[2][0].get_segments()[0][:, 0].tolist() for container in drawn.containers]
+    assert ends == [pytest.approx([100 * low, 100 * high]) for low, high in bounds]
+    assert drawn.get_xlim()[1] <= 150 * table["relative"].abs().max() + 1e-9  # cut, where intervals leave nothing else to see
     figures.size(gains.by_size({})).canvas.draw()  # before anything was run
 
 
@@ -425,6 +431,9 @@ def test_models_that_failed_in_all_trials_leave_gaps_and_no_other_baseline(faile
     main = {key: results for key, results in left.items() if key[1] in outcomes.MAIN}
     shown = reports.table1(main, labels.UNORDERED).set_index("model")["Synthetic"]
     assert {arm for arm in labels.LABELS if shown[labels.label(arm)] == "failed in all trials"} == failed & set(labels.LABELS)
+    assert not retrained.patience(left).isna().any().any() and retrained.short_table(retrained.short_seeds(left)).size
+    told = [labels.label(arm) for arm in ("lstm", "mixture_lstm") if arm not in failed]
+    assert [line.split(": ")[1] for line in retrained.patience_verdicts(left, ledger) if "trainings to" in line] == told
     for table in (reports.gains(main), searching.luck(left, ledger), gains.family(main).replace(labels.LABELS)):
         assert table.get("mixture", pd.Series(dtype=str)).tolist() == compared
     said = [sentence for results in main.values() for sentence in reports.verdicts(results) if sentence != reports.NOTHING]
@@ -438,7 +447,7 @@ def test_models_that_failed_in_all_trials_leave_gaps_and_no_other_baseline(faile
         assert not make(left, NAMES).isna().any().any()
     assert len(winners.binary(left, ledger, NAMES)) == len(labels.LABELS)
     assert len(reports.sources(main)) == len(labels.LABELS) - len(failed & set(labels.LABELS))
-    searching.curves(left, ledger), winners.binary_verdicts(left, ledger), tables.reference_verdicts(left), winners.splits(left)
+    searching.curves(left, ledger), winners.binary_verdicts(left, ledger), tables.reference_verdicts(left), retrained.splits(left)
     figures.table1(main, tables.references_of(left))
     for name, arm in (("sequences", "mixture_lstm"), ("factorization", "embedding_mixture")):
         rows = gains.who_gains(left["synthetic", name], arm, data, ledger)
@@ -552,13 +561,13 @@ def test_other_splits_are_joined_and_compared_over_all_their_users(found, ledger
     assert not np.array_equal(*[np.unique(arrays["users"]) for arrays in seeds["lstm"]])  # the splits differ
     both = [np.concatenate([arrays["reciprocal_ranks"] for arrays in seeds[arm]]) for arm in ("mixture_lstm", "lstm")]
     assert gap.difference == pytest.approx(np.mean(both[0] - both[1]), abs=1e-6)
-    table = winners.splits(found).set_index("model")
+    table = retrained.splits(found).set_index("model")
     assert table.loc["Mixture-LSTM", "difference [95 %]"] == f"{gap.difference:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
     means = [arrays["reciprocal_ranks"].mean() for arrays in seeds["lstm"]]
     assert table.loc["LSTM", "sd over splits"] == f"{np.std(means, ddof=1):.3f}" and set(table["trials, seeds"]) == {"2 of 2, 2 of 2"}
-    assert len(winners.splits({})) == 1  # a row that says so
+    assert len(retrained.splits({})) == 1  # a row that says so
     said = f"Mixture-LSTM on other splits of Synthetic against LSTM: {gap.difference:+.3f} ["
-    assert [sentence.startswith(said) for sentence in winners.split_verdicts(found)] == [True]
+    assert [sentence.startswith(said) for sentence in retrained.split_verdicts(found)] == [True]
 
 
 def test_more_seeds_are_compared_without_those_of_the_main_study(planned, data, tmp_path):
@@ -571,11 +580,77 @@ def test_more_seeds_are_compared_without_those_of_the_main_study(planned, data, 
                              if record["arm"] == arm], axis=0) for arm in ("mixture_lstm", "lstm"))  # fmt: skip
     one = Evidence.of(results, "mixture_lstm", "lstm")
     assert one.gap.difference == pytest.approx((ours - theirs).mean(), abs=1e-6) and one.budget == "1 of 2 trials, 2 of 15 seeds"
-    row = winners.more_seeds(found).set_index("model").loc["Mixture-LSTM"]
+    row = retrained.more_seeds(found).set_index("model").loc["Mixture-LSTM"]
     assert (row["data set"], row["difference [95 %]"], row[reports.OVER_SEEDS]) == ("Synthetic", one.over_users, one.over_seeds)
-    assert winners.more_seed_verdicts(found) == [reports.sentence("Synthetic, more seeds alone: Mixture-LSTM", one, "LSTM")]
-    assert winners.splits(found).shape[0] == winners.more_seeds({}).shape[0] == 1 and winners.more_seed_verdicts({}) == [reports.NOTHING]
+    assert retrained.more_seed_verdicts(found) == [reports.sentence("Synthetic, more seeds alone: Mixture-LSTM", one, "LSTM")]
+    assert retrained.splits(found).shape[0] == retrained.more_seeds({}).shape[0] == 1 and retrained.more_seed_verdicts({}) == [
+        reports.NOTHING
+    ]
     assert f"* Synthetic, more seeds alone {one}" in verdicts.claims(found, {})["found here, test MRR [95 %]"].iloc[0]
+
+
+def test_the_search_without_early_stopping_is_shown_below_the_main_one(planned, data, tmp_path):
+    ledger, nothing = Ledger(tmp_path), [["nothing is recorded yet"]]
+    experiments.run("sequences", data, ledger, TINY)
+    alone = outcomes.collected(ledger)
+    assert retrained.patience(alone).to_numpy().tolist() == nothing and retrained.patience_verdicts(alone, ledger) == [reports.NOTHING]
+    experiments.run("sequence-patience", data, ledger, TINY)
+    found = outcomes.collected(ledger)
+    stopping, patient = found["synthetic", "sequences"], found["synthetic", "sequence-patience"]
+    assert retrained.more_seeds(found).to_numpy().tolist() == nothing and retrained.more_seed_verdicts(found) == [reports.NOTHING]
+    table = retrained.patience(found)
+    assert table[["patience", "model"]].to_numpy().tolist() == [[10, "LSTM"], [10, "Mixture-LSTM"], [100, "LSTM"], [100, "Mixture-LSTM"]]
+    lstm, one = patient.outcomes["lstm"], Evidence.of(patient, "mixture_lstm", "lstm")
+    epochs = sorted(record["best_epoch"] for record in lstm.records)
+    assert table["best epochs"][2] == f"{epochs[0]} to {epochs[1]}" and table["trials, seeds"][2] == "2 of 2, 2 of 2"
+    assert table["below 80% of the median"][2] == f"{(lstm.by_seed < 0.8 * lstm.by_seed.mean()).sum()} of 2"
+    assert table[["difference [95 %]", reports.OVER_SEEDS]].to_numpy().tolist()[3] == [one.over_users, one.over_seeds]
+    costs, gains_more, by_setting, *_, last, mixture_by_setting = retrained.patience_verdicts(found, ledger)
+    before, after = (searching.trials_of(one, ledger) for one in (stopping, patient))
+    for line, who, ours, theirs in (
+        (by_setting, "Synthetic: LSTM, patience of 100 against one of 10", after["lstm"], before["lstm"]),
+        (mixture_by_setting, "Synthetic, Mixture-LSTM without early stopping against LSTM", after["mixture_lstm"], after["lstm"]),
+    ):
+        gap = ours[1] - theirs[1]
+        assert line.startswith(f"{who}, setting by setting: ahead in {(gap > 0).sum()} of 2 search trials, mean difference ")
+        assert f" {labels.with_interval(gap.mean(), searching.student(gap)[1:], sign=True)} in test MRR." in line
+    never = "Synthetic: LSTM: of 4 trainings to the last epoch, a patience of 10 would have stopped {} before their best epoch, and"
+    assert costs == f"{never.format(0)} the mean validation MRR would be 0.000 lower."  # two epochs
+    late = {"best_epoch": 13, "validation": {"mrr": 0.5}, "validation_mrr": {"1": 0.1, **{str(e): 0.0 for e in range(2, 13)}, "13": 0.5}}
+    longer = replace(lstm, records=[lstm.records[0], lstm.records[1] | late])
+    also = found | {("synthetic", "sequence-patience"): replace(patient, outcomes=patient.outcomes | {"lstm": longer})}
+    assert retrained.patience_verdicts(also, ledger)[0] == f"{never.format(1)} the mean validation MRR would be 0.100 lower."
+    assert retrained.short_seeds(found)["seeds"].tolist() == [4]  # where nothing stops early, no training stopped early
+    unfinished = replace(patient, selection=replace(patient.selection, trials=1))
+    assert (
+        "(1 of 2 trials, 2 of 2 seeds)" in retrained.patience_verdicts(found | {("synthetic", "sequence-patience"): unfinished}, ledger)[1]
+    )
+    more = Evidence.between(lstm, stopping.outcomes["lstm"])
+    assert gains_more == reports.sentence("Synthetic: LSTM with a patience of 100", more, "one of 10")
+    assert last == reports.sentence("Synthetic, Mixture-LSTM without early stopping", one, "LSTM")
+    assert f"* Synthetic, no early stopping {one}" in verdicts.claims(found, {})["found here, test MRR [95 %]"].iloc[0]
+    other = {(dataset, name): results for (dataset, name), results in found.items() if name != "sequences"}
+    assert retrained.patience(other).to_numpy().tolist() == nothing  # nothing to compare with
+
+
+def test_how_long_trainings_waited_for_a_better_validation(found):
+    curve = {"1": 0.1, "2": 0.3, "3": 0.2, "10": 0.3, "5": 0.2, "11": 0.4}  # the epochs 2, 3, 5, 10 and 11: the last is the fourth after
+    one = {"validation_mrr": curve, "definition": {"training": {"patience": 5}}}
+    assert retrained.longest_wait(one) == 0.8 and retrained.longest_wait(one | {"validation_mrr": {"1": 0.1}}) == 0
+    assert retrained.longest_wait(one | {"validation_mrr": {"1": 0.2, "2": 0.1}}) == 0  # nothing came of the wait
+    results = found["synthetic", "sequences"]
+    lstm = results.outcomes["lstm"]
+    made = replace(lstm, records=[record | one for record in lstm.records])
+    shown = {("synthetic", "sequences"): replace(results, outcomes={"lstm": made, "mixture_lstm": results.outcomes["mixture_lstm"]})}
+    [row] = retrained.waits(shown).to_dict("records")
+    assert row == {"data set": "Synthetic", "LSTM": "2 of 2", "Mixture-LSTM": "0 of 2"}
+    assert retrained.waits({}).to_numpy().tolist() == [["nothing is recorded yet"]]
+
+
+@pytest.mark.parametrize("patience, best, reached", [(1, 1, 0.2), (2, 4, 0.3), (3, 4, 0.3), (4, 9, 0.5), (100, 9, 0.5)])
+def test_where_a_training_would_have_stopped(patience, best, reached):
+    curve = {"1": 0.2, "2": 0.1, "4": 0.3, "5": 0.3, "6": 0.1, "8": 0.2, "9": 0.5, "10": 0.5}  # not every epoch was validated
+    assert retrained.stopped({"validation_mrr": curve}, patience) == (best, reached)
 
 
 def test_a_study_for_one_data_set_is_not_planned_for_others():
@@ -736,19 +811,19 @@ def test_seeds_that_fall_short_are_counted_and_those_among_them_that_stopped_ear
         second.arm: trained(second, [0.2, 0.1, 0.21], [20, 20, 20]),  # one is short, and as late as the others
     }
     some = {("synthetic", "factorization"): replace(results, outcomes=made)}
-    assert winners.short_seeds(some).to_dict("records") == [
+    assert retrained.short_seeds(some).to_dict("records") == [
         {"dataset": "synthetic", "family": "factorization", "seeds": 7, "short": 2, "early": 1, "short of search": 3}
     ]
-    [said] = winners.short_verdicts(winners.short_seeds(some))
+    [said] = retrained.short_verdicts(retrained.short_seeds(some))
     assert "Of 7 trainings" in said and ", 2 reach less than 80%" in said and "of these, 1 have" in said
-    assert winners.short_table(winners.short_seeds(some)).to_numpy().tolist() == [["Synthetic", "factorization", 7, 2, 1, 3]]
+    assert retrained.short_table(retrained.short_seeds(some)).to_numpy().tolist() == [["Synthetic", "factorization", 7, 2, 1, 3]]
     lone = {("synthetic", "factorization"): replace(results, outcomes={first.arm: trained(first, [0.1], [5])})}
     for nothing in (
         {},
         lone,
         {("synthetic", "factorization"): replace(results, outcomes={first.arm: trained(first, [0.1, 0.01], [0, 0])})},
     ):
-        assert winners.short_seeds(nothing).empty and winners.short_verdicts(winners.short_seeds(nothing)) == []
+        assert retrained.short_seeds(nothing).empty and retrained.short_verdicts(retrained.short_seeds(nothing)) == []
 
 
 def test_seeds_of_a_study_beside_another_are_missing_while_the_other_still_searches(planned, data, tmp_path):

@@ -3,10 +3,11 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from mixlib import labels, outcomes, verdicts
+from mixlib import labels, outcomes, reports, verdicts
 from mixlib.evaluation import Comparison
 from mixlib.evidence import AHEAD, BEHIND, ONE_SEED, Evidence
 from mixlib.ledger import Ledger
+from mixlib.studies import STUDIES
 
 GAP = Comparison(0.1, 0.05, 0.2, 0.01, 0.3)
 BETTER, WORSE, UNDECIDED = Evidence(GAP, (0.02, 0.18)), Evidence(GAP, (-0.3, -0.1)), Evidence(GAP, (-0.02, 0.22))
@@ -83,13 +84,19 @@ def test_a_claim_without_records_is_not_run_yet(tmp_path):
     assert table["printed in 2018"].iloc[0] == "* Movielens 10M +0.009\n* Amazon +0.039\n* Goodbooks-10K +0.020"
 
 
-def test_claims_of_the_abstract_are_read_from_gains_references_and_parameters(request):
+def test_claims_of_the_abstract_are_read_from_gains_references_and_parameters(request, monkeypatch):
     ledger = Ledger(request.config.rootpath / "results")
     found = outcomes.collected(ledger, ["sequences", "sequence-references"], ["movielens-100k"])
     rows = verdicts.claims(found, {}).set_index("claim of 2018")
     large, tuned, modest = (rows.filter(like=words, axis=0).iloc[0] for words in ("are large", "withstand careful", "modest cost"))
     results = found["movielens-100k", "sequences"]
     assert large["verdict"] == "not judged, large is no number; of 1 comparisons 0 are decided gains and 0 decided losses"
+    [one] = reports.family({("movielens-100k", "sequences"): results})
+    gap = replace(one.evidence, wide=(0.01, 0.03), budget="3 of 20 trials")
+    monkeypatch.setattr(reports, "family", lambda _: [replace(one, evidence=gap)])
+    ahead = verdicts.claims(found, {}).set_index("claim of 2018").filter(like="are large", axis=0).iloc[0]
+    assert ahead[verdicts.HERE].endswith(f"* Movielens 100K, Mixture-LSTM: {one.share} (3 of 20 trials)")
+    assert ahead["verdict"].startswith("not judged, large is no number; of 1 comparisons 1 are decided gains")
     assert "* Amazon, sequences: +26%" in large["printed in 2018"] and large[verdicts.HERE] == "no gain is decided"
     references = found["movielens-100k", "sequence-references"].outcomes.values()
     best = max(references, key=lambda one: one.search["validation"]["mrr"])
@@ -98,6 +105,11 @@ def test_claims_of_the_abstract_are_read_from_gains_references_and_parameters(re
     assert tuned["verdict"] == verdicts.verdict([against.side], verdicts.CONTROL)
     share = results.outcomes["mixture_lstm"].search["parameters"] / results.outcomes["lstm"].search["parameters"] - 1
     assert modest[verdicts.HERE].endswith(f"million, {share:+.0%}") and modest["verdict"].startswith("not judged")
+
+
+def test_every_study_that_trains_the_models_of_a_main_one_otherwise_stands_in_its_row():
+    otherwise = {name for name, study in STUDIES.items() if study.winners_of or (study.beside and study.only_for)}
+    assert verdicts.AGAIN.keys() == otherwise
 
 
 def test_the_numbers_of_a_claim_are_those_of_the_paired_comparison(request):

@@ -1,0 +1,205 @@
+"""The tables about models trained otherwise: winners on other splits, with more seeds; the search without early stopping; and how far the
+seeds of winners differ.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from mixlib import reports, searching
+from mixlib.evidence import Evidence
+from mixlib.labels import label, title, with_interval
+from mixlib.ledger import Ledger
+from mixlib.outcomes import MAIN, SHORT, Found, Outcome, Results
+from mixlib.studies import STUDIES
+from mixlib.tables import SPENT
+
+PATIENT = "sequence-patience"
+LATE = 0.8  # of the patience: where waits as long as that are rewarded, some that were cut off would have been
+
+
+def splits(found: Found) -> pd.DataFrame:
+    """Winners trained again, each seed on a split of its own: test MRR over all test parts, its spread over splits, paired differences.
+
+    The settings are those that won on the split of the main study: only the winners are trained again, the search is not.
+    """
+    names = {"sd over seeds": "sd over splits", reports.OVER_SEEDS: "over splits, too"}
+    return reports.stacked([_again(*one).rename(columns=names) for one in found.items() if STUDIES[one[0][1]].splits and one[1].outcomes])
+
+
+def more_seeds(found: Found) -> pd.DataFrame:
+    """Winners trained again with more seeds on the split of the main study, whose seeds are not among them."""
+    return reports.stacked([_again(*one) for one in found.items() if _has_more_seeds(one[0][1]) and one[1].outcomes])
+
+
+def _has_more_seeds(name: str) -> bool:
+    return STUDIES[name].winners_of is not None and not STUDIES[name].splits
+
+
+def patience(found: Found) -> pd.DataFrame:
+    """The main study, which stops early, and the same search with the patience to go to the last epoch: a row for each model."""
+    made = []
+    for dataset, names in _patient(found):
+        for results in (found[dataset, name] for name in names):
+            table, outcomes = _again((dataset, results.selection.study.name), results), results.outcomes.values()
+            epochs = [sorted(record["best_epoch"] for record in outcome.records) for outcome in outcomes]
+            short = [f"{_short(outcome).sum()} of {len(outcome.records)}" for outcome in outcomes]
+            table.insert(1, "patience", [_patience_of(outcome) for outcome in outcomes])
+            table.insert(5, "best epochs", [f"{some[0]} to {some[-1]}" for some in epochs])
+            table.insert(6, f"below {SHORT:.0%} of the median", short)
+            made.append(table)
+    return reports.stacked(made)
+
+
+def _patient(found: Found) -> Iterable[tuple[str, tuple[str, str]]]:
+    """The data sets where a main study was searched again with more patience, with the names of both studies."""
+    for (dataset, name), results in found.items():
+        main = STUDIES[name].beside
+        if main and name == PATIENT and results.outcomes and (dataset, main) in found and found[dataset, main].outcomes:
+            yield dataset, (main, name)
+
+
+def _patience_of(outcome: Outcome) -> int:
+    return outcome.records[0]["definition"]["training"]["patience"]
+
+
+def stopped(record: dict, patience: int) -> tuple[int, float]:
+    """The best epoch of a training, and its validation MRR, had it stopped after as many validations without a better one."""
+    best, reached, waited = 0, -np.inf, 0
+    for epoch, mrr in sorted((int(epoch), mrr) for epoch, mrr in record["validation_mrr"].items()):
+        best, reached, waited = (epoch, mrr, 0) if mrr > reached else (best, reached, waited + 1)
+        if waited >= patience:
+            break
+    return best, float(reached)
+
+
+def _short(outcome: Outcome) -> np.ndarray:
+    """Which seeds (n,) of a winner reach less than SHORT of their median test MRR."""
+    return outcome.by_seed < SHORT * np.median(outcome.by_seed)
+
+
+def _again(key: tuple[str, str], results: Results) -> pd.DataFrame:
+    table = reports.arms(results, next(iter(STUDIES[key[1]].arms)))
+    table = table.drop(columns=["validation MRR", "best epoch", "parameters"], errors="ignore").assign(**{SPENT: reports.spent(results)})
+    table.insert(0, "data set", title(key[0]))
+    return table
+
+
+def split_verdicts(found: Found) -> list[str]:
+    """What each mixture gains on other splits, a sentence for each: over their users, and over the splits."""
+    said = []
+    for (dataset, name), results in found.items():
+        for arm, baseline in results.mixtures if STUDIES[name].splits else ():
+            one = Evidence.of(results, arm, baseline)
+            who = f"{label(arm)} on other splits of {title(dataset)} against {label(baseline)}"
+            said.append(f"{who}: {one.over_users} in test MRR over all their users, over splits, too: {one.over_seeds}; "
+                        f"{reports.SIDES[one.side]}.")  # fmt: skip
+    return said or [reports.NOTHING]
+
+
+def more_seed_verdicts(found: Found) -> list[str]:
+    """What each mixture gains with more seeds alone, a sentence for each."""
+    said = []
+    for (dataset, name), results in found.items():
+        for arm, baseline in results.mixtures if _has_more_seeds(name) else ():
+            who = f"{title(dataset)}, more seeds alone: {label(arm)}"
+            said.append(reports.sentence(who, Evidence.of(results, arm, baseline), label(baseline)))
+    return said or [reports.NOTHING]
+
+
+def longest_wait(record: dict) -> float:
+    """The most validations that a training waited for a better one that came, as a share of its patience."""
+    curve = np.array([mrr for _, mrr in sorted((int(epoch), mrr) for epoch, mrr in record["validation_mrr"].items())])
+    better = np.flatnonzero(curve > np.maximum.accumulate(np.append(-np.inf, curve[:-1])))
+    return float(np.diff(better).max(initial=0)) / record["definition"]["training"]["patience"]
+
+
+def waits(found: Found) -> pd.DataFrame:
+    """In how many trainings of the winners of the main studies a wait of LATE of the patience, or longer, was still rewarded."""
+    rows: dict[str, dict] = {}
+    for (dataset, name), results in found.items():
+        for arm, outcome in results.outcomes.items() if name in MAIN else ():
+            late = sum(longest_wait(record) >= LATE for record in outcome.records)
+            rows.setdefault(dataset, {"data set": title(dataset)})[label(arm)] = f"{late} of {len(outcome.records)}"
+    return reports.listed(list(rows.values()))
+
+
+def patience_verdicts(found: Found, ledger: Ledger) -> list[str]:
+    """How many trainings of each model early stopping would have cut short, and what they lose on validation, where a part of a curve can
+    never reach more than the whole; what the winners differ by on test; and what each mixture gains without it.
+    """
+    said = []
+    for dataset, names in _patient(found):
+        stopping, patient = (found[dataset, name] for name in names)
+        trials = searching.searched(patient, ledger)
+        before, after = (searching.trials_of(one, ledger) for one in (stopping, patient))
+        for arm, ours in ((arm, one) for arm, one in patient.outcomes.items() if arm in stopping.outcomes):
+            theirs, where = stopping.outcomes[arm], f"{title(dataset)}: {label(arm)}"
+            less, more = (_patience_of(one) for one in (theirs, ours))
+            trainings = [one for one in (*trials[arm], *ours.records) if one["status"] == "done"]
+            lost = np.array([one["validation"]["mrr"] - stopped(one, less)[1] for one in trainings])
+            said.append(f"{where}: of {len(lost)} trainings to the last epoch, a patience of {less} would have stopped {(lost > 0).sum()} "
+                        f"before their best epoch, and the mean validation MRR would be {lost.mean():.3f} lower.")  # fmt: skip
+            gap = replace(Evidence.between(ours, theirs), budget=patient.unfinished)
+            said.append(reports.sentence(f"{where} with a patience of {more}", gap, f"one of {less}"))
+            said += _by_setting(f"{where}, patience of {more} against one of {less}", after[arm][1], before[arm][1])
+        for arm, baseline in patient.mixtures:
+            who = f"{title(dataset)}, {label(arm)} without early stopping"
+            said.append(reports.sentence(who, Evidence.of(patient, arm, baseline), label(baseline)))
+            said += _by_setting(f"{who} against {label(baseline)}", after[arm][1], after[baseline][1])
+    return said or [reports.NOTHING]
+
+
+def _by_setting(who: str, ours: np.ndarray, theirs: np.ndarray) -> list[str]:
+    """What search trials with test MRR ours (n,) are ahead by of those at the same settings, theirs (m,), in a sentence; none of fewer than
+    two pairs. Failed ones have 0.
+    """
+    n = min(len(ours), len(theirs))
+    gap = (ours[:n] - theirs[:n])[(ours[:n] > 0) & (theirs[:n] > 0)]
+    if len(gap) < 2:
+        return []
+    mean, *around = searching.student(gap)
+    said = with_interval(mean, (around[0], around[1]), sign=True)
+    return [f"{who}, setting by setting: ahead in {(gap > 0).sum()} of {len(gap)} search trials, mean difference {said} in test MRR."]
+
+
+def short_seeds(found: Found) -> pd.DataFrame:
+    """Winners trained again that fall short of their other seeds: a row for each data set and family of models.
+
+    short: test MRR below SHORT of the median over the seeds of the same winner; early: those of them whose best epoch is less than half
+    of the median best epoch; short of search: `Outcome.short_of_search`. Studies of more seeds, of splits and without early stopping,
+    methods without epochs and winners of one seed are left out.
+    """
+    rows = []
+    for (dataset, _), results in found.items():
+        study = results.selection.study
+        for arm, outcome in results.outcomes.items():
+            epochs = np.array([record["best_epoch"] for record in outcome.records])
+            if study.winners_of or study.name == PATIENT or arm not in study.own or len(epochs) < 2 or not epochs.any():
+                continue
+            short = _short(outcome)
+            early = short & (epochs < np.median(epochs) / 2)
+            rows.append({"dataset": dataset, "family": study.family, "seeds": len(short), "short": short.sum(), "early": early.sum(),
+                         "short of search": outcome.short_of_search})  # fmt: skip
+    table = pd.DataFrame(rows, columns=["dataset", "family", "seeds", "short", "early", "short of search"])
+    return table.groupby(["dataset", "family"], as_index=False, sort=False).sum()
+
+
+def short_table(short: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `short_seeds`, for reading."""
+    names = {"dataset": "data set", "family": "models", "seeds": "trainings of winners", "short": f"below {SHORT:.0%} of the median",
+             "early": "of these, stopped early", "short of search": f"below {SHORT:.0%} of the search"}  # fmt: skip
+    return reports.listed(short.assign(dataset=short["dataset"].map(title)).rename(columns=names).to_dict("records"))
+
+
+def short_verdicts(short: pd.DataFrame) -> list[str]:
+    """How many winners' seeds fall short of the others, and how many of these stopped early, in a sentence; none without several seeds."""
+    seeds, low, early, below = short[["seeds", "short", "early", "short of search"]].sum()
+    said = (
+        f"Of {seeds} trainings of winners with fresh seeds, {low} reach less than {SHORT:.0%} of the median test MRR of the same winner; "
+        f"of these, {early} have their best epoch at less than half of its median epoch. "
+        f"Less than {SHORT:.0%} of what the same settings reached in the search: {below}."
+    )
+    return [said] if seeds else []
