@@ -685,10 +685,9 @@ def test_what_all_data_sets_say_together(found):
     least = np.log(min(mrr["mixture_lstm"] / mrr["lstm"] for mrr in labels.PUBLISHED["paper"]["mrr"].values()))
     apps = np.log1p(share(*(found[most, "sequences"].outcomes[arm] for arm in ("mixture_lstm", "lstm"))).bounds[1])
     assert one.mean.bounds[0] < 0 and min(one.mean.bounds[1], rest.bounds[1]) > least > apps
-    assert (
-        one.mean.spread_bounds[0] == 0 < one.mean.spread < 0.05
-        and f"from none to {np.expm1(one.mean.spread_bounds[1]):.0%}" == "from none to 40%"
-    )
+    assert one.mean.spread_bounds[0] == 0 < one.mean.spread < 0.05
+    said = (ROOT / "book" / "results.md").read_text(encoding="utf-8")
+    assert f"may be anything from none to {100 * np.expm1(one.mean.spread_bounds[1]):.0f} %." in said
     weights = one.errors**-2
     assert round(weights.max() / weights.sum(), 1) == 0.9
     again = pooling.together(found, "sequence-seeds", "mixture_lstm", "lstm")
@@ -961,6 +960,14 @@ def test_how_alike_the_tastes_of_a_user_are(found):
     assert cosine["amazon-beauty"] > 0.97 and max(cosine["movielens-1m"], cosine["goodbooks-v1"]) < 0.8
     assert f"{cosine['movielens-100k']:.2f}" == f"{cosine['amazon-apps']:.2f}" == "0.93" and "apps (both 0.93)" in said
     assert f"CDs ({cosine['amazon-cds']:.2f})" in said
+
+
+def test_cells_of_the_paper_are_timed_with_about_as_many_epochs_as_the_records_have():
+    said, ledger = (ROOT / "book" / "cost.md").read_text(encoding="utf-8"), Ledger(ROOT / "results")
+    assumed = re.search(r"of (\d+) epochs each for sequences and (\d+) for factorization, somewhat more .+ somewhat less", said)
+    for name, epochs, side in zip(outcomes.MAIN, map(int, assumed.groups()), (-1, 1), strict=True):
+        records = [record for dataset in OURS for record in ledger.read(dataset, name).values() if record["status"] == "done"]
+        assert 0 < side * (np.mean([len(record["losses"]) for record in records]) / epochs - 1) < 0.25
 
 
 def test_how_far_the_lstm_is_from_the_bare_product_once_states_are_given():
