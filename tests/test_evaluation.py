@@ -58,6 +58,15 @@ def test_ranks_are_scipys_average_ranks_among_the_candidates(ranking):
     ]
 
 
+@given(rankings())
+def test_counting_as_on_a_gpu_gives_the_same_ranks(ranking):
+    scores, targets, _ = map(torch.as_tensor, ranking)
+    twice, nan = evaluation._counted(scores, scores.gather(1, targets.unsqueeze(1)))
+    assert (1 + (twice[:, 0] - 1) / 2).tolist() == target_ranks(scores, targets).tolist() and not nan
+    scores[0, 0] = torch.nan
+    assert evaluation._counted(scores, scores[:, :1])[1]
+
+
 def test_a_constant_model_gets_the_middle_rank():
     assert target_ranks(torch.zeros(2, 9), torch.tensor([0, 8])).tolist() == [5.0, 5.0]
 

@@ -702,7 +702,7 @@ def test_what_all_data_sets_say_together(found):
         assert pooled.mean.spread > 0 and min(side * bound for bound in pooled.mean.bounds) > 0
         less = [pooling.pool(np.delete(pooled.effects, i), np.delete(pooled.errors, i)).bounds for i in range(6)]
         assert sum(low < 0 < high for low, high in less) >= 2
-    assert all(pooled.few >= 3 for pooled in factorization.values())
+    assert all(pooled.few for pooled in factorization.values())
 
 
 def test_a_lead_of_seven_trials_was_none_of_ten(monkeypatch):
@@ -940,7 +940,8 @@ def test_what_is_left_without_a_choice_of_winners_and_with_more_trials_of_single
     assert {arm for _, arm, _ in decided["below"]} == {"projection_mixture"} and len(decided["below"]) == 4
     assert {dataset for dataset, *_ in searching.pairs(found, ledger, ["size"])} == {"movielens-100k", "movielens-1m"}
     more = searching.head_start(found, ledger)
-    assert (more["trials"].astype(int) - more["its trials"].astype(int) == 1).all()
+    extra = more["trials"].astype(int) - more["its trials"].astype(int)
+    assert (extra.min(), extra.max()) == (1, 8)
     main = {labels.title(dataset): labels.with_interval(one.mrr, one.bounds) for dataset in OURS
             for one in [found[dataset, "factorization"].outcomes["factorization"]]}  # fmt: skip
     assert (more["MRR"] == more["data set"].map(main)).all()
@@ -964,10 +965,10 @@ def test_how_alike_the_tastes_of_a_user_are(found):
 
 def test_cells_of_the_paper_are_timed_with_about_as_many_epochs_as_the_records_have():
     said, ledger = (ROOT / "book" / "cost.md").read_text(encoding="utf-8"), Ledger(ROOT / "results")
-    assumed = re.search(r"of (\d+) epochs each for sequences and (\d+) for factorization, somewhat more .+ somewhat less", said)
-    for name, epochs, side in zip(outcomes.MAIN, map(int, assumed.groups()), (-1, 1), strict=True):
+    assumed = re.search(r"of (\d+) epochs each for sequences and (\d+) for factorization, somewhat more .+ about as many", said)
+    for name, epochs, (low, high) in zip(outcomes.MAIN, map(int, assumed.groups()), ((0.75, 1), (0.9, 1.1)), strict=True):
         records = [record for dataset in OURS for record in ledger.read(dataset, name).values() if record["status"] == "done"]
-        assert 0 < side * (np.mean([len(record["losses"]) for record in records]) / epochs - 1) < 0.25
+        assert low < np.mean([len(record["losses"]) for record in records]) / epochs < high
 
 
 def test_how_far_the_lstm_is_from_the_bare_product_once_states_are_given():
@@ -987,7 +988,7 @@ def test_what_copies_do(found):
     relative = [np.ptp(one["lstm"].by_seed) / one["lstm"].mrr for one in (copied, plain)]
     assert max(relative) < 1.5 * min(relative)
     alone, together = (run["mixture_lstm"].by_seed - run["lstm"].by_seed for run in (copied, plain))
-    assert alone[0] > 0.015 and abs(alone.mean()) < 0.005 and together[0] > 0
+    assert alone[0] < 0 < alone[1] and together[0] > 0
     cells = gains.factorial(ledger).query("mixture == 'mixture_lstm' and against == 'lstm' and twins > 0").dropna(subset="gain")
     assert (cells["gain"] < 0).sum() > (cells["gain"] > 0).sum() and ((cells["low"] < 0) & (cells["high"] > 0)).all()
     made = twins.generated(ledger)
@@ -996,7 +997,10 @@ def test_what_copies_do(found):
     on_twins = made.query("targets == 'twins'")["gain"]
     assert (on_twins.abs() > 0.1).sum() > len(on_twins) / 2 and on_twins.min() < 0 < on_twins.max()
     kept = ledger.noted("twins")["amazon-cds:copies=0.25"]["parts"]
-    assert all(low < 0 < high for low, high in (part["wide"] for part in kept))
+    (low, high), (least, _) = (part["wide"] for part in kept)
+    others = kept[1]["LSTM"] + kept[1]["gain"]
+    assert [part["targets"] for part in kept] == ["twins", "other targets"] and low < 0 < high and least > 0
+    assert abs(others / plain["mixture_lstm"].mrr - 1) < 0.1
     name = "synthetic:users=2000,tastes=4,stickiness=0.9,skew=0.4,twins=0.5"
     (early, late) = sorted(outcomes.recorded(ledger, name, "sequences").outcomes["mixture_lstm"].records, key=lambda one: one["best_epoch"])
     assert late["best_epoch"] > 1.5 * early["best_epoch"] and late["test"]["mrr"] > early["test"]["mrr"]
