@@ -113,26 +113,34 @@ def fit(model: TasteModel, data: Split, settings: Settings) -> History:
     work = _positions(data) * model.components * model.dim * settings.epochs
     loss_of = _compiled_loss if kernels.pays(work, device) else _batch_loss
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, weight_decay=settings.l2, fused=True)
+    total = torch.zeros((), device=device)
+
+    def step(rows: Tensor) -> None:
+        loss = loss_of(model, users[rows], items[rows], draw, LOSSES[settings.loss])
+        optimizer.zero_grad(set_to_none=False)
+        loss.backward()
+        optimizer.step()
+        total.add_(loss.detach())
+
+    recorded = _records(device, sequential, settings)
+    make_step = _Recorded(step, optimizer, settings.batch_size, generator) if recorded else step
     history = History()
     kept: dict[str, Tensor] = {}
     with tqdm(total=settings.epochs, desc=model.kind, unit="epoch", leave=False, disable=None) as progress:
         for epoch in range(1, settings.epochs + 1):
-            total = torch.zeros((), device=device)
+            total.zero_()
             order = torch.randperm(len(users), generator=generator, device=device)
             batches = order.split(settings.batch_size)
             for rows in batches:
-                loss = loss_of(model, users[rows], items[rows], draw, LOSSES[settings.loss])
-                optimizer.zero_grad(set_to_none=False)
-                loss.backward()
-                optimizer.step()
-                total += loss.detach()
+                make_step(rows)
             history.losses.append(float(total) / len(batches))
             _check(history.losses, settings)
             if epoch % settings.validate_every == 0 or epoch == settings.epochs:
                 if not all(parameter.isfinite().all() for parameter in model.parameters()):
                     history.losses[-1] = float("nan")
                     _check(history.losses, settings)
-                optimizer.zero_grad()  # gradients are as large as the tables: no need of them beside what ranking takes
+                if not recorded:  # a recorded step writes to its gradients where they lie
+                    optimizer.zero_grad()  # they are as large as the tables: no need of them beside what ranking takes
                 history.validation[epoch] = validation_mrr(model, data)
                 if not kept or history.validation[epoch] > history.best:
                     history.best_epoch = epoch
@@ -145,6 +153,50 @@ def fit(model: TasteModel, data: Split, settings: Settings) -> History:
                 break
     model.load_state_dict(kept)
     return history
+
+
+def _records(device: torch.device, sequential: bool, settings: Settings) -> bool:
+    """Whether steps are recorded: on a GPU, where a step is the same work whatever the batch holds."""
+    return device.type == "cuda" and not sequential and not settings.exclude_positives
+
+
+class _Recorded:
+    """A training step on a GPU, recorded once and then replayed: to launch its hundred kernels takes ten times as long as to run them.
+
+    The first steps run as they are, so that all that lasts is there before the record. A batch of another size always does.
+    """
+
+    def __init__(self, step: Callable[[Tensor], None], optimizer: torch.optim.Optimizer, batch_size: int, generator: torch.Generator):
+        self.step, self.optimizer, self.generator = step, optimizer, generator
+        self.rows = torch.zeros(batch_size, dtype=torch.long, device=generator.device)
+        self.stream = torch.cuda.Stream(generator.device)
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.plain = 3
+
+    def __call__(self, rows: Tensor) -> None:
+        if self.plain == 0 and len(rows) == len(self.rows):
+            self.graph = self.graph or self._recorded()
+            self.rows.copy_(rows)
+            self.graph.replay()
+            return
+        self.plain = max(0, self.plain - 1)
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            self.step(rows)
+        torch.cuda.current_stream().wait_stream(self.stream)
+
+    def _recorded(self) -> torch.cuda.CUDAGraph:
+        graph = torch.cuda.CUDAGraph()
+        graph.register_generator_state(self.generator)
+        self._capturable(True)  # else the optimizer refuses; its state lies on the GPU either way
+        with torch.cuda.graph(graph, stream=self.stream):
+            self.step(self.rows)
+        self._capturable(False)
+        return graph
+
+    def _capturable(self, is_so: bool) -> None:
+        for group in self.optimizer.param_groups:
+            group["capturable"] = is_so
 
 
 def validation_mrr(model: TasteModel, data: Split) -> float:

@@ -8,7 +8,8 @@ import pytest
 import torch
 from conftest import model_for, split_for
 
-from mixlib import evaluation, experiments, kernels, models, splits, synthetic
+from mixlib import evaluation, experiments, kernels, models, splits, synthetic, training
+from mixlib.losses import LOSSES
 from mixlib.plans import Subject, search_trials
 from mixlib.studies import DEMO, STUDIES
 
@@ -94,3 +95,22 @@ def test_a_gpu_and_a_cpu_agree_within_the_interval_of_their_difference(arm):
     found = {device: experiments.run_trial(replace(TRIALS[arm], definition=definition), data, device)[1] for device in ("cpu", "cuda")}
     gap = evaluation.compare(found["cpu"]["reciprocal_ranks"], found["cuda"]["reciprocal_ranks"], found["cpu"]["users"], level=0.999)
     assert not gap.decided
+
+
+@needs_cuda
+@pytest.mark.parametrize(
+    ("kind", "loss"),
+    [(kind, "adaptive_hinge") for kind in models.KINDS if kind not in models.SEQUENTIAL] + [("embedding_mixture", loss) for loss in LOSSES],
+)
+def test_recorded_steps_take_a_model_where_plain_ones_take_it(tiny, kind, loss, monkeypatch):
+    """After few steps: later, last bits grow to differences as large as those of two seeds."""
+    split, moved = split_for(kind, tiny), []
+    for recorded in (True, False):
+        monkeypatch.setattr(training, "_records", lambda *words, recorded=recorded: recorded)
+        torch.manual_seed(1)
+        model = model_for(kind, tiny, dim=16).to("cuda")
+        before = torch.nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+        steps = training.Settings(loss, len(split.train) // 12 - 1, epochs=1, seed=3)  # the last batch is smaller
+        training.fit(model, split, steps)
+        moved.append(torch.nn.utils.parameters_to_vector(model.parameters()).detach() - before)
+    assert (moved[0] - moved[1]).norm() < 0.05 * moved[1].norm()
