@@ -1009,6 +1009,9 @@ def test_what_copies_do(found, monkeypatch):
         assert str(gain) == "+18% [+7%, +29%]" and "gains 18 % of the MRR, [+7 %, +29 %]" in said.replace("gain, 18", "gains 18")
     assert "18 % of the MRR (7 to 29 %)" in (ROOT / "README.md").read_text(encoding="utf-8")
     assert [Evidence.of(one, "mixture_lstm", "lstm").side for one in (results, without)] == [AHEAD, UNDECIDED]
+    none = share(plain["mixture_lstm"], plain["lstm"])
+    assert f"nothing is decided on this data set, {none}, so" in (ROOT / "book" / "when.md").read_text(encoding="utf-8")
+    assert none.bounds[1] > gain.gain
     on_copies, others = ledger.noted("twins")[name]["parts"]
     assert [on_copies["targets"], others["targets"]] == ["twins", "other targets"]
     assert on_copies["wide"][0] > 0 and others["wide"][0] < 0 < others["wide"][1] and others["gain"] < 0
