@@ -202,6 +202,23 @@ def test_two_data_sets_run_through_the_command_line(mixlib, data_root, tmp_path)
     assert str(tmp_path) not in "".join(path.read_text() for path in (tmp_path / "results").rglob("*.json"))
 
 
+def test_a_share_runs_its_own_trials_alone_and_the_others_the_rest(mixlib, data_root):
+    write(data_root / "shop", 3)
+    words = ("run", "--dataset", "shop", "--study", "sequences", "--trials", "2", "--seeds", "1", "--device", "cpu")
+    code, out, _ = mixlib(*words, "--shard", "1/2")
+    first = len(Ledger("results").read("shop", "sequences"))
+    assert code == 0 and 0 < first < 4 and "share 1/2 is done" in out
+    for share in ("2/2", "1/2", "2/2"):  # the rest of the search, then the seeds of both
+        assert mixlib(*words, "--shard", share)[0] == 0
+    assert len(Ledger("results").read("shop", "sequences")) == 6
+
+
+@pytest.mark.parametrize("shard", ["", "3", "0/2", "3/2", "1/0", "a/b", "1/2/3"])
+def test_a_share_that_is_none_is_refused(mixlib, shard):
+    code, _, err = mixlib(*ANY, "--shard", shard)
+    assert code == 1 and err == [f"mixlib: --shard must be i/n with i from 1 to n, such as 1/8, not {shard!r}."]
+
+
 def test_fetch_takes_a_file_and_says_what_it_holds(mixlib, data_root, tmp_path, monkeypatch):
     content, _ = formats.amazon_meta()
     mine = tmp_path / "amazon-meta.txt.gz"
