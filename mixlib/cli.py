@@ -101,7 +101,7 @@ def run(
     if cluster:
         from mixlib.cluster import on_cluster
 
-        elsewhere = partial(on_cluster, address=cluster, interactions=interactions, device=device)
+        elsewhere = partial(on_cluster, address=cluster, interactions=interactions, device=device, say=lambda line: _note((line,)))
     progress = _Progress(None if ledger.root.exists() else ledger.root.resolve(), cluster)
     selection = experiments.run(
         study, interactions, ledger, budget, minutes, jobs, device, shard=(i, n), elsewhere=elsewhere, arms=arm or (),

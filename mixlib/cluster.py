@@ -1,6 +1,7 @@
 """Trials on the workers of a dask.distributed cluster. Whoever reaches its scheduler can run code on it: keep it on a trusted network."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from uuid import uuid4
 
 import numpy as np
@@ -25,12 +26,14 @@ class Data(WorkerPlugin):
         self.interactions = interactions
 
 
-def on_cluster(trials: Iterator[Trial], address: str, interactions: Interactions, device: str = "cpu") -> Made:
+def on_cluster(
+    trials: Iterator[Trial], address: str, interactions: Interactions, device: str = "cpu", say: Callable[[str], None] = lambda said: None
+) -> Made:
     """As `experiments.finish`, one trial a worker at a time, with the records and arrays sent back: nothing has to be shared but the code.
 
-    A trial whose worker is lost runs again on another one. With a `cuda` device only workers that offer the resource GPU are used.
-    Raises OSError when no scheduler or no worker is there, RuntimeError when a trial ends one worker after another or the workers
-    run other code.
+    A trial whose worker is lost runs again on another one; when all are lost, `say` is given a sentence, and the trials wait for one
+    to join. With a `cuda` device only workers that offer the resource GPU are used. Raises OSError when no scheduler or no worker is
+    there, or the scheduler is lost, RuntimeError when a trial ends one worker after another or the workers run other code.
     """
     name, needed = f"mixlib-{uuid4().hex}", {"GPU": 1} if device.startswith("cuda") else {}
     try:
@@ -46,15 +49,19 @@ def on_cluster(trials: Iterator[Trial], address: str, interactions: Interactions
             raise OSError(f"no worker has joined {address}: start some with `dask worker {address} --nthreads 1`.") from error
         client.register_plugin(Data(interactions), name=name)
         running: set = set()
+        alone = False
         try:
             while True:
                 workers = client.scheduler_info(n_workers=-1)["workers"].values()
                 fit = [worker for worker in workers if needed.items() <= worker["resources"].items()]
+                if not (workers or alone):
+                    say(f"no worker of {address} is left: the trials wait for one to join; `dask worker {address} --nthreads 1` starts it.")
+                alone = not workers
                 if workers and not fit:
                     raise OSError("no worker offers a GPU: start those that have one with `--resources GPU=1`, or use --device cpu.")
                 running |= {
                     client.submit(_finish, trial, name, device, key=f"{name}-{trial.key}", resources=needed, pure=False)
-                    for _, trial in zip(range(len(fit) - len(running)), trials, strict=False)
+                    for _, trial in zip(range(max(len(fit), 1) - len(running)), trials, strict=False)
                 }
                 if not running:
                     return
@@ -69,9 +76,15 @@ def on_cluster(trials: Iterator[Trial], address: str, interactions: Interactions
                     yield record, arrays
         except KilledWorker as error:
             raise RuntimeError(f"a trial ended several workers, perhaps for lack of memory: {error}") from None
+        except (CancelledError, OSError) as error:
+            if client.status == "running":
+                raise
+            raise OSError(f"the scheduler at {address} is gone: start it and its workers again; finished trials are kept, and the command "
+                          "goes on from there with the new address.") from error  # fmt: skip
         finally:
-            client.cancel(list(running))
-            client.unregister_worker_plugin(name)
+            if client.status == "running":
+                client.cancel(list(running))
+                client.unregister_worker_plugin(name)
 
 
 def _finish(trial: Trial, data: str, device: str) -> tuple[dict, dict[str, np.ndarray]]:

@@ -215,19 +215,14 @@ def read_folder(folder: Path, path: Path) -> Interactions:
     timestamps = None if "timestamp" not in table else own.numbers(table, "timestamp", path)
     ordered = bool(facts.pop("ordered", timestamps is not None))
     titles: dict[int, str] | None = None
-    notes: tuple[str, ...] = ()
     if "titles" in facts:
-        known = np.unique(items)
-        titles = own.titles(folder, file := facts.pop("titles"))
-        unnamed = int((~np.isin(known, list(titles))).sum())
-        notes = (f"{unnamed:,} of {len(known):,} items have no title in {file}: they are shown by their ids.",) if unnamed else ()
+        titles = own.titles(folder, facts.pop("titles"))
     name = Path(os.path.normpath(folder.absolute())).name  # of a link, not of what it points to
     if not _can_be_named(name):
         raise ValueError(f"the folder {name!r} cannot name a data set: take letters, digits, '.', '-' and '_'; not "
                          f"{' or '.join(map(repr, RESERVED))}, no name that begins with 'synthetic' or that '_' begins or ends, none with "
                          "'copies='.")  # fmt: skip
-    read = Table(users, items, timestamps, titles, notes=notes)
-    return Interactions(**read.numbered(), name=name, ordered=ordered, **facts)
+    return Interactions(**Table(users, items, timestamps, titles).numbered(), name=name, ordered=ordered, **facts)
 
 
 def read_source(name: str, folder: Path) -> Interactions:

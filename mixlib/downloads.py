@@ -15,18 +15,14 @@ from contextlib import contextmanager
 from hashlib import new, sha1
 from pathlib import Path, PurePosixPath
 
+from mixlib.reading import Refused, most
 from mixlib.sources import Download
 
 PAUSES = (1.0, 4.0, 16.0)  # seconds before the second, third and fourth try
 TIMEOUT = 30.0  # seconds without an answer, or without another byte
-LARGEST = 4_000_000_000  # bytes that an archive may unpack to
-RATIO = 200  # times that it may grow
+SLOWEST = 1_000  # bytes in a second, on average since a try began
 ABANDONED = 24 * 3600  # seconds after which an unfinished fetch has lost its process
 NOTED = "fetched.json"
-
-
-class Refused(ValueError):
-    """What another try cannot mend."""
 
 
 def get(downloads: Iterable[Download], folder: Path, file: Path | None = None) -> None:
@@ -86,12 +82,13 @@ def hash_of(path: Path, kind: str = "sha256") -> str:
 
 
 def verify(path: Path, download: Download) -> None:
-    """Raise ValueError unless a file is what was published; where no hash is, only its size is limited."""
+    """Raise ValueError unless a file is what was published; where no hash is, it has a size and may have a form."""
     if path.stat().st_size > download.limit:
         raise Refused(f"{path.name} is larger than {download.limit:,} bytes, so it is not {download.name} as published.")
     kind, _, wanted = download.proof.partition(":")
     if wanted and (found := hash_of(path, kind)) != wanted:
         raise ValueError(f"{path.name} is not {download.name} as published: its {kind} hash is {found}, not {wanted}.")
+    download.read(path)
 
 
 def _download(download: Download, folder: Path) -> Path:
@@ -137,10 +134,11 @@ def _try(download: Download, folder: Path) -> Path:
 
 
 def _stream(limit: int) -> Callable:
-    """A downloader for pooch: nothing but https, even after a redirect; no more bytes than the limit; a bar on terminals."""
+    """A downloader for pooch: nothing but https, even after a redirect; no more bytes than the limit; not for ever; a bar on terminals."""
 
     def download(url: str, output_file: str, pooch: object) -> None:
         import requests
+        import urllib3
         from tqdm import tqdm
 
         with requests.Session() as session:
@@ -150,12 +148,18 @@ def _stream(limit: int) -> Callable:
                 length = int(answer.headers.get("Content-Length", 0))
                 name = url.rpartition("/")[2]
                 bar = tqdm(total=length or None, desc=name, unit="B", unit_scale=True, disable=None, leave=False)
+                start = time.monotonic()
                 with bar, Path(output_file).open("wb") as file:
-                    for block in answer.iter_content(1 << 16):
-                        if file.tell() + len(block) > limit:
-                            raise Refused(f"{url} sends more than {limit:,} bytes: refused.")
-                        file.write(block)
-                        bar.update(len(block))
+                    try:
+                        while block := answer.raw.read1(1 << 16):  # what has come, be it a byte
+                            if file.tell() + len(block) > limit:
+                                raise Refused(f"{url} sends more than {limit:,} bytes: refused.")
+                            file.write(block)
+                            bar.update(len(block))
+                            if (taken := time.monotonic() - start) > TIMEOUT and file.tell() < SLOWEST * taken:
+                                raise requests.Timeout(f"{url} sends {file.tell():,} bytes in {taken:.0f} seconds")
+                    except urllib3.exceptions.HTTPError as error:
+                        raise requests.ConnectionError(error) from error
 
     return download
 
@@ -177,7 +181,7 @@ def unpack(archive: Path, files: Iterable[str], folder: Path) -> None:
                 if stat.S_ISLNK(member.external_attr >> 16) or member.flag_bits & 1 or member.compress_type not in kinds:
                     raise Refused(f"{archive.name} is refused: {member.filename!r} in it is a link, encrypted, or packed in a rare way.")
             size = sum(member.file_size for member in members)
-            if size > LARGEST or size > RATIO * max(archive.stat().st_size, 1 << 20):
+            if size > most(archive.stat().st_size):
                 raise Refused(f"{archive.name} is refused: it would unpack to {size:,} bytes.")
             for file in files:
                 named = [m for m in members if not m.is_dir() and PurePosixPath(m.filename).name == file]

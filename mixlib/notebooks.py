@@ -202,15 +202,18 @@ def run_notebooks(project: Project, names: list[str], force: bool = False) -> li
     if not due:
         return []
     jobs = min(AT_ONCE, cores(), len(due))
-    made = in_processes(_executed, _announced(due), jobs)
+    at_work: dict[Path, str] = {}
+    made = in_processes(_executed, _announced(due, at_work), jobs)
     try:
         with closing(made):
             for output, noted in tqdm(made, total=len(due), desc="notebooks", unit="notebook", disable=None, leave=False):
+                del at_work[output]
                 stamp = stamps / output.parent.name / f"{output.stem}.json"
                 stamp.parent.mkdir(parents=True, exist_ok=True)
                 stamp.write_text(_stamped(noted, output))
     except BrokenProcessPool:
-        raise RuntimeError("a process that ran a notebook died, perhaps for lack of memory: the same command goes on.") from None
+        which = " or ".join(at_work.values())
+        raise RuntimeError(f"the process that ran {which} died, perhaps for lack of memory: the same command goes on.") from None
     return [output for _, output, _, _ in due]
 
 
@@ -218,9 +221,11 @@ def _stamped(noted: dict, output: Path) -> str:
     return json.dumps(noted | {"output": file_hash(output)}, sort_keys=True)
 
 
-def _announced(due: list[Run]) -> Iterator[Run]:
+def _announced(due: list[Run], at_work: dict[Path, str]) -> Iterator[Run]:
+    """The runs, each noted when it is taken."""
     for run in due:
-        print(f"running {run[1].parent.name}/{run[1].name}", flush=True)
+        at_work[run[1]] = f"{run[1].parent.name}/{run[1].name}"
+        print(f"running {at_work[run[1]]}", flush=True)
         yield run
 
 

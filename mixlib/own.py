@@ -7,7 +7,6 @@ import itertools
 import re
 import tomllib
 import warnings
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from mixlib.names import choose
-from mixlib.reading import csv_titles, dat_titles, fault, opened, shown
+from mixlib.reading import DAMAGE, Refused, csv_titles, dat_titles, fault, opened, shown, unreadable
 
 LONGEST = 10_000  # items in a window
 NEEDED = {"user_id", "item_id"}  # columns of an interactions.csv
@@ -23,36 +22,40 @@ FACTS: dict[str, type] = {"title": str, "ordered": bool, "max_length": int, "min
 
 
 def read_csv(path: Path) -> pd.DataFrame:
-    """The table in an interactions.csv[.gz]. Raises ValueError, with the line where there is one, on what is no such table."""
+    """The table in an interactions.csv[.gz]. Raises ValueError that names the line on what is no such table."""
     try:
         table = _parsed(path)
+        head = _line(path, -1)
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path.name} is missing from the folder {path.parent.name}.") from None
-    except (EOFError, OSError, zlib.error) as error:
+        raise
+    except DAMAGE as error:
         with path.open("rb") as file:
             if isinstance(error, gzip.BadGzipFile) and file.read(2) != b"\x1f\x8b":
-                raise ValueError(f"{path.name} is not packed by gzip, as its name says: pack it, or name it interactions.csv.") from None
-        raise ValueError(f"{path.name} cannot be read ({error}): is it complete?") from error
+                raise fault(path, 1, "the file is not packed by gzip, as its name says: pack it, or name it interactions.csv") from None
+        raise unreadable(path, None, error) from error
     for column in NEEDED - set(table.columns):
         found = ", ".join(repr(str(name)) for name in table.columns)
-        raise ValueError(f"{path.name} has no column {column}: it needs user_id and item_id, and has {found}.")
+        raise fault(path, head, f"there is no column {column}: user_id and item_id are needed, and there are {found}")
     for column in sorted({*NEEDED, "timestamp"}):
         if f"{column}.1" in table.columns:  # so pandas calls the second of two
-            raise ValueError(f"{path.name} has two columns {column}: leave one of them.")
+            raise fault(path, head, f"there are two columns {column}: leave one of them")
     if not len(table):
-        raise ValueError(f"{path.name} holds no interactions: only a header line.")
+        raise fault(path, head, "the file holds no interactions: only a header line")
     return table
 
 
 def _parsed(path: Path) -> pd.DataFrame:
     """A CSV as pandas reads it. Raises ValueError on what it cannot read, or would misread."""
     try:
-        head = ",".join(map(str, pd.read_csv(path, nrows=0).columns)).replace('"', "")
+        with opened(path) as file:
+            head = ",".join(map(str, pd.read_csv(file, nrows=0).columns)).replace('"', "")
         other = next((name for name, mark in (("semicolons", ";"), ("tabs", "\t")) if set(head.split(mark)) >= NEEDED), None)
-        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):  # of fields without a column
-            table = pd.read_csv(path, low_memory=False, index_col=False, nrows=0 if other else None)
+        with opened(path) as file, warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):  # of fields without a column
+            table = pd.read_csv(file, low_memory=False, index_col=False, nrows=0 if other else None)
     except pd.errors.EmptyDataError:
-        raise ValueError(f"{path.name} is empty: it needs a header line and the columns user_id and item_id.") from None
+        raise fault(path, 1, "the file is empty: it needs a header line and the columns user_id and item_id") from None
+    except Refused:
+        raise
     except (ValueError, pd.errors.ParserWarning) as error:
         raise _misfit(path, error) from error
     if other:
@@ -80,7 +83,7 @@ def _misfit(path: Path, error: Exception) -> ValueError:
             )
     if "EOF inside string" in str(error):
         return fault(path, line, "a quote is opened in the row that begins here, and never closed")
-    return ValueError(f"{path.name} cannot be read ({' '.join(str(error).split())}): is it complete?")
+    return unreadable(path, line, ValueError(" ".join(str(error).split())))
 
 
 def numbers(table: pd.DataFrame, column: str, path: Path, whole: bool = False) -> np.ndarray:
@@ -108,7 +111,7 @@ def numbers(table: pd.DataFrame, column: str, path: Path, whole: bool = False) -
 
 
 def _line(path: Path, row: int) -> int:
-    """The line of the file where a row of it begins, rows counted from 0 after the header."""
+    """The line of the file where a row of it begins, rows counted from 0 after the header, which is -1."""
     return max(line for line, _ in itertools.islice(_rows(path), row + 2))
 
 

@@ -37,8 +37,10 @@ class Table:
         item_ids, items = _numbered(self.items, self.item_ids)
         named = self.titles
         titles = None if named is None else np.array(["", *(named.get(i, f"item {i}") for i in item_ids.tolist())], dtype=object)
+        unnamed = 0 if named is None else sum(i not in named for i in item_ids.tolist())
+        said = (f"{unnamed:,} of {len(item_ids):,} items have no title: they are shown by their ids.",) if unnamed else ()
         return {"users": users, "items": items + 1, "timestamps": self.timestamps, "n_users": len(user_ids), "n_items": len(item_ids),
-                "titles": titles, "notes": self.notes, "user_ids": user_ids, "item_ids": item_ids}  # fmt: skip
+                "titles": titles, "notes": self.notes + said, "user_ids": user_ids, "item_ids": item_ids}  # fmt: skip
 
 
 def _numbered(values: np.ndarray, ids: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -81,7 +83,12 @@ def goodbooks(folder: Path) -> Table:
         raise fault(path, 1, f"the columns must be user_id,book_id,rating, not {','.join(head)[:80]!r}")
     read = numbers(path, b",", tuple(name.replace("rating", "") for name in head), head=1)
     books = folder / "books.csv"
-    return Table(read["user_id"], read["book_id"], None, csv_titles(books, ("book_id",)) if books.is_file() else None)
+    return Table(read["user_id"], read["book_id"], None, book_titles(books) if books.is_file() else None)
+
+
+def book_titles(books: Path) -> dict[int, str]:
+    """The titles in a books.csv of Goodbooks by book_id (Zajac 2017)."""
+    return csv_titles(books, ("book_id",))
 
 
 def amazon(folder: Path, least: int = 10) -> Table:

@@ -1,5 +1,6 @@
 """Strict reading of text: columns of whole numbers, titles, lines. What is not of the form is an error that names file and line."""
 
+import contextlib
 import csv
 import gzip
 import io
@@ -11,9 +12,16 @@ from typing import IO
 import numpy as np
 
 BLOCK = 1 << 20  # bytes that are looked at together
+LARGEST = 4_000_000_000  # bytes that a packed file may unpack to
+RATIO = 200  # times that it may grow
 LONGEST = 1 << 16  # bytes of a line: a file without line ends must not fill the memory
 BOM = b"\xef\xbb\xbf"
 DIGITS = 18  # of a number that is safe in 64 bits
+DAMAGE = (OSError, EOFError, zlib.error)  # what is raised by a .gz that is cut or altered
+
+
+class Refused(ValueError):
+    """What another try cannot mend."""
 
 
 def numbers(path: Path, separator: bytes, fields: tuple[str, ...], head: int = 0) -> dict[str, np.ndarray]:
@@ -92,8 +100,8 @@ def csv_titles(path: Path, keys: tuple[str, ...]) -> dict[int, str]:
     with opened(path) as file:
         try:
             raw = file.read().removeprefix(BOM)
-        except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"{path.name} cannot be read ({error}): is it complete?") from error
+        except DAMAGE as error:
+            raise unreadable(path, None, error) from error
     bad = next((i for i, row in enumerate(raw.split(b"\n")) if b"\0" in row), None)
     if bad is not None:
         raise fault(path, bad + 1, "there is a zero byte")
@@ -108,7 +116,7 @@ def csv_titles(path: Path, keys: tuple[str, ...]) -> dict[int, str]:
         key = next((k for k in keys if k in head), None)
         if key is None or "title" not in head:
             commas = ", with commas between them" if any(mark in "".join(head) for mark in ";\t") else ""
-            raise ValueError(f"{path.name} needs the columns {keys[0]} (or {', '.join(keys[1:])}) and title{commas}.".replace(" (or )", ""))
+            raise fault(path, 1, f"the columns {' or '.join(keys)} and title are needed{commas}")
         for row in filter(None, rows):
             if len(row) != len(head) or not _is_id(row[head.index(key)]):
                 raise fault(path, rows.line_num, f"{len(head)} fields with a whole number as {key} are needed, not {shown(','.join(row))}")
@@ -141,12 +149,50 @@ def decoded(path: Path, line: int, text: bytes, encoding: str = "utf-8") -> str:
         raise fault(path, line, f"the text is not {encoding.upper()}") from None
 
 
+def most(packed: int) -> int:
+    """Bytes that a packed file of so many bytes may unpack to: more is no data, but a bomb."""
+    return min(LARGEST, RATIO * max(packed, 1 << 20))
+
+
+class _Unpacked(io.RawIOBase):
+    """The text of a .gz. Raises Refused once it is more than `most`."""
+
+    def __init__(self, path: Path):
+        self._file = gzip.open(path)  # noqa: SIM115  # `close` does
+        self._name, self._left = path.name, most(path.stat().st_size)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        text = self._file.read1(len(buffer))
+        self._left -= len(text)
+        if self._left < 0:
+            raise Refused(f"{self._name} is refused: it unpacks to far more than a file of data of its size does.")
+        buffer[: len(text)] = text
+        return len(text)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 def opened(path: Path) -> IO[bytes]:
     """A file to read, unpacked if it ends in .gz. Raises FileNotFoundError that names file and folder."""
     try:
-        return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+        return io.BufferedReader(_Unpacked(path), BLOCK) if path.suffix == ".gz" else path.open("rb")
     except FileNotFoundError:
         raise FileNotFoundError(f"{path.name} is missing from the folder {path.parent.name}.") from None
+
+
+def unreadable(path: Path, line: int | None, error: Exception) -> ValueError:
+    """The error of a file that cannot be read from a line on; None: from which one is found out."""
+    if line is None:
+        line = 1
+        with opened(path) as file, contextlib.suppress(*DAMAGE):
+            while text := file.read1(BLOCK):  # type: ignore[attr-defined]
+                line += text.count(b"\n")
+    return fault(path, line, f"from about here on the file cannot be read ({error}), it may be incomplete")
 
 
 def lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -162,9 +208,9 @@ def _blocks(path: Path, file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
     line, rest = 1, b""
     while True:
         try:
-            text = file.read(BLOCK)
-        except (OSError, EOFError, zlib.error) as error:
-            raise fault(path, line, f"from about here on the file cannot be read ({error}); is it complete?") from error
+            text = file.read1(BLOCK)  # type: ignore[attr-defined]  # what comes before the damage is not lost
+        except DAMAGE as error:
+            raise unreadable(path, line, error) from error
         if not text:
             break
         text = rest + text

@@ -18,6 +18,7 @@ class Download:
     """One file at an https address: the files that are kept of it (of a zip: its members, else itself) and what proves it.
 
     proof: `sha256:...`, `git:...` (the id of a git blob), or nothing where none is published. limit: bytes that it may have at most.
+    needed: whether the data set can do without. read: raises ValueError when the file is not of its form.
     """
 
     url: str
@@ -25,6 +26,7 @@ class Download:
     proof: str
     limit: int
     needed: bool = True
+    read: Callable[[Path], object] = lambda path: None
 
     @property
     def name(self) -> str:
@@ -77,7 +79,7 @@ SOURCES = {
     "goodbooks-10k": Source(
         "Goodbooks-10K",
         (Download(GOODBOOKS + "ratings.csv", ("ratings.csv",), "git:0d245a10acfe3c89b2e4004cdbc805b99771ac5d", 100_000_000),
-         Download(GOODBOOKS + "books.csv", ("books.csv",), "", 10_000_000, needed=False)),  # titles only
+         Download(GOODBOOKS + "books.csv", ("books.csv",), "", 10_000_000, needed=False, read=parsers.book_titles)),
         parsers.goodbooks, "CC BY-SA 4.0", "goodbooks2017",
     ),
     "amazon": Source(

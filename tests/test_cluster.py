@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -58,12 +59,12 @@ if __name__ == "__main__":
     read, write = os.pipe()
     children = [os.fork()]
     if not children[-1]:
-        asyncio.run(schedule(write))
+        sys.exit(asyncio.run(schedule(write)))
     address = os.read(read, 100).decode()
     for _ in range(3):
         children.append(os.fork())
         if not children[-1]:
-            asyncio.run(work(address))
+            sys.exit(asyncio.run(work(address)))
     print(*children, flush=True)
     data = datasets.load("{NAME}")
     budget = replace(studies.DEMO, trials=3, seeds=2, epochs={{"sequences": 1, "factorization": 1}})
@@ -84,9 +85,9 @@ def essence(where):
     }
 
 
-def test_a_killed_worker_costs_a_cluster_nothing_but_time(tmp_path):
-    from mixlib import datasets
-
+@pytest.fixture
+def study(tmp_path):
+    """A study on a cluster of real processes: its client, the ids of the scheduler and of three workers; all of them end with the test."""
     script, log = tmp_path / "cluster.py", tmp_path / "log"
     script.write_text(CLUSTER)
     with (tmp_path / "errors").open("w") as errors:
@@ -96,29 +97,65 @@ def test_a_killed_worker_costs_a_cluster_nothing_but_time(tmp_path):
         )  # fmt: skip
     assert client.stdout is not None
     scheduler, *workers = (int(word) for word in client.stdout.readline().split())
-    try:
-        first = client.stdout.readline().strip()
-        assert len(first) == 16, (tmp_path / "errors").read_text()
-        victim, at_work = workers[1], False
-        while not at_work and client.poll() is None:  # until it is in the middle of a trial
-            os.kill(victim, signal.SIGSTOP)  # so that it cannot end the trial while the log is read
-            mine = [word for process, word, _ in map(json.loads, log.read_text().splitlines()) if process == victim]
-            at_work = mine[-1:] == ["begins"]
-            if not at_work:
-                os.kill(victim, signal.SIGCONT)
-                time.sleep(0.02)
-        assert at_work, "the study ended before the worker was met in a trial"
-        os.kill(victim, signal.SIGKILL)
-        assert client.wait(timeout=120) == 0, (tmp_path / "errors").read_text()
-    finally:
+
+    def kill():
         client.kill()
         for child in (scheduler, *workers):
             with suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
-    said = client.communicate()[0]
+
+    def end(code):
+        """What it said, once it has ended with this code; the others end, too, for they hold its pipe."""
+        with suppress(subprocess.TimeoutExpired):
+            client.wait(timeout=120)
+        kill()
+        said, errors = client.communicate()[0].split(), (tmp_path / "errors").read_text().strip()
+        assert client.returncode == code, errors
+        return said, errors
+
+    yield client, scheduler, workers, end
+    kill()
+    client.wait()
+    client.stdout.close()
+
+
+def test_a_scheduler_that_is_killed_is_one_clear_error_and_costs_no_finished_trial(study, tmp_path):
+    from mixlib import datasets
+
+    client, scheduler, _, end = study
+    first = client.stdout.readline().strip()
+    os.kill(scheduler, signal.SIGKILL)
+    said, errors = end(1)
+    assert re.fullmatch(
+        r"OSError: the scheduler at tcp://127\.0\.0\.1:\d+ is gone: start it and its workers again; finished trials are kept, and the "
+        r"command goes on from there with the new address\.",
+        errors.splitlines()[-1],
+    ), errors
+    assert sorted(essence(tmp_path / "there")) == sorted([first, *said]) and len(said) < 8
+    assert experiments.run("factorization", datasets.load(NAME), Ledger(tmp_path / "there"), TINY).complete
+
+
+def test_a_killed_worker_costs_a_cluster_nothing_but_time(study, tmp_path):
+    from mixlib import datasets
+
+    client, _, workers, end = study
+    log = tmp_path / "log"
+    first = client.stdout.readline().strip()
+    assert len(first) == 16, (tmp_path / "errors").read_text()
+    victim, at_work = workers[1], False
+    while not at_work and client.poll() is None:  # until it is in the middle of a trial
+        os.kill(victim, signal.SIGSTOP)  # so that it cannot end the trial while the log is read
+        mine = [word for process, word, _ in map(json.loads, log.read_text().splitlines()) if process == victim]
+        at_work = mine[-1:] == ["begins"]
+        if not at_work:
+            os.kill(victim, signal.SIGCONT)
+            time.sleep(0.02)
+    assert at_work, "the study ended before the worker was met in a trial"
+    os.kill(victim, signal.SIGKILL)
+    said, _ = end(0)
     experiments.run("factorization", datasets.load(NAME), Ledger(tmp_path / "here"), TINY)
     there, here = essence(tmp_path / "there"), essence(tmp_path / "here")
-    assert there == here and sorted([first, *said.split()]) == sorted(here) and len(here) == 15
+    assert there == here and sorted([first, *said]) == sorted(here) and len(here) == 15
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert {process for process, _, _ in lines} == set(workers)
     again = Counter(key for _, word, key in lines if word == "begins") - Counter(list(here))
@@ -148,12 +185,12 @@ def cluster_of(*workers):
     return SpecCluster(spec, {"cls": Scheduler, "options": options | {"port": 0}}, silence_logs=logging.CRITICAL)
 
 
-def begin(there, data, device="cpu", number=9):
+def begin(there, data, device="cpu", number=9, say=print):
     """The first trials of a search, and what a cluster makes of them."""
     from mixlib import cluster
 
     trials = select(STUDIES["factorization"], {}, Subject.of(data), TINY).missing[:number]
-    return trials, cluster.on_cluster(iter(trials), there.scheduler_address, data, device)
+    return trials, cluster.on_cluster(iter(trials), there.scheduler_address, data, device, say)
 
 
 @pytest.fixture
@@ -214,6 +251,30 @@ def test_a_scheduler_without_workers_is_one_clear_error(tiny, monkeypatch):
     monkeypatch.setattr(cluster.Client, "wait_for_workers", lambda client, number, timeout: patient(client, number, timeout=0.1))
     with cluster_of() as there, pytest.raises(OSError, match=r"no worker has joined tcp://.*: start some with `dask worker tcp://"):
         next(begin(there, tiny)[1])
+
+
+def test_a_cluster_that_has_lost_all_its_workers_says_so_once_and_goes_on_with_new_ones(tiny, finish, monkeypatch):
+    from mixlib import cluster
+
+    finish(meet=lambda: time.sleep(0.1))
+    said, looks, waited = [], [], cluster.wait
+
+    def wait(running, timeout, **how):
+        looks.extend(said)
+        if len(looks) == 3:
+            there.worker_spec["new"] = there.worker_spec[0]
+            there.sync(there._correct_state)
+        return waited(running, 0.2, **how)
+
+    monkeypatch.setattr(cluster, "wait", wait)
+    with cluster_of({}) as there:
+        trials, made = begin(there, tiny, say=said.append)
+        keys = [next(made)[0]["key"]]
+        there.sync(there.workers[0].close)
+        keys += [record["key"] for record, _ in made]
+    assert sorted(keys) == sorted(trial.key for trial in trials)
+    assert said == [f"no worker of {there.scheduler_address} is left: the trials wait for one to join; "
+                    f"`dask worker {there.scheduler_address} --nthreads 1` starts it."]  # fmt: skip
 
 
 def test_a_trial_that_ends_one_worker_after_another_is_one_clear_error(tiny, monkeypatch):

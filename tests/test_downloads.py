@@ -147,6 +147,13 @@ def hanging_half_way(player):
     player.server.done.wait(5)
 
 
+def dripping(player):
+    player.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(ARCHIVE))
+    for byte in ARCHIVE[:200]:
+        player.wfile.write(bytes([byte]))
+        player.server.done.wait(0.02)  # never long enough for a timeout
+
+
 def broken(player):
     player.send(b"", status=500)
 
@@ -171,7 +178,7 @@ def left_in(folder):
 
 
 FAULTS = {  # scene: error, what it says, how often the server is asked
-    cut_off: (OSError, r"cannot download https://.*ml-10m\.zip \(ChunkedEncodingError\): check the network and try again", 4),
+    cut_off: (OSError, r"cannot download https://.*ml-10m\.zip \(ConnectionError\): check the network and try again", 4),
     cut_off_without_a_word: (ValueError, r"is not the published file .*ml-10m\.zip is not ml-10m\.zip as published: its sha256", 4),
     wrong_content: (ValueError, r"the download of ml-10m\.zip is not the published file .*sha256", 4),
     too_short: (ValueError, r"the download of ml-10m\.zip is not the published file", 4),
@@ -179,6 +186,7 @@ FAULTS = {  # scene: error, what it says, how often the server is asked
     page: (ValueError, r"the download of ml-10m\.zip is not the published file", 4),
     hanging: (OSError, r"cannot download .* \(ReadTimeout\)", 4),
     hanging_half_way: (OSError, r"cannot download .* \(ConnectionError\)", 4),
+    dripping: (OSError, r"cannot download .* \(Timeout\)", 4),
     broken: (OSError, r"cannot download .* \(HTTPError\)", 4),
     missing: (OSError, r"answers 404: get the file by hand and give it with --from", 1),
     to_http: (ValueError, r"sends on to an address without https: refused", 1),
@@ -250,6 +258,17 @@ def test_a_file_in_place_of_a_folder_is_named(data_root, monkeypatch):
         assert str(error.value) == said
 
 
+def test_a_bar_is_shown_to_those_who_watch(server, films, monkeypatch, data_root):
+    shown = {}
+    for watched in (False, True):
+        server.scenes, stream = [fine], io.StringIO()
+        monkeypatch.setattr(stream, "isatty", lambda watched=watched: watched)
+        monkeypatch.setattr(sys, "stderr", stream)
+        shutil.rmtree(datasets.fetch("movielens-10m"))
+        shown[watched] = stream.getvalue()
+    assert shown[False] == "" and "ml-10m.zip: " in shown[True] and "B/s" in shown[True]
+
+
 def test_what_is_there_is_not_fetched_again(server, films, data_root):
     server.scenes = [fine]
     assert datasets.fetch("movielens-10m") == datasets.fetch("movielens-10m") == data_root / "movielens-10m"
@@ -302,7 +321,7 @@ def test_goodbooks_come_as_two_files_proven_by_the_id_of_a_git_blob(ratings, ser
         datasets.fetch("goodbooks-10k")
 
 
-@pytest.mark.parametrize("scene", [missing, broken, cut_off, to_http], ids=lambda scene: scene.__name__)
+@pytest.mark.parametrize("scene", [missing, broken, cut_off, page, to_http], ids=lambda scene: scene.__name__)
 def test_goodbooks_come_without_titles_when_only_these_cannot_be_had(scene, ratings, server, data_root):
     server.scenes = [lambda player: player.send(ratings), scene]
     folder = datasets.fetch("goodbooks-10k")

@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 from dataclasses import replace
 from itertools import product
 
@@ -382,6 +383,22 @@ def test_two_processes_give_the_same_records(tiny, tmp_path, monkeypatch):
         assert experiments.run("factorization", tiny, Ledger(where), budget, jobs=jobs).complete
         found.append({key: {k: v for k, v in r.items() if k != "machine"} for key, r in essence(where, "factorization", tiny).items()})
     assert found[0] == found[1] and len(found[0]) == 6
+
+
+def test_a_worker_that_is_killed_is_one_clear_error_and_costs_no_finished_trial(tiny, tmp_path):
+    kept = []
+
+    def kill(record):
+        kept.append(record["key"])
+        for child in multiprocessing.active_children()[: len(kept) == 2]:
+            child.kill()
+
+    budget, ledger = replace(TINY, trials=2, seeds=1), Ledger(tmp_path)
+    with pytest.raises(RuntimeError, match=r"a worker process died, .*: finished trials are kept; try fewer --jobs\."):
+        experiments.run("factorization", tiny, ledger, budget, jobs=2, report=kill)
+    assert sorted(ledger.read(tiny.name, "factorization")) == sorted(kept) and 2 <= len(kept) < 6
+    assert not multiprocessing.active_children() and not list(tmp_path.rglob("*.tmp"))
+    assert experiments.run("factorization", tiny, ledger, budget).complete
 
 
 def test_processes_leave_out_no_trial(tiny, monkeypatch):

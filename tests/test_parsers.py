@@ -5,6 +5,7 @@ import os
 import re
 import tomllib
 import tracemalloc
+import zlib
 from collections import Counter
 from datetime import date
 
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from mixlib import datasets, parsers, prepared, reading
 
 DAY = date(2000, 7, 28)
+NEWLINE = b"\n"
 EXAMPLES = int(os.environ.get("MIXLIB_FUZZ", "60"))  # for every reader; more of them on demand
 
 
@@ -97,6 +99,14 @@ def test_ratings_that_break_off_in_mid_line_are_an_error(data_root):
     put(data_root / "movielens-10m", ratings_dat=b"1::122::5::800000046\n1::122::5::8000", movies_dat=formats.movies_dat(MOVIES, "utf-8"))
     with pytest.raises(ValueError, match=r"ratings\.dat, line 2: the file breaks off in mid-line"):
         datasets.load("movielens-10m")
+
+
+@pytest.mark.parametrize(("movies", "missing"), [(b"", 3), (b"122::Up::Drama\n", 2)])
+def test_published_items_without_a_title_are_counted(movies, missing, data_root):
+    put(data_root / "movielens-10m", ratings_dat=formats.ratings_dat([3, 1, 3], [122, 1, 185], [1, 2, 3]), movies_dat=movies)
+    for _ in ("parsed", "prepared"):
+        notes = datasets.load("movielens-10m").notes
+        assert notes[0] == f"{missing} of 3 items have no title: they are shown by their ids." and len(notes) == 2
 
 
 @pytest.mark.parametrize(
@@ -214,6 +224,50 @@ def test_a_line_without_end_does_not_fill_the_memory(tmp_path):
     put(tmp_path, **{"amazon__meta_txt_gz": gzip.compress(b"Total items: 1\n" + b"x" * 50_000_000)})
     with pytest.raises(ValueError, match=r"amazon-meta\.txt\.gz, line 2: the line does not end"):
         parsers.amazon(tmp_path)
+
+
+def test_a_gz_that_breaks_off_is_named_by_the_line_where_it_does(tmp_path):
+    whole = b"".join(formats.snap([product(n, [(DAY, f"A{m * m}") for m in range(20)]) for n in range(99)], 99))
+    packed = gzip.compress(whole)
+    unpacker = zlib.decompressobj(wbits=31)
+    there = unpacker.decompress(packed[: len(packed) * 2 // 3])
+    put(tmp_path, **{"amazon__meta_txt_gz": packed[: len(packed) * 2 // 3]})
+    assert 0.3 < len(there) / len(whole) < 1
+    line = there.count(NEWLINE) + 1
+    with pytest.raises(ValueError, match=rf"amazon-meta\.txt\.gz, line {line}: from about here on the file cannot be read"):
+        parsers.amazon(tmp_path)
+
+
+REFUSED = "{} is refused: it unpacks to far more than a file of data of its size does."
+
+
+def test_a_bomb_of_gz_is_refused_before_it_fills_the_memory(tmp_path):
+    text = b"Total items: 1\nId:   1\nASIN: 1\n" + (b"   |" + b"x" * 9_000 + b"\n") * 25_000  # 225 MB, all as published
+    put(tmp_path, **{"amazon__meta_txt_gz": gzip.compress(text, 9)})
+    tracemalloc.start()
+    with pytest.raises(ValueError) as error:
+        parsers.amazon(tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert str(error.value) == REFUSED.format("amazon-meta.txt.gz") and peak < 20_000_000
+
+
+def test_a_bomb_of_ones_own_is_refused(data_root):
+    folder = put(data_root / "mine", interactions_csv=CSV, dataset_toml=b'titles = "t.csv.gz"')
+    for name, head in (("t.csv.gz", b"item_id,title\n"), ("interactions.csv.gz", b"user_id,item_id\n")):
+        (folder / name).write_bytes(gzip.compress(head + b"1," + b" " * 220_000_000 + b"2\n", 9))
+        with pytest.raises(ValueError) as error:
+            datasets.load(folder / "interactions.csv.gz" if name.startswith("i") else "mine")
+        assert str(error.value) == REFUSED.format(name)
+        (folder / name).unlink()
+
+
+def test_a_file_that_packs_well_is_read(data_root, monkeypatch):
+    put(data_root / "mine", interactions_csv_gz=gzip.compress(b"user_id,item_id\n" + b"1,2\n" * 100_000, 9))
+    assert len(datasets.load("mine")) == 100_000  # it grows a thousand times
+    monkeypatch.setattr(reading, "LARGEST", 100)
+    with pytest.raises(ValueError, match="is refused"):
+        datasets.load("mine")
 
 
 def test_amazon_from_which_nothing_is_left_is_an_error(tmp_path):
@@ -405,7 +459,7 @@ def test_a_damaged_official_file_is_read_as_its_rows_say_or_named(name, data, da
     try:
         read = datasets.load(name)
     except ValueError as error:
-        assert re.search(rf"{re.escape(which.replace('_', '.'))}(, line \d+: | needs the columns)", str(error)) and "\n" not in str(error)
+        assert re.search(rf"{re.escape(which.replace('_', '.'))}, line \d+: ", str(error)) and "\n" not in str(error)
         assert wanted is None or ("ratings" not in which and which != "u_data")  # a file of ratings that is whole is read
         return
     assert wanted is not None
@@ -467,9 +521,9 @@ def test_a_damaged_csv_of_ones_own_is_read_as_its_rows_say_or_named(data, data_r
     try:
         read = datasets.load("mine")
     except ValueError as error:
-        said = re.match(r"interactions\.csv(, line (\d+): | has no column | has two columns | holds no interactions| is empty)", str(error))
+        said = re.match(r"interactions\.csv, line (\d+): ", str(error))
         assert said and "\n" not in str(error)
-        assert said[2] is None or 1 <= int(said[2]) <= len(re.split(rb"\r\n|\r|\n", text))
+        assert 1 <= int(said[1]) <= len(re.split(rb"\r\n|\r|\n", text))
         return
     try:
         wanted = plain(text)
@@ -500,7 +554,7 @@ def test_a_damaged_csv_gz_of_ones_own_is_read_whole_or_named(data, data_root):
     try:
         read = datasets.load("mine")
     except ValueError as error:
-        assert re.match(rf"{re.escape(path.name)}(, line \d+: | is not packed | cannot be read | is empty)", str(error))
+        assert re.match(rf"{re.escape(path.name)}, line \d+: ", str(error))
         assert "\n" not in str(error)
         return
     same(read, plain(CSV))
@@ -518,7 +572,7 @@ def test_damaged_titles_of_ones_own_are_read_as_their_rows_say_or_named(file, da
     try:
         read = datasets.load("mine")
     except ValueError as error:
-        assert re.match(rf"{re.escape(file)}(, line \d+: | needs the columns | cannot be read )", str(error)) and "\n" not in str(error)
+        assert re.match(rf"{re.escape(file)}, line \d+: ", str(error)) and "\n" not in str(error)
         return
     text = (TITLES if file.endswith(".gz") else content).decode("utf-8-sig")
     wanted = {}

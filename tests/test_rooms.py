@@ -17,7 +17,7 @@ ABOVE = {  # what a room may know of the others; every room may know `names`
     "reading": set(),
     "parsers": {"reading"},
     "sources": {"parsers"},
-    "downloads": {"sources"},
+    "downloads": {"reading", "sources"},
     "prepared": set(),
     "own": {"reading"},
     "datasets": {"reading", "parsers", "sources", "downloads", "prepared", "own", "synthetic"},  # the last inside `load`, lazily
@@ -98,8 +98,9 @@ ROOT = Path(__file__).parent.parent
 
 
 def sources():
-    """All code that readers run: by name, the rooms, the code cells of the notebooks and the book's extensions."""
+    """All code that readers run: by name, the rooms, the code cells of the notebooks, the book's extensions and the benchmarks."""
     found = {path.name: path.read_text(encoding="utf-8") for folder in (HOME, ROOT / "book" / "_ext") for path in folder.glob("*.py")}
+    found |= {f"benchmarks/{path.name}": path.read_text(encoding="utf-8") for path in (ROOT / "benchmarks").glob("*.py")}
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         found[path.name] = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
@@ -121,7 +122,7 @@ NETWORK = {
     "webbrowser", "urllib3", "requests", "httpx", "aiohttp", "websockets", "tornado", "zmq", "paramiko", "fsspec", "s3fs", "gcsfs", "boto3",
     "dask", "distributed", "pooch", "kaggle", "gdown", "huggingface_hub",
 }  # fmt: skip
-ALLOWED = {"datasets.py": {"pooch"}, "downloads.py": {"requests", "pooch"}, "cluster.py": {"distributed"}}
+ALLOWED = {"datasets.py": {"pooch"}, "downloads.py": {"requests", "urllib3", "pooch"}, "cluster.py": {"distributed"}}
 
 
 def network_of(text):
