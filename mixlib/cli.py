@@ -96,7 +96,7 @@ def run(
     for line in (line for where in folders for line in ledger.set_aside(interactions.name, where)):
         print(line, flush=True)
     if older := sum(one["code"] != code_version() for where in folders for one in ledger.read(interactions.name, where).values()):
-        _note((f"{older} of the records here were written by another version of mixlib: they are used.",))
+        _note((f"{older} of the records here are of earlier versions of mixlib that compute the same (versions.toml): they are used.",))
     elsewhere = None
     if cluster:
         from mixlib.cluster import on_cluster
@@ -215,8 +215,6 @@ def status(
     table, left_out = progress.status(ledger, dataset)
     if table.empty and dataset and not left_out:
         raise ValueError(f"nothing is recorded of {', '.join(dataset)} yet.")
-    older = "other code" in table and table["other code"].any()
-    left_out += ["`other code` counts records that another version of mixlib wrote: they are used, and say which it was."] if older else []
     print("\n".join([*([] if table.empty else [table.to_string(index=False)]), *left_out]))
 
 

@@ -8,6 +8,7 @@ import platform
 import re
 import tempfile
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -22,6 +23,7 @@ COMPUTING = (  # the rooms that decide a result
     "reading", "parsers", "own", "datasets", "synthetic", "splits", "models", "losses", "kernels", "evaluation", "codes", "diagnostics",
     "references", "training", "experiments",
 )  # fmt: skip
+SAME = frozenset(tomllib.loads(Path(__file__).with_name("versions.toml").read_text(encoding="utf-8"))["same"])
 ABANDONED = 3600  # seconds after which a temporary file has lost its writer; writing takes less than one
 
 
@@ -89,11 +91,11 @@ class Ledger:
         return self.root / re.sub(r"[^\w.=-]+", "_", f"{name}{copies}{share}").strip("_") / study
 
     def read(self, dataset: str, study: str) -> dict[str, dict]:
-        """All sound records of a study by key, in the order of the keys. A damaged one is not among them: `damaged` names it."""
+        """All sound records of a study by key, in the order of the keys. One that does not count is not among them: `damaged` names it."""
         return {path.stem: found for path, found in self._examined(dataset, study) if isinstance(found, dict)}
 
     def damaged(self, dataset: str, study: str) -> dict[Path, str]:
-        """Where the records of a study lie that cannot be trusted, and why: unreadable, altered, or without the arrays they name."""
+        """Where the records of a study lie that do not count, and why: unreadable, altered, without the arrays they name, of other code."""
         return {path: found for path, found in self._examined(dataset, study) if isinstance(found, str)}
 
     def _examined(self, dataset: str, study: str) -> Iterator[tuple[Path, dict | str]]:
@@ -160,7 +162,10 @@ class Ledger:
             raise _cannot_write(folder, error) from error
 
     def set_aside(self, dataset: str, study: str) -> list[str]:
-        """Rename damaged records of a study, so that their trials run again, and remove what killed writers left; a sentence for each."""
+        """Rename records of a study that do not count, so that their trials run again, and remove what killed writers left.
+
+        Gives a sentence for each.
+        """
         said = []
         for path in self.damaged(dataset, study):
             with _alone(path.parent):  # it may have been made again meanwhile
@@ -172,7 +177,7 @@ class Ledger:
                     for file in (path, path.with_suffix(".npz")):
                         with suppress(FileNotFoundError):  # no arrays
                             file.replace(file.with_name(f"{file.name}.damaged"))
-                    said.append(f"the record {path} is damaged ({error}): set aside as {path.name}.damaged, its trial runs again.")
+                    said.append(f"the record {path} does not count ({error}): set aside as {path.name}.damaged, its trial runs again.")
         for left in self.folder(dataset, study).glob(".*.tmp"):
             with suppress(FileNotFoundError):
                 if time.time() - left.stat().st_mtime > ABANDONED:
@@ -231,7 +236,7 @@ class Snapshot(Ledger):
 
 
 def _sound(path: Path) -> dict:
-    """The record at a path, as it was given to `write`. Raises ValueError that says in what it is not what was written."""
+    """The record at a path, as it was given to `write`. Raises ValueError that says why it is none, or does not count."""
     try:
         record = json.loads(path.read_bytes())
     except RecursionError:
@@ -251,6 +256,8 @@ def _sound(path: Path) -> dict:
         raise ValueError(f"its arrays {packed.name} are missing")
     if arrays and arrays != _digest(packed.read_bytes()):
         raise ValueError(f"its arrays {packed.name} are not those that it was written with")
+    if (code := record.get("code", code_version())) not in {code_version(), *SAME}:
+        raise ValueError(f"other code wrote it ({code}), which versions.toml does not name")
     return record
 
 

@@ -240,10 +240,10 @@ def recorded(ledger: Ledger, dataset: str, name: str, arms: Iterable[str] = (), 
 
 
 def left_out_of(ledger: Ledger, dataset: str, name: str, ours: Subject) -> tuple[str, ...]:
-    """One clause for each damaged record of a study, and for each version of the data other than ours that it has records of."""
+    """One clause for each record of a study that does not count, and for each other version of the data that it has records of."""
     others = Counter(str(subject) for subject in map(Subject.of_record, ledger.read(dataset, name).values()) if subject != ours)
     return (
-        *(f"the record {path.name} is damaged, {why}" for path, why in ledger.damaged(dataset, name).items()),
+        *(f"the record {path.name} does not count, {why}" for path, why in ledger.damaged(dataset, name).items()),
         *(f"{number} records are of another version of the data, {version}" for version, number in sorted(others.items())),
     )
 

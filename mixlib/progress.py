@@ -6,7 +6,7 @@ import pandas as pd
 
 from mixlib import reports
 from mixlib.labels import TITLES, UNORDERED, applies, title
-from mixlib.ledger import Ledger, code_version
+from mixlib.ledger import Ledger
 from mixlib.outcomes import PROFILES, Found, apart, left_out_of, recorded, unordered, version_of
 from mixlib.plans import Subject, size
 from mixlib.studies import STUDIES
@@ -31,11 +31,12 @@ def status(ledger: Ledger, datasets: list[str] | None = None) -> tuple[pd.DataFr
     """Planned against done for every study of the given data sets. Where none is given, of those with records and those that the book
     names, in short: studies that have not begun are named in sentences, and generated populations are counted together.
 
-    The column `missing` counts all seeds while the search goes on, since another trial may win; `other code` counts records that another
-    version of mixlib's computing rooms wrote. Arms that a study shares with the one that it stands beside are counted there.
-    Beside the table, sentences that name what is left out of it; where nobody asked for a data set, those that have no records are.
+    The column `missing` counts all seeds while the search goes on, since another trial may win. Arms that a study shares with the one
+    that it stands beside are counted there. Beside the table, sentences that name what is left out of it; where nobody asked for a data
+    set, those that have no records are.
     """
-    rows, said, none, later = [], [], [], dict[str, list[str]]()
+    rows: list[dict] = []
+    said, none, later = [], [], dict[str, list[str]]()
     datasets = datasets and list(dict.fromkeys(datasets))
     planned = {name: size(study, PROFILES["paper"].of(study)) for name, study in STUDIES.items()}
     every = datasets or sorted({*ledger.datasets(), *TITLES})
@@ -64,8 +65,7 @@ def status(ledger: Ledger, datasets: list[str] | None = None) -> tuple[pd.DataFr
             missing = found.missing if found else planned[name]
             ahead = [arm for arm in study.own if found is None or arm in found.selection.ahead]
             rows.append({"dataset": dataset, "study": name, "arms": len(study.own) - len(ahead), "of": len(study.own), "search": done,
-                         "trials": plan.trials, "done": seeds, "seeds": plan.seeds, "missing": missing,
-                         "other code": sum(record["code"] != code_version() for record in records.values())})  # fmt: skip
+                         "trials": plan.trials, "done": seeds, "seeds": plan.seeds, "missing": missing})  # fmt: skip
     alike: dict[tuple[str, ...], list[str]] = {}
     for dataset, names in later.items():
         alike.setdefault(tuple(names), []).append(dataset)
@@ -101,6 +101,6 @@ def _as_read(rows: list[dict], together: bool) -> pd.DataFrame:
         return counts + " of " + planned.astype(str)
 
     shown = {"number": parts.size(), "arms": done("arms", "of"), "search": done("search", "trials"), "seeds": done("done", "seeds")}
-    counted = pd.DataFrame(shown | {what: parts[what].sum() for what in ("missing", "other code")}).reset_index()
+    counted = pd.DataFrame(shown | {"missing": parts["missing"].sum()}).reset_index()
     number = counted.pop("number").astype(str) + " "
     return counted.assign(dataset=number.where(counted["dataset"] == "generated populations", "") + counted["dataset"])

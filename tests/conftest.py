@@ -9,7 +9,7 @@ import torch
 from hypothesis import settings
 
 from mixlib import models, splits, synthetic
-from mixlib.ledger import Ledger
+from mixlib.ledger import Ledger, code_version
 from mixlib.plans import Subject, search_trials, seed_trials
 from mixlib.studies import PAPER, STUDIES
 
@@ -115,7 +115,7 @@ def record_of(trial, mrr, users=40, noise=0):
     made = {"key": trial.key, "dataset": "movielens-100k", "study": trial.study, "arm": trial.arm, "stage": trial.stage,
             "index": trial.index, "definition": trial.definition, "status": "done", "validation": {"mrr": mrr},
             "test": {"mrr": mrr, "ndcg_at_10": mrr / 2},
-            "best_epoch": 3, "parameters": 10, "device": "cpu", "code": "0" * 12}  # fmt: skip
+            "best_epoch": 3, "parameters": 10, "device": "cpu", "code": code_version()}  # fmt: skip
     return made, {"reciprocal_ranks": (mrr + spread).astype(np.float32), "users": np.arange(users, dtype=np.int32)}
 
 

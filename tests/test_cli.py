@@ -10,7 +10,7 @@ import formats
 import numpy as np
 import pytest
 
-from mixlib import __version__, cli, datasets, labels, outcomes, references, synthetic
+from mixlib import __version__, cli, datasets, labels, ledger, outcomes, references, synthetic
 from mixlib.ledger import Ledger, key_of
 from mixlib.plans import Trial
 
@@ -110,12 +110,23 @@ def test_too_few_interactions_are_said_before_a_ledger_begins(mixlib, data_root,
     assert not (tmp_path / "results").exists()
 
 
-def test_records_of_other_code_are_said_to_be_used(mixlib, data_root, monkeypatch):
+def test_records_of_other_code_are_named_and_set_aside_unless_it_computes_the_same(mixlib, data_root, monkeypatch, tmp_path):
     write(data_root / "small", seed=1)
     words = ("run", "--dataset", "small", "--study", "factorization-references", "--trials", "1", "--seeds", "1", "--arm", "popularity")
-    assert not any("another version" in line for line in mixlib(*words)[2])
+    assert not any("earlier" in line for line in mixlib(*words)[2])
+    wrote = ledger.code_version()
     monkeypatch.setattr("mixlib.ledger.code_version", lambda: "0" * 12)
-    assert "mixlib: 2 of the records here were written by another version of mixlib: they are used." in mixlib(*words)[2]
+    monkeypatch.setattr("mixlib.ledger.SAME", {wrote})
+    used = "mixlib: 2 of the records here are of earlier versions of mixlib that compute the same (versions.toml): they are used."
+    assert used in mixlib(*words)[2]
+    monkeypatch.setattr("mixlib.ledger.SAME", set())
+    code, out, err = mixlib("status", "--dataset", "small")
+    assert code == 0 and out.count(f"does not count, other code wrote it ({wrote}), which versions.toml does not name.") == 2
+    assert "0 of 20" in out or "0 of 1" in out
+    code, out, err = mixlib(*words)
+    aside = [line for line in out.splitlines() if f"does not count (other code wrote it ({wrote}), which versions.toml" in line]
+    assert code == 0 and len(aside) == 2 and "complete" in out and not any("earlier" in line for line in err)
+    assert len(list(tmp_path.rglob("*.json"))) == 2 == len(list(tmp_path.rglob("*.json.damaged")))
 
 
 def test_few_users_are_said_to_say_little(mixlib, data_root):

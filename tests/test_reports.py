@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from mixlib import evaluation, experiments, labels, models, outcomes, progress, prose, reports
 from mixlib.evidence import Evidence, Share, share
-from mixlib.ledger import Ledger
+from mixlib.ledger import Ledger, code_version
 from mixlib.plans import Selection, Subject, search_trials, seed_trials
 from mixlib.studies import PAPER, STUDIES
 
@@ -67,7 +67,7 @@ def test_a_missing_array_makes_a_gap_that_is_named(ledger):
     ledger.path("movielens-100k", "sequences", record["key"]).with_suffix(".npz").unlink()
     found = outcomes.collected(ledger, outcomes.MAIN)["movielens-100k", "sequences"]
     assert {len(outcome.records) for outcome in found.outcomes.values()} == {1}  # the other arm gives up the same seed
-    assert f"Left out: the record {record['key']}.json is damaged, its arrays" in reports.gaps(found, "movielens-100k")
+    assert f"Left out: the record {record['key']}.json does not count, its arrays" in reports.gaps(found, "movielens-100k")
     assert reports.table1({("movielens-100k", "sequences"): found}, labels.UNORDERED).iloc[4]["Movielens 100K"] == "2 of 20, 1 of 5"
 
 
@@ -76,7 +76,7 @@ def test_a_damaged_search_trial_makes_a_gap_that_status_names(ledger):
     ledger.path("movielens-100k", "sequences", trial.key).write_text("")
     table, said = progress.status(ledger, ["movielens-100k"])
     assert table.set_index("study").loc["sequences", "search"] == "1 of 20"
-    assert said == [f"movielens-100k, sequences: the record {trial.key}.json is damaged, Expecting value: line 1 column 1 (char 0)."]
+    assert said == [f"movielens-100k, sequences: the record {trial.key}.json does not count, Expecting value: line 1 column 1 (char 0)."]
 
 
 def test_records_of_another_version_of_the_data_are_named_and_never_mixed_in(ledger, tiny):
@@ -137,8 +137,13 @@ def test_status_of_everything_names_what_has_not_begun_and_counts_generated_popu
     assert all(name in sentence for name in waiting["study"]) and f"; {waiting['missing'].sum():,} trainings." in sentence
 
 
-def test_records_of_other_code_stay_and_are_counted(ledger):
-    assert progress.status(ledger, ["movielens-100k"])[0].set_index("study").loc["sequences", "other code"] == 8
+def test_records_of_other_code_are_a_gap_in_the_tables_and_named(ledger, monkeypatch):
+    monkeypatch.setattr("mixlib.ledger.code_version", lambda: "0" * 12)
+    found, (table, said) = outcomes.collected(ledger, outcomes.MAIN), progress.status(ledger, ["movielens-100k"])
+    assert not found and table.set_index("study").loc["sequences", "search"] == "0 of 20"
+    assert len([line for line in said if "does not count, other code wrote it (" in line]) == 8
+    monkeypatch.setattr("mixlib.ledger.SAME", {code_version()})
+    assert outcomes.collected(ledger, outcomes.MAIN)
 
 
 def test_arms_on_different_users_are_not_compared(ledger):
@@ -340,7 +345,7 @@ def test_status_of_everything_has_a_row_for_a_study_whose_records_are_all_left_o
     path.write_text("")
     table, said = progress.status(ledger)
     assert table.set_index("study").loc["factorization", "search"] == "0 of 20"
-    assert any("movielens-100k, factorization: the record 0000000000000000.json is damaged" in one for one in said)
+    assert any("movielens-100k, factorization: the record 0000000000000000.json does not count" in one for one in said)
     (waiting,) = (one.partition(": ")[2].partition(";")[0].split(", ") for one in said if one.startswith("Not begun of movielens-100k"))
     assert "factorization" not in waiting and "factorization-losses" in waiting
 
