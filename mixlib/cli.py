@@ -96,7 +96,7 @@ def run(
     for line in (line for where in folders for line in ledger.set_aside(interactions.name, where)):
         print(line, flush=True)
     if older := sum(one["code"] != code_version() for where in folders for one in ledger.read(interactions.name, where).values()):
-        _note((f"{older} of the records here are of earlier versions of mixlib that compute the same (versions.toml): they are used.",))
+        _note((f"{older} of the records here are of earlier versions of mixlib, among those that versions.toml names: they are used.",))
     elsewhere = None
     if cluster:
         from mixlib.cluster import on_cluster
