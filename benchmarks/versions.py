@@ -1,7 +1,7 @@
 """Trains again the shortest training of every version of the code that the ledger names, and says whether the record comes out the same.
 
-`MIXLIB_DATA=... python benchmarks/versions.py`: on one thread, as those records were made; only data sets that are at hand. Takes a quarter
-of an hour.
+`MIXLIB_DATA=... python benchmarks/versions.py`: on one thread, as those records were made; only data sets that are at hand. Takes half an
+hour.
 """
 
 import json
