@@ -95,7 +95,11 @@ def run(
     folders = list(filter(None, (study, chosen.other)))
     for line in (line for where in folders for line in ledger.set_aside(interactions.name, where)):
         print(line, flush=True)
-    if older := sum(one["code"] != code_version() for where in folders for one in ledger.read(interactions.name, where).values()):
+    records = [one for where in folders for one in ledger.read(interactions.name, where).values()]
+    ours = [one for one in records if one["definition"]["fingerprint"] == interactions.fingerprint]
+    if others := len(records) - len(ours):
+        _note((f"{others} of the records here are of other data than these, fingerprint {interactions.fingerprint}: they do not count.",))
+    if older := sum(one["code"] != code_version() for one in ours):
         _note((f"{older} of the records here are of earlier versions of mixlib, among those that versions.toml names: they are used.",))
     elsewhere = None
     if cluster:

@@ -13,12 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from mixlib import downloads, own, prepared
-from mixlib.names import as_text, choose
+from mixlib.names import LONGEST_FILE, as_text, choose
 from mixlib.parsers import Table
 from mixlib.reading import shown
 from mixlib.sources import SOURCES, published
 
-LONGEST_NAME = 255  # bytes that file systems allow
 RESERVED = ("all", "runs")  # names of the book's own folders
 
 
@@ -172,7 +171,7 @@ def load(name: str | Path, root: str | Path | None = None) -> Interactions:
 
         return synthetic.with_copies(load(base, root), _share(share)) if base else synthetic.from_name(text)
     last = Path(os.path.normpath(text)).name
-    if last in ("", "..") or len(os.fsencode(last)) > LONGEST_NAME:
+    if last in ("", "..") or len(os.fsencode(last)) > LONGEST_FILE:
         raise ValueError(f"{shown(text)} cannot name a data set: give a registered name, a folder of the data root, or the path of an "
                          "interactions.csv or interactions.csv.gz.")  # fmt: skip
     if text.endswith((".csv", ".csv.gz")):

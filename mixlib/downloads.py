@@ -215,11 +215,13 @@ def arriving(folder: Path) -> Iterator[Path]:
         try:
             yield partial
             partial.chmod(0o755)
-            if not folder.exists():
+            try:
                 partial.rename(folder)  # all at once
-                return
-            for path in sorted(partial.iterdir()):
-                path.replace(folder / path.name)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+                for path in sorted(partial.iterdir()):  # it was there, or another process was faster
+                    path.replace(folder / path.name)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:

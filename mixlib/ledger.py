@@ -23,7 +23,8 @@ COMPUTING = (  # the rooms that decide a result
     "reading", "parsers", "own", "datasets", "synthetic", "splits", "models", "losses", "kernels", "evaluation", "codes", "diagnostics",
     "references", "training", "experiments",
 )  # fmt: skip
-SAME = frozenset(tomllib.loads(Path(__file__).with_name("versions.toml").read_text(encoding="utf-8"))["same"])
+LISTED = tomllib.loads(Path(__file__).with_name("versions.toml").read_text(encoding="utf-8"))
+SAME, SAME_WITHOUT_LSTMS = frozenset(LISTED["same"]), frozenset(LISTED["same_without_lstms"])
 ABANDONED = 3600  # seconds after which a temporary file has lost its writer; writing takes less than one
 
 
@@ -85,10 +86,7 @@ class Ledger:
         """Where the records of a study lie. A data set given by a path has the name of the folder of that file, one given by parameters
         a name made of its letters.
         """
-        name, copies, share = str(dataset).partition(":copies=")
-        if name.endswith((".csv", ".csv.gz")):
-            name = Path(os.path.normpath(Path(name).expanduser().absolute())).parent.name
-        return self.root / re.sub(r"[^\w.=-]+", "_", f"{name}{copies}{share}").strip("_") / study
+        return self.root / _name_of_folder(dataset) / study
 
     def read(self, dataset: str, study: str) -> dict[str, dict]:
         """All sound records of a study by key, in the order of the keys. One that does not count is not among them: `damaged` names it."""
@@ -235,6 +233,13 @@ class Snapshot(Ledger):
         return iter(self._seen[folder])
 
 
+def _name_of_folder(dataset: str) -> str:
+    name, copies, share = str(dataset).partition(":copies=")
+    if name.endswith((".csv", ".csv.gz")):
+        name = Path(os.path.normpath(Path(name).expanduser().absolute())).parent.name
+    return re.sub(r"[^\w.=-]+", "_", f"{name}{copies}{share}").strip("_")
+
+
 def _sound(path: Path) -> dict:
     """The record at a path, as it was given to `write`. Raises ValueError that says why it is none, or does not count."""
     try:
@@ -243,8 +248,8 @@ def _sound(path: Path) -> dict:
         raise ValueError("it is nested too deeply") from None
     except IsADirectoryError:
         raise ValueError("it is a folder") from None
-    if not isinstance(record, dict) or not {"key", "definition", "digest"} <= record.keys():
-        raise ValueError("it has no key, definition or digest")
+    if not isinstance(record, dict) or not {"key", "definition", "digest", "dataset", "study"} <= record.keys():
+        raise ValueError("it has no key, definition, digest, data set or study")
     digest = record.pop("digest")
     if record["key"] != path.stem or key_of(record["definition"]) != path.stem:
         raise ValueError("its key does not belong to its definition")
@@ -256,9 +261,19 @@ def _sound(path: Path) -> dict:
         raise ValueError(f"its arrays {packed.name} are missing")
     if arrays and arrays != _digest(packed.read_bytes()):
         raise ValueError(f"its arrays {packed.name} are not those that it was written with")
-    if (code := record.get("code", code_version())) not in {code_version(), *SAME}:
-        raise ValueError(f"other code wrote it ({code}), which versions.toml does not name")
+    if (_name_of_folder(record["dataset"]), record["study"]) != (path.parent.parent.name, path.parent.name):
+        raise ValueError(f"it belongs to {record['dataset']}, {record['study']}, and not to the folder where it lies")
+    lstm = "lstm" in _kind(record["definition"])
+    named = SAME if lstm else SAME | SAME_WITHOUT_LSTMS
+    if (code := str(record.get("code", code_version()))) not in {code_version(), *named}:
+        raise ValueError(f"other code wrote it ({code}), which versions.toml does not name{' for LSTMs' if lstm else ''}")
     return record
+
+
+def _kind(definition: Any) -> str:
+    """The kind of model that a definition names; nothing if it names none."""
+    model = definition.get("model") if isinstance(definition, dict) else None
+    return str(model.get("kind")) if isinstance(model, dict) else ""
 
 
 def _digest(content: bytes) -> str:

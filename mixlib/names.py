@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 LONGEST = 120  # characters of a title that are shown
+LONGEST_FILE = 255  # bytes that file systems allow for a name
 
 
 class UnknownName(ValueError):

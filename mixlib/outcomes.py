@@ -214,15 +214,24 @@ def nothing(name: str) -> Results:
 def version_of(ledger: Ledger, dataset: str) -> str | None:
     """The fingerprint of the version of a data set that counts, the same one for all studies; None without records.
 
-    Where records of several versions lie together, it is that of the data that lie here, else the one with the most records.
+    It is that of the data that lie here. Of a data set of the book, whose readers may have another form of it, that needs records;
+    otherwise, and where no data lie here, it is the one with the most records.
     """
     every = [Subject.of_record(record).fingerprint for study in STUDIES for record in ledger.read(dataset, study).values()]
     versions = sorted(set(every))
-    if len(versions) > 1:
-        with suppress(ValueError, OSError):  # they do not lie here, or cannot be read
-            if (here := load(dataset).fingerprint) in versions:
-                return here
+    own = dataset not in TITLES and not dataset.startswith("synthetic")
+    if len(versions) > 1 or (versions and own):
+        here = lies_here(dataset)
+        if here in versions or (here and own):
+            return here
     return max(versions, key=every.count, default=None)
+
+
+def lies_here(dataset: str) -> str | None:
+    """The fingerprint of a data set as it lies here; None if it does not, or cannot be read."""
+    with suppress(ValueError, OSError):
+        return load(dataset).fingerprint
+    return None
 
 
 def recorded(ledger: Ledger, dataset: str, name: str, arms: Iterable[str] = (), version: str | None = None) -> Results | None:

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import itertools
+import os
 import re
 import tomllib
 import warnings
@@ -13,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mixlib.names import choose
+from mixlib.names import LONGEST_FILE, choose
 from mixlib.reading import DAMAGE, Refused, csv_titles, dat_titles, fault, opened, shown, unreadable
 
 LONGEST = 10_000  # items in a window
+EXACT = 2**53  # from which on a float leaves out whole numbers
 NEEDED = {"user_id", "item_id"}  # columns of an interactions.csv
 FACTS: dict[str, type] = {"title": str, "ordered": bool, "max_length": int, "min_length": int, "licence": str, "citation": str}
 
@@ -87,15 +89,17 @@ def _misfit(path: Path, error: Exception) -> ValueError:
 
 
 def numbers(table: pd.DataFrame, column: str, path: Path, whole: bool = False) -> np.ndarray:
-    """(n,) numbers of a column; whole ones as int64, and only those that a float would hold exactly if pandas read any as floats."""
+    """(n,) numbers of a column; whole ones as int64. If pandas read any as floats, only those that keep their digits."""
     raw = table[column]
     given = pd.to_numeric(raw, errors="coerce") if raw.dtype.kind != "b" else pd.Series(np.nan, raw.index)  # True is no number
     values = given.to_numpy(copy=True)
     if values.dtype.kind == "O":
         values = np.array([value if isinstance(value, int) and abs(value) < 2**63 else np.nan for value in values])
     bad = ~np.isfinite(values) if values.dtype.kind == "f" else values > np.int64(2**63 - 1)
+    if values.dtype.kind == "f":
+        bad |= np.abs(values) >= EXACT
     if whole and values.dtype.kind == "f":
-        bad |= (np.where(bad, 0, values) % 1 != 0) | (np.abs(values) >= 2**53)
+        bad |= np.where(bad, 0, values) % 1 != 0
     if bad.any():
         row = int(bad.argmax())
         shown = (
@@ -103,7 +107,9 @@ def numbers(table: pd.DataFrame, column: str, path: Path, whole: bool = False) -
         )
         what = "a whole number" if whole else "a number"
         more = f" ({bad.sum()} such rows)" if bad.sum() > 1 else ""
+        large = values.dtype.kind == "f" and abs(values[row]) >= EXACT and np.isfinite(values[row])
         hint = ": give seconds since 1970, or any number that grows with time" if column == "timestamp" else ""
+        hint = f" of {EXACT:,} or more in a column that has points or gaps, where such numbers lose digits" if large else hint
         hint = ": number them first, as the page Run it yourself shows" if whole and raw.dtype.kind not in "biuf" else hint
         hint = ": separate the fields by commas" if any(mark in shown for mark in (";", "\\t")) else hint
         raise fault(path, _line(path, row), f"{column} must be {what}, not {shown}{more}{hint}")
@@ -158,7 +164,7 @@ def facts(path: Path, shortest: int, longest: int) -> dict:
 def titles(folder: Path, name: str) -> dict[int, str]:
     """Titles by original item id: a CSV with columns item_id (or id) and title, or Movielens' `id::title::genres` in latin-1."""
     path = folder / name
-    if Path(name).name != name:
+    if Path(name).name != name or len(os.fsencode(name)) > LONGEST_FILE:
         raise ValueError(f"dataset.toml: titles must be the name of a file beside it, not {shown(name)}.")
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {name!r}, which dataset.toml names for the titles.")

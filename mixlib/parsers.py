@@ -11,6 +11,7 @@ import numpy as np
 from mixlib.reading import BOM, DIGITS, LONGEST, csv_titles, dat_titles, decoded, fault, lines, numbers, opened, shown
 
 REVIEW = re.compile(rb"    (\d{4}-\d{1,2}-\d{1,2}) +(?:cutomer: *([^\s:]*) +)?rating: +\d+ +votes: +\d+ +helpful: +\d+ *")
+WIDEST = 500  # bytes of such a line: looking for its parts in one of many spaces takes long
 REVIEWS = re.compile(rb"  reviews: total: \d+ +downloaded: (\d{1,9}) +avg rating: [\d.]+ *")
 FIELDS = (b"  group:", b"  salesrank:", b"  similar:", b"  categories:", b"   |")  # of a product, not used
 
@@ -96,20 +97,22 @@ def amazon(folder: Path, least: int = 10) -> Table:
 
     Read as a stream; memory grows with reviews and customers, not with the text. All groups of products are kept. Users and items need
     `least` reviews, both counted once, before anything is taken out; an item stays an item if only its users went. Timestamps are days
-    since 1970. Users are numbered as they appear. A review without a customer is left out, which `notes` says.
+    since 1970. Users, who have no numbers, get them as they appear. `notes` counts reviews without a customer, which are left out, and
+    products without a line on their reviews.
     """
     path = folder / "amazon-meta.txt.gz"
     users, items, days = array("i"), array("i"), array("i")
     customers: dict[bytes, int] = {}
     dates: dict[bytes, int] = {}
     titles: dict[int, str] = {}
+    ids = array("q")  # of the products
     total: int | None = None  # how many products there should be
-    product, products, left, nameless, line = -1, 0, 0, 0, 0  # the id in hand; how many; reviews that it still lacks
-    part, title = b"", ""
+    product, left, nameless, bare, line = -1, 0, 0, 0, 0  # the id in hand; reviews that it still lacks
+    part, title, ended = b"", "", True
     inside = (b"id", b"asin", b"title", b"field")
     for line, text in lines(path):
         if left:
-            if not (found := REVIEW.fullmatch(text)):
+            if not (found := _review(text)):
                 raise fault(path, line, f"of the reviews that were downloaded for product {product}, {left} are missing or malformed")
             left -= 1
             day, customer = found.groups()
@@ -117,7 +120,7 @@ def amazon(folder: Path, least: int = 10) -> Table:
                 dates[day] = _days(path, line, day)
             if customer:
                 users.append(customers.setdefault(customer, len(customers)))
-                items.append(products)
+                items.append(len(ids) - 1)
                 days.append(dates[day])
             else:
                 nameless += 1
@@ -128,35 +131,48 @@ def amazon(folder: Path, least: int = 10) -> Table:
         elif (number := _after(b"Id:", text)) is not None and part in (b"", b"end"):
             if not number.isdigit() or len(number) > DIGITS or int(number) <= product:
                 raise fault(path, line, f"the ids of products must be whole numbers that grow, not {shown(number)}")
-            product, products, part, title = int(number), products + 1, b"id", ""
+            bare += not ended
+            product, part, title, ended = int(number), b"id", "", False
+            ids.append(product)
         elif _after(b"ASIN:", text) and part == b"id":
             part = b"asin"
         elif (said := _after(b"  title:", text)) is not None and part in (b"id", b"asin"):
             part, title = b"title", decoded(path, line, said)
         elif (found := REVIEWS.fullmatch(text)) and part in inside:
-            left, part = int(found[1]), b"end"
+            left, part, ended = int(found[1]), b"end", True
             if left >= least and title:
-                titles[products] = title
+                titles[product] = title
         elif text.rstrip() == b"  discontinued product" and part in (b"id", b"asin"):
-            part = b"end"
-        elif part == b"title":  # a few titles have line breaks
+            part, ended = b"end", True
+        elif part == b"title" and not _review(text):  # a few titles have line breaks
             title = f"{title} {decoded(path, line, text.strip())}"
-        elif (number := _after(b"Total items:", text)) and number.isdigit() and not products:
+        elif (number := _after(b"Total items:", text)) and number.isdigit() and not ids:
             total = int(number)
-        elif products or not text.startswith(b"#"):
+        elif ids or not text.startswith(b"#"):
             raise fault(path, line, f"{shown(text)} does not belong here")
-    if left or (total is not None and products != total):
+    if left or (total is not None and len(ids) != total):
         raise fault(
-            path, line, f"the file breaks off: it has {products:,} products and lacks {left} reviews; its head says {total} products"
+            path, line, f"the file breaks off: it has {len(ids):,} products and lacks {left} reviews; its head says {total} products"
         )
     who, what, when = (np.frombuffer(column, np.int32) for column in (users, items, days))
     counts = np.bincount(who), np.bincount(what)
     user_ids, item_ids = (np.flatnonzero(count >= least) for count in counts)
+    products = np.frombuffer(ids, np.int64)
     kept = (counts[0] >= least)[who] & (counts[1] >= least)[what]
     if not kept.any():
         raise fault(path, line, f"no review is left once users and items with fewer than {least} of the {len(who):,} are taken out")
-    notes = (f"{nameless:,} reviews name no customer and are left out.",) if nameless else ()
-    return Table(who[kept], what[kept], when[kept].astype(np.int64), titles, user_ids, item_ids, notes)
+    bare += not ended
+    counted = {
+        f"{nameless:,} reviews name no customer and are left out.": nameless,
+        f"{bare:,} of {len(ids):,} products have no line on their reviews, and count as without.": bare,
+        f"the head of {path.name} does not say how many products there are: some may be missing.": total is None,
+    }
+    notes = tuple(sentence for sentence, holds in counted.items() if holds)
+    return Table(who[kept], products[what[kept]], when[kept].astype(np.int64), titles, user_ids, products[item_ids], notes)
+
+
+def _review(text: bytes) -> re.Match[bytes] | None:
+    return REVIEW.fullmatch(text) if len(text) < WIDEST else None
 
 
 def _after(label: bytes, text: bytes) -> bytes | None:

@@ -27,10 +27,10 @@ def read(folder: Path, wanted: dict) -> dict | None:
             if noted.pop("stamp") != wanted:
                 return None
             columns = {name: kept[name].astype(dtype, copy=False) for name, dtype in noted.pop("dtypes").items()}
+        titles = noted["titles"] and np.array(noted["titles"], dtype=object)
+        return {"timestamps": None} | columns | noted | {"titles": titles, "notes": tuple(noted["notes"])}
     except Exception:  # whatever is wrong with it, it can be made again
         return None
-    titles = noted["titles"] and np.array(noted["titles"], dtype=object)
-    return {"timestamps": None} | columns | noted | {"titles": titles, "notes": tuple(noted["notes"])}
 
 
 def write(folder: Path, stamped: dict, made: dict) -> None:

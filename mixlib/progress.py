@@ -7,7 +7,7 @@ import pandas as pd
 from mixlib import reports
 from mixlib.labels import TITLES, UNORDERED, applies, title
 from mixlib.ledger import Ledger
-from mixlib.outcomes import PROFILES, Found, apart, left_out_of, recorded, unordered, version_of
+from mixlib.outcomes import PROFILES, Found, apart, left_out_of, lies_here, recorded, unordered, version_of
 from mixlib.plans import Subject, size
 from mixlib.studies import STUDIES
 
@@ -43,6 +43,9 @@ def status(ledger: Ledger, datasets: list[str] | None = None) -> tuple[pd.DataFr
     without = unordered(ledger, every)
     for dataset in every:
         version = version_of(ledger, dataset)
+        here = lies_here(dataset) if version and datasets and not apart(dataset) else None
+        if here not in (None, version):
+            said.append(f"{dataset}: the records counted here are of another version of the data, {version}, than lies here, {here}.")
         folders = ledger.folder(dataset, "any").parent.glob("*/")
         own = sorted({path.name for path in folders} - {*STUDIES})
         said += [f"{dataset}: records of {', '.join(own)}, which the plan does not have."] if own else []

@@ -92,7 +92,7 @@ def dat_titles(path: Path, encoding: str, separator: str = "::") -> dict[int, st
         if not mark or not _is_id(number) or int(number) in found:
             raise fault(path, line, f"a new id, a title and more must be divided by {separator!r}, not {shown(text)}")
         found[int(number)] = title
-    return found
+    return {number: title for number, title in found.items() if title.strip()}
 
 
 def csv_titles(path: Path, keys: tuple[str, ...]) -> dict[int, str]:
@@ -120,7 +120,7 @@ def csv_titles(path: Path, keys: tuple[str, ...]) -> dict[int, str]:
         for row in filter(None, rows):
             if len(row) != len(head) or not _is_id(row[head.index(key)]):
                 raise fault(path, rows.line_num, f"{len(head)} fields with a whole number as {key} are needed, not {shown(','.join(row))}")
-            if row[head.index("title")]:
+            if row[head.index("title")].strip():
                 found.setdefault(int(row[head.index(key)]), row[head.index("title")])
     except csv.Error as error:
         raise fault(path, rows.line_num, f"this is no CSV ({error})") from None

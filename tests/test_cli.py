@@ -2,6 +2,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -127,6 +128,23 @@ def test_records_of_other_code_are_named_and_set_aside_unless_it_computes_the_sa
     aside = [line for line in out.splitlines() if f"does not count (other code wrote it ({wrote}), which versions.toml" in line]
     assert code == 0 and len(aside) == 2 and "complete" in out and not any("earlier" in line for line in err)
     assert len(list(tmp_path.rglob("*.json"))) == 2 == len(list(tmp_path.rglob("*.json.damaged")))
+
+
+def test_records_of_data_that_changed_are_named_and_do_not_count(mixlib, data_root):
+    write(data_root / "small", seed=1)
+    words = ("run", "--dataset", "small", "--study", "factorization-references", "--trials", "1", "--seeds", "1", "--arm", "popularity")
+    assert not any("other data" in line for line in mixlib(*words)[2])
+    assert not any("version of the data" in line for line in mixlib("status", "--dataset", "small")[1].splitlines())
+    path = data_root / "small" / "interactions.csv"
+    path.write_text(path.read_text().rsplit("\n", 2)[0] + "\n")  # one row less
+    out = mixlib("status", "--dataset", "small")[1]
+    named = r"small, factorization-references: 2 records are of another version of the data, fingerprint \w{16}\."
+    assert re.search(named, out) and re.search(r"factorization-references +0 of \d+ +0 of \d+ +0 of \d+ ", out), out
+    now = datasets.load("small").fingerprint
+    code, out, err = mixlib(*words)
+    assert f"mixlib: 2 of the records here are of other data than these, fingerprint {now}: they do not count." in err
+    assert code == 0 and "search: 1 trial to run" in out
+    assert re.search(named, mixlib("status", "--dataset", "small")[1])
 
 
 def test_few_users_are_said_to_say_little(mixlib, data_root):

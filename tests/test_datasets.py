@@ -160,6 +160,7 @@ def test_titles_may_come_from_movielens_dat_files(data_root):
         ("title = " + "[" * 9999 + "\n", "dataset.toml is nested too deeply: it needs no more than keys and values"),
         ("title" + ".a" * 2999 + " = 1\n", "dataset.toml(: title must be str| is nested too deeply)"),  # some Pythons can show it
         ('titles = "t.csv"\n', r"there is no file 't\.csv', which dataset\.toml names for the titles"),
+        (f'titles = "{"t" * 300}.csv"\n', r"dataset\.toml: titles must be the name of a file beside it, not 'ttt"),
         ('titles = "."\n', r"dataset\.toml: titles must be the name of a file beside it, not '\.'"),
         ('titles = ".."\n', r"there is no file '\.\.', which dataset\.toml names"),
         ('titles = "../../secret.csv"\n', r"dataset\.toml: titles must be the name of a file beside it, not '\.\./\.\./secret\.csv'"),
@@ -228,6 +229,10 @@ def test_titles_without_the_needed_columns_are_an_error(data_root):
         ("user_id,item,a;b\n1,2,3;4\n", "line 1: there is no column item_id"),
         ("user_id;item_id;name\n1;2;Up\n1;3;Here, there\n", "line 1: semicolons stand between the columns"),
         ("user_id,item_id,timestamp\n1,2,\n", "timestamp must be a number, not nothing"),
+        (
+            "user_id,item_id,timestamp\n1,2,1.5\n1,3,1700000000000000003\n",
+            "line 3: timestamp must be a number, not 1.7.+18 of 9,007,199,254,740,992 or more in a column that has points or gaps",
+        ),
         ("user_id,item_id\n1,2\n1,18446744073709551615\n", r"line 3: item_id must be a whole number, not 18446744073709551615"),
         ("user_id,item_id\n1,2\n1,123456789012345678901234567890\n", r"line 3: item_id must be a whole number, not '?1234567890"),
         ("user_id,item_id\n1,2.0\n1,9007199254740993\n", "line 3: item_id must be a whole number"),  # a float would round it

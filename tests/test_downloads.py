@@ -477,6 +477,14 @@ def test_pooch_is_only_imported_to_fetch(data_root):
     subprocess.run([sys.executable, "-c", text], check=True)
 
 
+def test_two_fetches_of_one_data_set_both_end_well(tmp_path):
+    with downloads.arriving(tmp_path / "shop") as slow:
+        (slow / "whole").write_text("whole")
+        with downloads.arriving(tmp_path / "shop") as fast:
+            (fast / "whole").write_text("whole")
+    assert left_in(tmp_path) == ["shop", "shop/whole"] and (tmp_path / "shop" / "whole").read_text() == "whole"
+
+
 def test_what_a_killed_fetch_left_is_cleared_away_a_day_later(tmp_path):
     old, fresh = tmp_path / ".shop.old.partial", tmp_path / ".shop.fresh.partial"
     for left in (old, fresh):

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -33,6 +34,26 @@ def test_what_was_written_is_read(kept):
     assert kept.read("books", "sequences") == {made["key"]: made for made in records}
     assert kept.damaged("books", "sequences") == {}
     assert list(kept.read("books", "sequences")) == sorted(made["key"] for made in records)
+
+
+@pytest.mark.parametrize(("kind", "counts"), [("lstm", False), ("mixture_lstm", False), ("factorization", True), ("markov", True)])
+def test_versions_whose_lstms_drew_otherwise_count_but_for_these(kept, kind, counts):
+    (code, *_) = ledger.SAME_WITHOUT_LSTMS - ledger.SAME
+    for seed, wrote in enumerate((code, ledger.code_version(), *ledger.SAME)):
+        kept.write(record(model={"kind": kind}, seed=seed) | {"code": wrote})
+    assert len(kept.read("books", "sequences")) == 1 + len(ledger.SAME) + counts
+    named = list(kept.damaged("books", "sequences").values())
+    assert named == ([] if counts else [f"other code wrote it ({code}), which versions.toml does not name for LSTMs"])
+
+
+def test_no_version_is_listed_twice():
+    assert not ledger.SAME & ledger.SAME_WITHOUT_LSTMS and ledger.code_version() not in ledger.SAME | ledger.SAME_WITHOUT_LSTMS
+
+
+@pytest.mark.parametrize("definition", ["lstm", ["lstm"], {"model": "lstm"}, {"model": {"kind": ["lstm"]}}])
+def test_a_definition_of_another_form_is_read_as_it_is(kept, definition):
+    kept.write({"key": key_of(definition), "dataset": "books", "study": "sequences", "definition": definition})
+    assert len(kept.read("books", "sequences")) == 1
 
 
 def test_nothing_written_is_nothing_read(kept):
@@ -127,14 +148,14 @@ def test_the_first_sound_record_stays_and_a_damaged_one_is_replaced(kept):
 DAMAGE = {
     "": "Expecting value",
     "{": "Expecting property name",
-    "[]": "no key, definition or digest",
-    "{}": "no key, definition or digest",
-    "null": "no key, definition or digest",
+    "[]": "no key, definition, digest, data set or study",
+    "{}": "no key, definition, digest, data set or study",
+    "null": "no key, definition, digest, data set or study",
     "[" * 100_000: "nested too deeply",
-    '{"key": "x", "definition": {}}': "no key, definition or digest",
-    '{"key": "x", "definition": {}, "digest": ""}': "does not belong to its definition",
+    '{"key": "x", "definition": {}}': "no key, definition, digest, data set or study",
+    '{"key": "x", "definition": {}, "digest": "", "dataset": "", "study": ""}': "does not belong to its definition",
     json.dumps(record(seed=2) | {"digest": ""}): "does not belong to its definition",
-    "\ufeff{}": "no key, definition or digest",
+    "\ufeff{}": "no key, definition, digest, data set or study",
 }
 
 
@@ -194,7 +215,22 @@ def test_a_record_without_its_digest_is_not_trusted(kept, lost):
     path = kept.write(record(seed=1) | {"stage": "seeds", "status": "done"}, ARRAYS)
     written = json.loads(path.read_text())
     path.write_text(json.dumps({name: value for name, value in written.items() if name not in lost} | {"test": {"mrr": 0.9}}))
-    assert kept.damaged("books", "sequences") == {path: "it has no key, definition or digest"} and kept.read("books", "sequences") == {}
+    assert kept.damaged("books", "sequences") == {path: "it has no key, definition, digest, data set or study"}
+    assert kept.read("books", "sequences") == {}
+
+
+@pytest.mark.parametrize("place", ["shop/sequences", "books/factorization"])
+def test_a_record_in_the_folder_of_another_study_or_data_set_does_not_count(kept, place):
+    path = kept.write(record(seed=1), ARRAYS)
+    shutil.copytree(path.parent, kept.root / place)
+    copy = kept.root / place / path.name
+    assert kept.damaged(*place.split("/")) == {copy: "it belongs to books, sequences, and not to the folder where it lies"}
+    assert kept.read(*place.split("/")) == {} and len(kept.read("books", "sequences")) == 1
+
+
+def test_a_code_that_is_no_text_does_not_count(kept):
+    kept.write(record(seed=1) | {"code": ["x"]})
+    assert list(kept.damaged("books", "sequences").values()) == ["other code wrote it (['x']), which versions.toml does not name"]
 
 
 def test_a_folder_in_place_of_a_record_is_named_and_set_aside(kept):

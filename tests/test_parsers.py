@@ -3,6 +3,7 @@ import gzip
 import io
 import os
 import re
+import time
 import tomllib
 import tracemalloc
 import zlib
@@ -194,7 +195,9 @@ def test_odd_records_of_amazon_are_read(tmp_path):
     read = parsers.amazon(tmp_path)
     assert np.unique(read.items, return_counts=True)[1].tolist() == [10, 10, 10]
     assert list(read.titles.values()) == ["First line of two", "A title: with colon", "group: not a group"]
-    assert read.notes == ("11 reviews name no customer and are left out.",)
+    assert read.notes == (
+        "11 reviews name no customer and are left out.", "1 of 8 products have no line on their reviews, and count as without.",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -414,7 +417,7 @@ ODD = [b"NaN", b"-1", b"", b"0", b"1e5", b"1.0", b"9" * 18, b"9" * 19, b"9" * 30
 @st.composite
 def damage(draw, content):
     """Bytes with one to three of: a cut, a flipped byte, a byte-order mark, other line ends, another delimiter, an odd or huge number, a
-    line twice or elsewhere.
+    line twice or elsewhere, some lines less.
 
     Drawn from a generator of its own, which Hypothesis only seeds: what it draws itself depends on the modules that are loaded, and was
     seen to be hardly more than cuts to nothing.
@@ -429,8 +432,9 @@ def damage(draw, content):
             content[:at], content[:at] + bytes([byte]) + content[at + 1 :], content[:at] + bytes([byte]) + content[at:],
             b"\xef\xbb\xbf" + content, content.replace(b"\n", b"\r\n"), content.replace(b"\n", b"\r"), content.replace(b"::", b";"),
             content.replace(b"\t", b","), content.replace(b",", b";"), content[: number.start()] + odd + content[number.end() :],
-            b"\n".join([*lines[:row], lines[row], *lines[row:]]), b"\n".join([*lines[:row], *lines[row + 1 :], lines[row]]),
-            b"\n".join(sorted(lines)), b"\0" * 4 + content, content + b"\n", content * 2, b"",
+            b"\n".join([*lines[:row], *lines[row + random.randint(1, 25) :]]), b"\n".join([*lines[:row], lines[row], *lines[row:]]),
+            b"\n".join([*lines[:row], *lines[row + 1 :], lines[row]]), b"\n".join(sorted(lines)),
+            b"\0" * 4 + content, content + b"\n", content * 2, b"",
         ])  # fmt: skip
     return content
 
@@ -468,6 +472,7 @@ def test_a_damaged_official_file_is_read_as_its_rows_say_or_named(name, data, da
 
 
 AMAZON = gzip.decompress(formats.amazon_meta(users=20, items=5)[0])
+NAMED = re.compile(rb"\n    (\d+)-(\d+)-(\d+) +cutomer: +([^\s:]+) ")
 
 
 @FUZZ
@@ -480,12 +485,48 @@ def test_a_damaged_amazon_text_is_read_as_its_reviews_say_or_named(data, tmp_pat
     except ValueError as error:
         assert re.search(r"amazon-meta\.txt\.gz, line \d+: ", str(error)) and "\n" not in str(error)
         return
-    named = list(re.finditer(rb"\n    (\d+)-(\d+)-(\d+) +cutomer: +([^\s:]+) ", text))
-    reviews = [(m[4], (date(int(m[1]), int(m[2]), int(m[3])) - date(1970, 1, 1)).days) for m in named]
+    reviews = [(m[4], (date(int(m[1]), int(m[2]), int(m[3])) - date(1970, 1, 1)).days) for m in NAMED.finditer(text)]
     order = {customer: n for n, customer in enumerate(dict.fromkeys(customer for customer, _ in reviews))}
     assert read.users.tolist() == [order[customer] for customer, _ in reviews]  # not one is lost
     assert read.timestamps.tolist() == [day for _, day in reviews]
-    assert (read.notes == ()) == (len(re.findall(rb"\n    \d+-", text)) == len(reviews))
+    assert any("name no customer" in note for note in read.notes) == (len(re.findall(rb"\n    \d+-", text)) > len(reviews))
+
+
+@pytest.mark.parametrize("first", range(4))
+def test_an_amazon_text_without_some_of_its_lines_is_named_or_said_to_lack_them(first, tmp_path):
+    text = AMAZON.splitlines(keepends=True)
+    parts = [text[:i] + text[i + n :] for i in range(first, len(text), 4) for n in (1, 2, 4, 7, 12, 25)]
+    read, said = 0, set()
+    for part in [*parts, *(text[:i] for i in range(first, len(text), 4))]:
+        left = b"".join(part)
+        put(tmp_path, **{"amazon__meta_txt_gz": gzip.compress(left, 1)})
+        try:
+            found = parsers.amazon(tmp_path, least=1)
+        except ValueError as error:
+            assert re.search(r"amazon-meta\.txt\.gz, line \d+: ", str(error))
+            continue
+        read += 1
+        assert len(found.users) == len(NAMED.findall(left))
+        assert found.notes or len(found.users) == len(NAMED.findall(AMAZON))
+        said |= set(found.notes)
+    assert read > 20 and any("products have no line on their reviews" in note for note in said)
+
+
+def test_an_amazon_item_without_a_title_is_shown_by_its_id(data_root):
+    ten = [(DAY, "A1")] * 10
+    put(data_root / "amazon", **{"amazon__meta_txt_gz": packed(product(1, ten, title=None), product(7, ten, title=None))})
+    read = datasets.load("amazon")
+    assert read.item_ids.tolist() == [1, 7] and read.titles_of([1, 2]) == ["item 1", "item 7"]
+    assert "2 of 2 items have no title: they are shown by their ids." in read.notes
+
+
+def test_a_line_of_many_spaces_is_refused_at_once(tmp_path):
+    text = product(1, [(DAY, "A1")]).replace("cutomer:             A1", f"cutomer:{' ' * 60_000}x:")
+    put(tmp_path, **{"amazon__meta_txt_gz": packed(text)})
+    began = time.perf_counter()
+    with pytest.raises(ValueError, match=r"line \d+: of the reviews .* 1 are missing or malformed"):
+        parsers.amazon(tmp_path)
+    assert time.perf_counter() - began < 5  # it took 18 s to look for its parts
 
 
 @FUZZ

@@ -111,6 +111,29 @@ def test_of_several_versions_that_of_the_data_that_lie_here_counts(ledger, tiny,
     assert third.fingerprint != here.fingerprint and outcomes.version_of(ledger, "movielens-100k") == most
 
 
+def test_of_ones_own_data_only_the_version_that_lies_here_counts(ledger, tiny, monkeypatch):
+    before = replace(tiny, name="mine")
+    for trial in search_trials(STUDIES["sequences"], Subject.of(before), PAPER)["lstm"][:3]:
+        record, arrays = record_of(trial, 0.9)
+        ledger.write(record | {"dataset": "mine"}, arrays)
+    counted = {"found": [], "status": []}
+    for now in (before, replace(before, items=np.asarray(before.items)[::-1])):
+        monkeypatch.setattr(outcomes, "load", lambda name, now=now: now)
+        counted["found"].append(outcomes.recorded(ledger, "mine", "sequences") is not None)
+        table, said = progress.status(ledger, ["mine"])
+        counted["status"].append(table.set_index("study").loc["sequences", "search"])
+    assert counted == {"found": [True, False], "status": ["3 of 20", "0 of 20"]}
+    assert any(f"mine, sequences: 3 records are of another version of the data, fingerprint {before.fingerprint}" in one for one in said)
+
+
+def test_status_says_when_records_of_the_book_are_of_other_data_than_lie_here(ledger, tiny, monkeypatch):
+    monkeypatch.setattr(outcomes, "load", lambda name: replace(tiny, name=name))
+    version = outcomes.version_of(ledger, "movielens-100k")
+    here = tiny.fingerprint
+    said = f"movielens-100k: the records counted here are of another version of the data, {version}, than lies here, {here}."
+    assert progress.status(ledger, ["movielens-100k"])[1][0] == said
+
+
 def test_status_names_data_sets_without_records_in_one_sentence(ledger):
     table, said = progress.status(ledger)
     assert set(table["dataset"]) == {"movielens-100k"}
