@@ -775,29 +775,31 @@ def test_what_early_stopping_does_on_the_smallest_data_set(found):
     assert len(cut_short) == 2 and all(0.7 < number / 25 < 0.8 for number in cut_short)
     for arm in ("lstm", "mixture_lstm"):
         before, after = (np.sort(results.outcomes[arm].by_seed) for results in (stopping, patient))
-        assert after[0] >= outcomes.SHORT * np.median(after) and before[0] < outcomes.SHORT * np.median(before)
+        assert after[0] >= outcomes.SHORT * np.median(after)
         assert Evidence.between(patient.outcomes[arm], stopping.outcomes[arm]).side == UNDECIDED
     gaps = [Evidence.of(results, "mixture_lstm", "lstm") for results in (stopping, patient)]
-    assert gaps[0].gap.difference < 0 < gaps[1].gap.difference and {one.side for one in gaps} == {UNDECIDED}
+    said, (stopped, last) = (ROOT / "book" / "certainty.md").read_text(encoding="utf-8"), (one.gap.difference for one in gaps)
+    assert {one.side for one in gaps} == {UNDECIDED}
+    assert f"is ahead of the LSTM by shrinks from {stopped:.3f} to {last:.3f}." in said
     before, after = (searching.trials_of(results, ledger) for results in (stopping, patient))
     more = {arm: searching.student(after[arm][1] - before[arm][1]) for arm in after}
     assert more["lstm"][1] > 0 > more["mixture_lstm"][1] and searching.student(after["mixture_lstm"][1] - after["lstm"][1])[0] < 0
-    code = [{record["code"] for one in results.outcomes.values() for record in one.records} for results in (stopping, patient)]
-    assert not code[0] & code[1]  # separate trainings
+    long, short = (
+        {(record["arm"], record["index"]): record for record in ledger.read("movielens-100k", name).values() if record["stage"] == "search"}
+        for name in (retrained.PATIENT, "sequences")
+    )
+    assert long.keys() == short.keys() and len(long) == 40
+    for which, one in short.items():  # the same training, going on
+        assert long[which]["losses"][: len(one["losses"])] == one["losses"]
+        assert one["validation_mrr"].items() <= long[which]["validation_mrr"].items()
 
 
-def test_one_training_makes_most_of_the_difference_on_other_splits(found):
-    said, ledger = (ROOT / "book" / "certainty.md").read_text(encoding="utf-8"), Ledger(ROOT / "results")
-    ours, theirs = (found["movielens-100k", "sequence-splits"].outcomes[arm] for arm in ("mixture_lstm", "lstm"))
-    worst = int(np.argmin(ours.by_seed))
-    assert ours.records[worst]["best_epoch"] == 1 and f"first epoch, and reached {ours.by_seed[worst]:.3f}; on the other four" in said
-    gaps = np.delete(ours.by_seed - theirs.by_seed, worst)
-    assert f"from the LSTM by {gaps.min():+.3f} to {gaps.max():+.3f}." in said
-    others = [[ledger.arrays(record) for record in np.delete(np.array(one.records), worst)] for one in (ours, theirs)]
-    values = [np.concatenate([arrays["reciprocal_ranks"] for arrays in one]) for one in others]
-    gap = evaluation.compare(*values, np.concatenate([arrays["users"] for arrays in others[0]]))
-    assert f"the difference over users is {gap.difference:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]." in said
-    assert gap.low < 0 < gap.high and outcomes.paired(ours, theirs).high < 0
+def test_what_other_splits_say(found):
+    said, results = (ROOT / "book" / "certainty.md").read_text(encoding="utf-8"), found["movielens-100k", "sequence-splits"]
+    gaps = results.outcomes["mixture_lstm"].by_seed - results.outcomes["lstm"].by_seed
+    assert f"differs from the LSTM by {gaps.min():+.3f} to {gaps.max():+.3f}, ahead on two and behind on three; in the mean it" in said
+    gap = Evidence.of(results, "mixture_lstm", "lstm")
+    assert ((gaps > 0).sum(), (gaps < 0).sum()) == (2, 3) and abs(gap.gap.difference) < 0.0005 and gap.side == UNDECIDED
 
 
 def test_what_is_decided_setting_by_setting():
@@ -840,7 +842,7 @@ def test_few_settings_are_behind_the_winners_of_two_data_sets(found):
 def test_where_seeds_and_trainings_fall_short(found):
     short = retrained.short_seeds(found)
     smallest = short.query("dataset == 'movielens-100k' and family == 'sequences'").iloc[0]
-    assert smallest["short"] > 0.8 * short["short"].sum() and smallest["early"] > smallest["short"] / 2
+    assert smallest["short"] > 0.8 * short["short"].sum() and 0.4 < smallest["early"] / smallest["short"] < 0.5
     larger = short.query("dataset != 'movielens-100k' and short > 0")
     assert larger[["dataset", "family", "short"]].to_numpy().tolist() == [["amazon-beauty", "sequences", 1]]
     beauty = found["amazon-beauty", "sequences"].outcomes["lstm"]
