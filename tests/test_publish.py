@@ -1071,8 +1071,9 @@ def test_records_that_come_out_otherwise_with_this_code():
     said = (ROOT / "book" / "determinism.md").read_text(encoding="utf-8")
     tried = pd.read_csv(ROOT / "benchmarks" / "versions.csv").set_index("code")
     exact = tried["to the last bit"]
-    assert f"Of {len(tried)}, {exact.sum()} come out to the last bit, and one within a relative $10^{{-7}}$." in said
-    assert (~exact).sum() == 1 and tried["apart"].max() < 1e-7 and set(tried["tried with"]) <= {*SAME, code_version()}
+    assert f"Of {len(tried)}, {exact.sum()} come out to the last bit, and three, of factorization, within a relative $10^{{-4}}$" in said
+    assert (~exact).sum() == 3 and tried["apart"].max() < 1e-4 and set(tried["tried with"]) <= {*SAME, code_version()}
+    assert all(study.startswith("factorization") for study in tried.loc[~exact, "study"])
     assert len(SAME_WITHOUT_LSTMS) == 9 and "the nine versions before stand apart" in said
     records = [json.loads(path.read_text()) for path in (ROOT / "results").glob("*/*/*.json")]
     made = {record["code"] for record in records if record["device"] == "cpu, 1 threads" and record.get("losses")}
