@@ -283,14 +283,15 @@ def test_gains_on_twins_are_shown_for_the_cells_that_have_any(planned, tmp_path)
     assert twins.table(empty).to_numpy().tolist() == [["nothing is recorded yet"]]
 
 
-def test_gains_on_copies_are_kept_and_shown_as_long_as_their_records_are_those_of_the_ledger(planned, tmp_path, monkeypatch):
+def test_gains_on_copies_are_kept_and_shown_as_long_as_their_records_are_those_of_the_ledger(planned, tmp_path, no_data, monkeypatch):
     (tmp_path / "_toc.yml").write_text("root: index")
     (tmp_path / "notebooks").mkdir()
     project, nothing = Project(tmp_path), [["nothing is recorded yet"]]
     base = replace(synthetic.generate(users=150, items=40, clusters=4, length=20), name="books", title="Books")
     data = synthetic.with_copies(base, 0.5)
     assert len(twins.copied_pairs(data)) == 20 and data.originals == 40
-    monkeypatch.setattr(datasets, "load", lambda name: pytest.fail("the data set that it was made of may lie elsewhere"))
+    with pytest.raises(ValueError):
+        datasets.load(data.name)  # what it was made of may lie elsewhere
     publish.note_twins(project, data)
     assert not project.ledger.noted("twins") and twins.real(project.ledger).to_numpy().tolist() == nothing  # no records yet
     experiments.run("sequences", data, project.ledger, replace(TINY, trials=1, seeds=1))

@@ -136,9 +136,9 @@ def test_the_verdict_on_popularity_follows_from_the_rank_correlations(rows, said
 
 def test_other_splits_are_shown_but_not_counted_twice_and_unequal_budgets_make_the_last_row_provisional(request):
     found = outcomes.collected(Ledger(request.config.rootpath / "results"), ["sequences", "sequence-splits", "factorization"])
-    gap = found["movielens-100k", "sequence-splits"].against("mixture_lstm", "lstm")
+    gap = Evidence.of(found["movielens-100k", "sequence-splits"], "mixture_lstm", "lstm").over_users
     table = verdicts.claims(found, {dataset: float(i) for i, (dataset, _) in enumerate(found)})
-    assert f"Movielens 100K, other splits {gap.difference:+.3f} [" in table[verdicts.HERE].iloc[0]
+    assert f"Movielens 100K, other splits {gap}, over seeds, too:" in table[verdicts.HERE].iloc[0]
     assert table["verdict"].iloc[0] == verdicts.claims({k: v for k, v in found.items() if k[1] == "sequences"}, {})["verdict"].iloc[0]
     assert table["verdict"].iloc[-1].startswith("Provisional: ") != all(results.whole for results in found.values())
     whole = {key: results for key, results in found.items() if key[0] == "movielens-100k"}
