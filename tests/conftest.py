@@ -120,13 +120,6 @@ def record_of(trial, mrr, users=40, noise=0):
 
 
 @pytest.fixture
-def no_data(tmp_path, monkeypatch):
-    """A data root without any data."""
-    monkeypatch.setenv("MIXLIB_DATA", str(tmp_path / "data"))
-    (tmp_path / "data").mkdir()
-
-
-@pytest.fixture
 def ledger(tmp_path):
     """A ledger in which the Mixture-LSTM is 0.02 better than the LSTM, with two search trials and two seeds."""
     ledger, study = Ledger(tmp_path), STUDIES["sequences"]

@@ -1066,7 +1066,7 @@ def test_every_record_in_the_repository_is_of_code_that_counts():
     assert len(wrote) > 20 and wrote <= {*SAME, *SAME_WITHOUT_LSTMS, code_version()}
 
 
-def test_records_that_come_out_otherwise_with_this_code():
+def test_what_comes_out_again_and_what_is_left_to_be_trained_again():
     said = (ROOT / "book" / "determinism.md").read_text(encoding="utf-8")
     tried = pd.read_csv(ROOT / "benchmarks" / "versions.csv").set_index("code")
     exact = tried["to the last bit"]

@@ -71,7 +71,7 @@ def test_a_missing_array_makes_a_gap_that_is_named(ledger):
     assert reports.table1({("movielens-100k", "sequences"): found}, labels.UNORDERED).iloc[4]["Movielens 100K"] == "2 of 20, 1 of 5"
 
 
-def test_a_damaged_search_trial_makes_a_gap_that_status_names(ledger, no_data):
+def test_a_damaged_search_trial_makes_a_gap_that_status_names(ledger, data_root):
     trial = search_trials(STUDIES["sequences"], Subject("movielens-100k", "f" * 16, 100, 20), PAPER)["lstm"][1]
     ledger.path("movielens-100k", "sequences", trial.key).write_text("")
     table, said = progress.status(ledger, ["movielens-100k"])
@@ -79,7 +79,7 @@ def test_a_damaged_search_trial_makes_a_gap_that_status_names(ledger, no_data):
     assert said == [f"movielens-100k, sequences: the record {trial.key}.json does not count, Expecting value: line 1 column 1 (char 0)."]
 
 
-def test_records_of_another_version_of_the_data_are_named_and_never_mixed_in(ledger, tiny, no_data):
+def test_records_of_another_version_of_the_data_are_named_and_never_mixed_in(ledger, tiny, data_root):
     before = reports.table1(outcomes.collected(ledger, outcomes.MAIN), labels.UNORDERED)
     other = Subject("movielens-100k", "e" * 16, 100, 20)
     trials = search_trials(STUDIES["sequences"], other, PAPER)["lstm"][:3]

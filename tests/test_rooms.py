@@ -208,8 +208,8 @@ def test_a_study_runs_cut_off_from_the_network(tmp_path):
 ALONE = """
 import fcntl, socket, struct, sys
 from pathlib import Path
-with socket.socket() as any:  # a kernel is talked to over the machine's connection to itself: bring up that one alone
-    fcntl.ioctl(any, 0x8914, struct.pack("16sh", b"lo", 1))
+with socket.socket() as one:  # a kernel is talked to over the machine's connection to itself: bring up that one alone
+    fcntl.ioctl(one, 0x8914, struct.pack("16sh", b"lo", 1))
 from mixlib import notebooks
 notebooks.execute(Path(sys.argv[1]), Path(sys.argv[2]), {"dataset": "synthetic:users=40,items=30,tastes=2,clusters=3,length=15"})
 try:

@@ -283,7 +283,7 @@ def test_gains_on_twins_are_shown_for_the_cells_that_have_any(planned, tmp_path)
     assert twins.table(empty).to_numpy().tolist() == [["nothing is recorded yet"]]
 
 
-def test_gains_on_copies_are_kept_and_shown_as_long_as_their_records_are_those_of_the_ledger(planned, tmp_path, no_data, monkeypatch):
+def test_gains_on_copies_are_kept_and_shown_as_long_as_their_records_are_those_of_the_ledger(planned, tmp_path, data_root, monkeypatch):
     (tmp_path / "_toc.yml").write_text("root: index")
     (tmp_path / "notebooks").mkdir()
     project, nothing = Project(tmp_path), [["nothing is recorded yet"]]
