@@ -27,7 +27,8 @@ class Interactions:
 
     users: (n,) ids 0..n_users-1; items: (n,) ids 1..n_items, 0 is padding and never occurs; timestamps: (n,) any increasing
     unit, numbers or dates, or None: then the order of the rows is the order in time, if `ordered`. titles: (n_items + 1,) text, or None.
-    user_ids: (n_users,), item_ids: (n_items,), the first of item 1: their ids in the files, rising; None where there are no files.
+    user_ids: (n_users,), item_ids: (n_items,), the first of item 1: their ids in the files, rising, or for customers of Amazon, whose ids
+    are text, numbers as they appear; None where there are no files.
     max_length, min_length: of the windows that a sequence study cuts. Counts that are not given are taken from the ids. notes: what
     was left out of the files, or is not as published, in sentences; hashes: sha256 of the files, where they are a known data set's.
     originals: items before `synthetic.with_copies` added second editions, which have the ids above; None where it did not.
@@ -124,16 +125,16 @@ class Interactions:
         return float(np.percentile(self.popularity, 95) / max(np.median(self.popularity), 1))
 
     def titles_of(self, items: np.ndarray) -> list[str]:
-        """The titles of the given items, harmless to show; `item 17`, with the id of the files, where a data set has none.
+        """The titles of the given items, harmless to show; `item 17`, with the id of the files, where there is none to be seen.
 
         Raises ValueError on what is no item, such as padding.
         """
         wanted = np.asarray(items)
         if len(wanted) and not 1 <= wanted.min() <= wanted.max() <= self.n_items:
             raise ValueError(f"items are numbered from 1 to {self.n_items}, and {wanted.min()} to {wanted.max()} are asked for.")
-        if self.titles is not None:
-            return [as_text(str(self.titles[i])) for i in wanted]
-        return [f"item {i}" for i in (wanted if self.item_ids is None else self.item_ids[wanted - 1])]
+        ids = wanted if self.item_ids is None else self.item_ids[wanted - 1]
+        given = [""] * len(wanted) if self.titles is None else [as_text(str(self.titles[i])) for i in wanted]
+        return [title or f"item {i}" for title, i in zip(given, ids, strict=True)]
 
 
 def root_folder(root: str | Path | None = None) -> Path:

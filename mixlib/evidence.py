@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 from mixlib.evaluation import Comparison, ratio
-from mixlib.labels import bounds, digits_for, with_interval
+from mixlib.labels import as_share, bounds, digits_for, with_interval
 from mixlib.outcomes import FEW, Outcome, Results, added, over_seeds, paired
 
 AHEAD, BEHIND, UNDECIDED, ONE_SEED = "ahead", "behind", "undecided", "one seed, so not judged"
@@ -84,8 +84,7 @@ class Share:
         return float(np.expm1(self.log_ratio - half)), float(np.expm1(self.log_ratio + half))
 
     def __str__(self) -> str:
-        low, high = self.bounds
-        return f"{self.gain:+z.0%} [{low:+z.0%}, {high:+z.0%}]"
+        return as_share(self.gain, *self.bounds)
 
 
 @lru_cache(maxsize=4096)  # several tables and figures show the same share

@@ -62,6 +62,16 @@ def with_interval(mean: float, bounds: tuple[float, float], sign: bool = False, 
     return f"{mean:{form}} [{bounds[0]:{form}}, {bounds[1]:{form}}]"
 
 
+def as_share(share: float, low: float, high: float) -> str:
+    """`+2% [-4%, +8%]`: a gain as a share of what it is gained over, with its 95 % interval."""
+    return f"{share:+z.0%} {share_bounds(low, high)}"
+
+
+def share_bounds(low: float, high: float) -> str:
+    """`[-4%, +8%]`: the interval alone."""
+    return f"[{low:+z.0%}, {high:+z.0%}]"
+
+
 def bounds(mean: float, bounds: tuple[float, float], digits: int | None = None) -> str:
     """`[-0.035, +0.017]`: the interval of a difference alone, as `with_interval` writes it."""
     return with_interval(mean, bounds, sign=True, digits=digits).partition(" ")[2]

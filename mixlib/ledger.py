@@ -251,6 +251,8 @@ def _sound(path: Path) -> dict:
         raise ValueError("it is a folder") from None
     if not isinstance(record, dict) or not {"key", "definition", "digest", "dataset", "study"} <= record.keys():
         raise ValueError("it has no key, definition, digest, data set or study")
+    if not isinstance(record["dataset"], str) or not isinstance(record["study"], str):
+        raise ValueError("its data set or its study is no text")
     digest = record.pop("digest")
     if record["key"] != path.stem or key_of(record["definition"]) != path.stem:
         raise ValueError("its key does not belong to its definition")

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 LONGEST = 120  # characters of a title that are shown
+BLANK = "\u115f\u1160\u2800\u3164\uffa0"  # letters and symbols that show nothing: fillers of Hangul, and Braille without a dot
 LONGEST_FILE = 255  # bytes that file systems allow for a name
 
 
@@ -38,11 +39,12 @@ def in_markdown(title: str) -> str:
 
 
 def as_text(title: str) -> str:
-    """A title as one line that stays text wherever it is shown: no control characters, no marks that turn the direction, no mathematics.
+    """A title as one line that stays text wherever it is shown: no control characters, no marks that turn the direction, no mathematics;
+    nothing if there is nothing to be seen.
 
     Dollars and backslashes, which start mathematics in notebooks, figures and pages, become look-alikes; pandas escapes HTML itself.
     """
     unseen = ("Cc", "Cf", "Cs", "Zl", "Zp")
-    line = " ".join("".join(" " if unicodedata.category(c) in unseen else c for c in title).split())
+    line = " ".join("".join(" " if unicodedata.category(c) in unseen or c in BLANK else c for c in title).split())
     line = line.translate({ord("$"): "\N{FULLWIDTH DOLLAR SIGN}", ord("\\"): "\N{REVERSE SOLIDUS OPERATOR}"})
     return line if len(line) <= LONGEST else line[: LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"

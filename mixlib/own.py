@@ -95,11 +95,11 @@ def numbers(table: pd.DataFrame, column: str, path: Path, whole: bool = False) -
     values = given.to_numpy(copy=True)
     if values.dtype.kind == "O":
         values = np.array([value if isinstance(value, int) and abs(value) < 2**63 else np.nan for value in values])
-    bad = ~np.isfinite(values) if values.dtype.kind == "f" else values > np.int64(2**63 - 1)
     if values.dtype.kind == "f":
-        bad |= np.abs(values) >= EXACT
-    if whole and values.dtype.kind == "f":
-        bad |= np.where(bad, 0, values) % 1 != 0
+        bad = ~np.isfinite(values) | (np.abs(values) >= EXACT)
+        bad |= whole & (np.where(bad, 0, values) % 1 != 0)
+    else:
+        bad = values > np.int64(2**63 - 1)
     if bad.any():
         row = int(bad.argmax())
         shown = (

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
 from mixlib.evidence import Share, share
-from mixlib.labels import PUBLISHED, label, title
+from mixlib.labels import PUBLISHED, as_share, label, share_bounds, title
 from mixlib.outcomes import FEW, Found, Results
 from mixlib.reports import HALF, MIXTURE, SIZE, WIDE
 from mixlib.studies import STUDIES
@@ -27,7 +27,7 @@ class Pooled:
     """The mean effect over data sets like those at hand; bounds: its 95 % interval.
 
     spread: the standard deviation between data sets of what their own errors leave over, and spread_bounds its 95 % interval.
-    another: the 95 % interval of the effect on one more data set like them.
+    another: the 95 % interval of the effect on one more data set like them. As text, the effects are logs of ratios, and shares are shown.
     """
 
     mean: float
@@ -35,6 +35,9 @@ class Pooled:
     spread: float
     spread_bounds: tuple[float, float]
     another: tuple[float, float]
+
+    def __str__(self) -> str:
+        return as_share(*np.expm1([self.mean, *self.bounds]))
 
 
 def pool(effects: ArrayLike, errors: ArrayLike) -> Pooled:
@@ -109,8 +112,8 @@ class Together:
 
     def __str__(self) -> str:
         some = f", {self.few} of them with fewer than {FEW} search trials" if self.few else ""
-        fewer = f"; without {title(self.without_one[0])}, {_share(self.without_one[1])}" if self.without_one else ""
-        return f"{_share(self.mean)} of the MRR over {len(self.names)} data sets{some}{fewer}"
+        fewer = f"; without {title(self.without_one[0])}, {self.without_one[1]}" if self.without_one else ""
+        return f"{self.mean} of the MRR over {len(self.names)} data sets{some}{fewer}"
 
 
 def together(found: Found, study: str, arm: str, baseline: str) -> Together | None:
@@ -168,20 +171,10 @@ def table(found: Found) -> pd.DataFrame:
         trials = " to ".join(map(str, sorted({min(one.trials), max(one.trials)})))
         seeds = f", with more seeds on {' and '.join(one.again)}" if one.again else ""
         rows.append({"model": label(one.arm) + seeds, "against": label(one.baseline), "data sets": len(one.names),
-                     "mean gain, % of the MRR [95 %]": _share(pooled),
-                     "without the one whose lack widens it most": f"{title(fewer[0])}: {_share(fewer[1])}" if fewer else "too few are left",
+                     "mean gain, % of the MRR [95 %]": str(pooled),
+                     "without the one whose lack widens it most": f"{title(fewer[0])}: {fewer[1]}" if fewer else "too few are left",
                      "spread between data sets [95 %]": f"{spread:.0%} [{low:.0%}, {high:.0%}]",
-                     "on another data set [95 %]": _bounds(pooled.another),
+                     "on another data set [95 %]": share_bounds(*np.expm1(pooled.another)),
                      "printed in 2018": f"{min(printed):+.0%} to {max(printed):+.0%}" if printed else "not compared",
                      "trials": f"{trials} of {one.planned}" + (f"; below {FEW} on {one.few}" if one.few else "")})  # fmt: skip
     return pd.DataFrame(rows or [{"": TOO_FEW}])
-
-
-def _share(pooled: Pooled) -> str:
-    """`+2% [-4%, +8%]`."""
-    return f"{np.expm1(pooled.mean):+z.0%} {_bounds(pooled.bounds)}"
-
-
-def _bounds(bounds: tuple[float, float]) -> str:
-    low, high = np.expm1(bounds)
-    return f"[{low:+z.0%}, {high:+z.0%}]"

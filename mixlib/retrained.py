@@ -154,10 +154,9 @@ def patience_verdicts(found: Found, ledger: Ledger) -> list[str]:
 
 def _by_setting(who: str, ours: np.ndarray, theirs: np.ndarray) -> list[str]:
     """What search trials with test MRR ours (n,) are ahead by of those at the same settings, theirs (m,), in a sentence; none of fewer than
-    two pairs. Failed ones have 0.
+    two pairs.
     """
-    n = min(len(ours), len(theirs))
-    gap = (ours[:n] - theirs[:n])[(ours[:n] > 0) & (theirs[:n] > 0)]
+    gap = np.subtract(*searching.at_same_settings(ours, theirs))
     if len(gap) < 2:
         return []
     mean, *around = searching.student(gap)

@@ -37,13 +37,13 @@ def searched(results: Results, ledger: Ledger) -> dict[str, list[dict]]:
     return {arm: [records[trial.key] for trial in plan[arm][: selection.trials]] for arm in selection.winners}
 
 
-def at_same_settings(trials: dict[str, tuple[np.ndarray, np.ndarray]], arm: str, baseline: str) -> tuple[np.ndarray, np.ndarray]:
-    """Test MRR (n,) of an arm and of its baseline, trial by trial: the arms of a study draw the same settings. Pairs of which a trial
-    failed are left out. trials: as `trials_of` gives them.
+def at_same_settings(ours: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Test MRR (n,) of two arms at the same settings, from that of their search trials, (k,) and (m,): all arms draw the same settings,
+    one after the other. Pairs of which a trial failed, or is not there, are left out.
     """
-    ours, theirs = (trials[each][1] for each in (arm, baseline))
-    both = (ours > 0) & (theirs > 0)
-    return ours[both], theirs[both]
+    shared = min(len(ours), len(theirs))
+    both = (ours[:shared] > 0) & (theirs[:shared] > 0)
+    return ours[:shared][both], theirs[:shared][both]
 
 
 def student(values: np.ndarray) -> tuple[float, float, float]:
@@ -199,7 +199,7 @@ def pairs(found: Found, ledger: Ledger, which: Iterable[str]) -> Iterator[tuple[
         }
         trials = trials_of(results, ledger)
         for arm, baseline in compared.get(kind, results.mixtures):
-            ours, theirs = at_same_settings(trials, arm, baseline) if {arm, baseline} <= set(trials) else (np.zeros(0),) * 2
+            ours, theirs = at_same_settings(*(trials[each][1] if each in trials else np.zeros(0) for each in (arm, baseline)))
             if len(ours) >= PAIRS:
                 yield dataset, arm, baseline, ours, theirs
 

@@ -161,6 +161,8 @@ DAMAGE = {
     '{"key": "x", "definition": {}}': "no key, definition, digest, data set or study",
     '{"key": "x", "definition": {}, "digest": "", "dataset": "", "study": ""}': "does not belong to its definition",
     json.dumps(record(seed=2) | {"digest": ""}): "does not belong to its definition",
+    json.dumps(record(seed=1) | {"dataset": 7, "digest": ""}): "its data set or its study is no text",
+    json.dumps(record(seed=1) | {"study": None, "digest": ""}): "its data set or its study is no text",
     "\ufeff{}": "no key, definition, digest, data set or study",
 }
 

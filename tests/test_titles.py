@@ -8,6 +8,7 @@ import unicodedata
 from xml.etree import ElementTree
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixlib import datasets, describe, figures, notebooks, publish, synthetic
+from mixlib.datasets import Interactions
 from mixlib.names import LONGEST, as_text
 
 HOSTILE = [
@@ -32,6 +34,13 @@ def test_a_title_is_one_short_line_of_visible_characters(title):
     shown = as_text(title)
     assert len(shown) <= LONGEST and not set(shown) & set("$\\\n\r\t") and shown == as_text(shown)
     assert not {unicodedata.category(c) for c in shown} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+@pytest.mark.parametrize("blank", [" ", "\u200b", "\u202e\u2066", "\u3164", "\u2800 \u115f", "\x00\x07"])
+def test_a_title_that_shows_nothing_gives_way_to_the_id(blank):
+    titles = np.array(["", "Amélie", blank], dtype=object)
+    made = Interactions(np.zeros(2, int), np.array([1, 2]), titles=titles, item_ids=np.array([40, 50]))
+    assert made.titles_of(np.array([2, 1])) == ["item 50", "Amélie"]
 
 
 def test_honest_titles_stay_as_they_are():
@@ -150,7 +159,7 @@ def test_a_book_shows_hostile_titles_as_text(hostile, tmp_path, request):
     by_data_set, popular, tastes = ([[cell.get_text() for cell in row.find_all("td")] for row in table.find_all("tr")] for table in tables)
     straight = str.maketrans("\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}\N{RIGHT DOUBLE QUOTATION MARK}", "''\"")
     assert [row[0].translate(straight) for row in by_data_set[-len(HOSTILE) :]] == [as_text(title) for title in HOSTILE]
-    known = {as_text(title) for title in HOSTILE}
+    known = {as_text(title) or f"item {place}" for place, title in enumerate(HOSTILE, 1)}
     assert {row[0] for row in popular[1:]} == known
     left = "".join(row[-1] for row in tastes[1:])
     for title in sorted(known, key=len, reverse=True):

@@ -73,7 +73,11 @@
       const card = make("section", tastes);
       card.style.borderLeftColor = colours[k % colours.length];
       make("b", card, `Taste ${k + 1}: ${Math.round(100 * viewer.weights[t][k])} %`);
-      make("div", card, viewer.best[t][k].map((item) => of.titles[item]).join("; "));
+      const best = make("div", card);
+      viewer.best[t][k].forEach((item, i) => {
+        if (i) best.append("; ");
+        make("bdi", best, of.titles[item]); // each in its own direction
+      });
     }
   }
 
