@@ -139,7 +139,8 @@ def execute(source: Path, output: Path, parameters: dict, noted: dict | None = N
                 f"{source.name} with {parameters} failed in cell {error.cell_index}: {error.ename}: {error.evalue}"
             ) from None
         except RuntimeError as error:
-            raise RuntimeError(f"{source.name} with {parameters} was cut off, perhaps for lack of memory: {error}") from None
+            why = "perhaps for lack of memory" if "died" in str(error) else "perhaps because nothing can be reached at 127.0.0.1"
+            raise RuntimeError(f"{source.name} with {parameters} was cut off, {why}: {error}") from None
         notebook = nbformat.read(ran, as_version=4)
     first = notebook.cells[0]
     if "dataset" in parameters and first.cell_type == "markdown":  # pages of one notebook are told apart by their titles
