@@ -89,6 +89,7 @@ class Exhibits:
             "references": tables.reference_verdicts(every),
             "als": tables.reference_verdicts(every, "als"),
             "repeated": searching.repeated_verdicts(every),
+            "uncounted": searching.uncounted_verdicts(every, ledger),
             "binary": winners.binary_verdicts(every, ledger),
             "dims": winners.width_verdicts(every, ledger),
             "splits": retrained.split_verdicts(every),

@@ -25,7 +25,6 @@ COMPUTING = (  # the rooms that decide a result
 )  # fmt: skip
 LISTED = tomllib.loads(Path(__file__).with_name("versions.toml").read_text(encoding="utf-8"))
 SAME, SAME_WITHOUT_LSTMS = frozenset(LISTED["same"]), frozenset(LISTED["same_without_lstms"])
-LSTMS_LEFT = frozenset(LISTED["lstms_left"])  # data sets, or what their names begin with before a colon
 ABANDONED = 3600  # seconds after which a temporary file has lost its writer; writing takes less than one
 
 
@@ -266,7 +265,7 @@ def _sound(path: Path) -> dict:
         raise ValueError(f"its arrays {packed.name} are not those that it was written with")
     if (_name_of_folder(record["dataset"]), record["study"]) != (path.parent.parent.name, path.parent.name):
         raise ValueError(f"it belongs to {record['dataset']}, {record['study']}, and not to the folder where it lies")
-    lstm = "lstm" in _kind(record["definition"]) and record["dataset"].partition(":")[0] not in LSTMS_LEFT
+    lstm = "lstm" in _kind(record["definition"])
     named = SAME if lstm else SAME | SAME_WITHOUT_LSTMS
     if (code := str(record.get("code", code_version()))) not in {code_version(), *named}:
         raise ValueError(f"other code wrote it ({code}), which versions.toml does not name{' for LSTMs' if lstm else ''}")

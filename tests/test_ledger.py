@@ -46,12 +46,6 @@ def test_versions_whose_lstms_drew_otherwise_count_but_for_these(kept, kind, cou
     assert named == ([] if counts else [f"other code wrote it ({code}), which versions.toml does not name for LSTMs"])
 
 
-def test_lstms_that_are_left_to_be_trained_again_count(kept):
-    (code, *_), (dataset, *_) = ledger.SAME_WITHOUT_LSTMS, ledger.LSTMS_LEFT
-    kept.write(record(dataset, model={"kind": "lstm"}) | {"code": code})
-    assert len(kept.read(dataset, "sequences")) == 1
-
-
 def test_no_version_is_listed_twice():
     assert not ledger.SAME & ledger.SAME_WITHOUT_LSTMS and ledger.code_version() not in ledger.SAME | ledger.SAME_WITHOUT_LSTMS
 
