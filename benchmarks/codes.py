@@ -25,7 +25,7 @@ def main(names: list[str]) -> None:
     nested: dict[str, dict] = {}
     for (dataset, arm), speed in sorted(found.items()):
         nested.setdefault(dataset, {})[arm] = speed
-    ledger.note("speeds", nested)
+    ledger.note("speeds", lambda kept: nested)
 
 
 if __name__ == "__main__":

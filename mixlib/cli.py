@@ -72,6 +72,7 @@ def run(
 
     from mixlib import datasets, describe, experiments, labels, outcomes, studies
     from mixlib.ledger import Ledger, code_version
+    from mixlib.plans import Subject
 
     if not results:
         raise ValueError("--results is empty: give the folder of the ledger, or leave the option out.")
@@ -96,10 +97,10 @@ def run(
     for line in (line for where in folders for line in ledger.set_aside(interactions.name, where)):
         print(line, flush=True)
     records = [one for where in folders for one in ledger.read(interactions.name, where).values()]
-    ours = [one for one in records if one["definition"]["fingerprint"] == interactions.fingerprint]
+    ours = [one for one in records if Subject.of_record(one).fingerprint == interactions.fingerprint]
     if others := len(records) - len(ours):
         _note((f"{others} of the records here are of other data than these, fingerprint {interactions.fingerprint}: they do not count.",))
-    if older := sum(one["code"] != code_version() for one in ours):
+    if older := sum(one.get("code") != code_version() for one in ours):
         _note((f"{older} of the records here are of earlier versions of mixlib, among those that versions.toml names: they are used.",))
     elsewhere = None
     if cluster:

@@ -155,7 +155,7 @@ def names(root: str | Path | None = None) -> list[str]:
 
 def _can_be_named(folder: str) -> bool:
     free = folder not in RESERVED and not folder.startswith("synthetic") and "copies=" not in folder and folder == folder.strip("_")
-    return free and re.fullmatch(r"[\w.=-]+", folder) is not None
+    return free and not folder.endswith((".csv", ".csv.gz")) and re.fullmatch(r"[\w.=-]+", folder) is not None
 
 
 def load(name: str | Path, root: str | Path | None = None) -> Interactions:
@@ -221,7 +221,7 @@ def read_folder(folder: Path, path: Path) -> Interactions:
     if not _can_be_named(name):
         raise ValueError(f"the folder {name!r} cannot name a data set: take letters, digits, '.', '-' and '_'; not "
                          f"{' or '.join(map(repr, RESERVED))}, no name that begins with 'synthetic' or that '_' begins or ends, none with "
-                         "'copies='.")  # fmt: skip
+                         "'copies=', none that ends in .csv or .csv.gz.")  # fmt: skip
     return Interactions(**Table(users, items, timestamps, titles).numbered(), name=name, ordered=ordered, **facts)
 
 

@@ -11,7 +11,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import new, sha1
 from pathlib import Path, PurePosixPath
 
@@ -209,8 +209,9 @@ def arriving(folder: Path) -> Iterator[Path]:
                 raise FileExistsError(f"{place} is a file, not a folder: move it away, or set MIXLIB_DATA to another folder.")
         root.mkdir(parents=True, exist_ok=True)
         for left in root.glob(f".{folder.name}.*.partial"):
-            if time.time() - left.stat().st_mtime > ABANDONED:
-                shutil.rmtree(left, ignore_errors=True)
+            with suppress(FileNotFoundError):  # another process has just ended
+                if time.time() - left.stat().st_mtime > ABANDONED:
+                    shutil.rmtree(left, ignore_errors=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=root))
         try:
             yield partial

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from mixlib import codes, diagnostics, evaluation, kernels, models, references, splits, training
 from mixlib.datasets import Interactions
-from mixlib.ledger import Ledger, provenance, renamed
+from mixlib.ledger import Ledger, key_of, provenance, renamed
 from mixlib.plans import Selection, Subject, Trial, records_of, select
 from mixlib.studies import DEMO, PAPER, Budget, study_for
 from mixlib.workers import cores, in_processes
@@ -68,7 +68,9 @@ def trained(record: dict, interactions: Interactions, ledger: Ledger | None = No
     """The model of a record, and its split: from weights beside the record (never committed), else trained again and kept there."""
     definition = record["definition"]
     _check_data(definition, interactions)
-    path = ledger and ledger.path(record["dataset"], record["study"], record["key"]).with_suffix(".safetensors")
+    path = None
+    if ledger:  # the same trial trained again has another name
+        path = ledger.folder(record["dataset"], record["study"]) / f"{record['key']}.{key_of(record)}.safetensors"
     if path and path.is_file():
         model = models.build(n_items=interactions.n_items, n_users=interactions.n_users, **definition["model"])
         if _has_read(model, path):
@@ -175,10 +177,13 @@ def run(
     in place of this machine, as `cluster.on_cluster` does. arms: only these. begin: called with the trials of a search, or of the seeds,
     before the first of them. report: called with every new record.
     Raises ValueError on an unknown study or arm and on data that cannot be split, RuntimeError when a worker dies (out of memory,
-    killed), OSError when the ledger cannot be written to; what was finished stays in the ledger.
+    killed) or has other code, as where files change while a study runs, OSError when the ledger cannot be written to; what was finished
+    stays in the ledger.
     """
-    study, subject = study_for(name, interactions).only(arms), Subject.of(interactions)
+    study, subject, code = study_for(name, interactions).only(arms), Subject.of(interactions), provenance()["code"]
     budget = budget or PAPER.of(study)
+    if math.isnan(minutes):
+        raise ValueError("minutes must be a number: no trial starts later than that.")
     deadline = time.monotonic() + 60 * minutes
     while True:
         selection = select(study, records_of(study, ledger, subject.dataset), subject, budget)
@@ -193,6 +198,10 @@ def run(
         made = elsewhere(todo) if elsewhere else _made_here(todo, interactions, jobs, device)
         with closing(made):  # an error while writing must end the workers, too
             for record, arrays in made:
+                if record["code"] != code:  # it would not count here, and be made for ever
+                    raise RuntimeError(
+                        f"the workers run other code ({record['code']}) than this ({code}): install the same, or start again."
+                    )
                 ledger.write(record, arrays)
                 report(record)
 

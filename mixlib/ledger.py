@@ -2,6 +2,7 @@
 
 import fcntl
 import io
+import itertools
 import json
 import os
 import platform
@@ -9,7 +10,7 @@ import re
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from hashlib import sha256
@@ -162,7 +163,7 @@ class Ledger:
     def set_aside(self, dataset: str, study: str) -> list[str]:
         """Rename records of a study that do not count, so that their trials run again, and remove what killed writers left.
 
-        Gives a sentence for each.
+        What was set aside before stays. Gives a sentence for each.
         """
         said = []
         for path in self.damaged(dataset, study):
@@ -172,10 +173,11 @@ class Ledger:
                 except FileNotFoundError:
                     pass  # another process was faster
                 except ValueError as error:
+                    end = _free_end(path)
                     for file in (path, path.with_suffix(".npz")):
                         with suppress(FileNotFoundError):  # no arrays
-                            file.replace(file.with_name(f"{file.name}.damaged"))
-                    said.append(f"the record {path} does not count ({error}): set aside as {path.name}.damaged, its trial runs again.")
+                            file.replace(file.with_name(file.name + end))
+                    said.append(f"the record {path} does not count ({error}): set aside as {path.name}{end}, its trial runs again.")
         for left in self.folder(dataset, study).glob(".*.tmp"):
             with suppress(FileNotFoundError):
                 if time.time() - left.stat().st_mtime > ABANDONED:
@@ -195,19 +197,23 @@ class Ledger:
         """
         path = self.root / f"{name}.json"
         try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
+            found = dict(json.loads(path.read_text(encoding="utf-8")))
+            if not all(isinstance(one, dict) for one in found.values()):
+                raise ValueError("it holds more than tables")
+            return found
         except FileNotFoundError:
             return {}
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(
                 f"{path} is damaged ({error}): take it from git again, or remove it and build the book where the data lie."
             ) from error
 
-    def note(self, name: str, content: dict[str, dict]) -> None:
-        """Keep content, by data set, beside the records under a name, in place of what was there."""
+    def note(self, name: str, change: Callable[[dict[str, dict]], dict[str, dict]]) -> None:
+        """Change what is kept, by data set, beside the records under a name; change: makes the new content of the old."""
         self.root.mkdir(parents=True, exist_ok=True)
-        with renamed(self.root / f"{name}.json") as partial:
-            partial.write_text(json.dumps(dict(sorted(content.items())), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        with _alone(self.root), renamed(self.root / f"{name}.json") as partial:
+            content = dict(sorted(change(self.noted(name)).items()))
+            partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def digest(self, dataset: str) -> str:
         """12 hexadecimal digits that change with the records of a data set."""
@@ -240,14 +246,24 @@ def _name_of_folder(dataset: str) -> str:
     return re.sub(r"[^\w.=-]+", "_", f"{name}{copies}{share}").strip("_")
 
 
+def _free_end(path: Path) -> str:
+    """What is put behind the names of a record and of its arrays to set them aside: `.damaged`, or `.2.damaged` where that is taken."""
+    ends = (f"{number}.damaged" for number in itertools.chain([""], (f".{n}" for n in itertools.count(2))))
+    return next(end for end in ends if not any(file.with_name(file.name + end).exists() for file in (path, path.with_suffix(".npz"))))
+
+
 def _sound(path: Path) -> dict:
     """The record at a path, as it was given to `write`. Raises ValueError that says why it is none, or does not count."""
     try:
-        record = json.loads(path.read_bytes())
+        return _checked(path)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except IsADirectoryError:
         raise ValueError("it is a folder") from None
+
+
+def _checked(path: Path) -> dict:
+    record = json.loads(path.read_bytes())
     if not isinstance(record, dict) or not {"key", "definition", "digest", "dataset", "study"} <= record.keys():
         raise ValueError("it has no key, definition, digest, data set or study")
     if not isinstance(record["dataset"], str) or not isinstance(record["study"], str):

@@ -14,8 +14,11 @@ class UnknownName(ValueError):
     """A name that is not among those that are known. what: of what kind of thing."""
 
     def __init__(self, what: str, name: str, message: str):
-        super().__init__(message)
+        super().__init__(what, name, message)  # all of them, so that it comes back from another process
         self.what, self.name = what, name
+
+    def __str__(self) -> str:
+        return self.args[2]
 
 
 def choose(what: str, name: str, known: Iterable[str]) -> str:

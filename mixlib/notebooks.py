@@ -103,7 +103,10 @@ def parameters_of(notebook: Path) -> dict:
             values: dict = {}
             for line in filter(None, (line.partition("#")[0].strip() for line in cell.source.splitlines())):
                 name, _, value = line.partition("=")
-                values[name.strip()] = yaml.safe_load(value.strip())
+                try:
+                    values[name.strip()] = yaml.safe_load(value.strip())
+                except yaml.YAMLError:
+                    raise ValueError(f"{notebook.name}: a parameter must be a plain value, not {value.strip()}.") from None
             return values
     raise ValueError(f"{notebook.name} has no cell tagged `parameters`.")
 

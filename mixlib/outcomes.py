@@ -14,7 +14,7 @@ from mixlib import experiments
 from mixlib.datasets import Interactions, load
 from mixlib.evaluation import Comparison, compare, interval
 from mixlib.labels import TITLES, UNORDERED, label
-from mixlib.ledger import Ledger
+from mixlib.ledger import Ledger, key_of
 from mixlib.names import choose
 from mixlib.plans import Selection, Subject, records_of, seeds_of, select
 from mixlib.studies import PROFILES, STUDIES, study_for
@@ -116,9 +116,9 @@ class Results:
         return done + (f" Not begun: {'; '.join(map(label, ahead))}." if (ahead := self.selection.ahead) else "")
 
     @property
-    def keys(self) -> list[str]:
-        """The keys of all records behind the outcomes."""
-        return [record["key"] for outcome in self.outcomes.values() for record in outcome.records]
+    def marks(self) -> list[str]:
+        """What tells the records behind the outcomes from others, also from those of the same trials trained again."""
+        return [key_of(record) for outcome in self.outcomes.values() for record in outcome.records]
 
     @property
     def mixtures(self) -> list[tuple[str, str]]:

@@ -2,13 +2,16 @@
 
 import json
 import tempfile
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
 NAME = "prepared.npz"
+ABANDONED = 3600  # seconds after which a temporary file has lost its writer; writing takes a few
 CODE = [Path(__file__).with_name(f"{room}.py") for room in ("reading", "parsers")]  # what decides the columns
 
 
@@ -44,6 +47,10 @@ def write(folder: Path, stamped: dict, made: dict) -> None:
     }
     partial = None
     try:
+        for left in folder.glob(f".{NAME}.*"):  # of killed writers
+            with suppress(FileNotFoundError):  # another process has just ended
+                if time.time() - left.stat().st_mtime > ABANDONED:
+                    left.unlink()
         with tempfile.NamedTemporaryFile(prefix=f".{NAME}.", dir=folder, delete=False) as file:
             partial = Path(file.name)
             np.savez(file, allow_pickle=False, noted=np.frombuffer(json.dumps(noted).encode(), np.uint8), **compact)

@@ -83,7 +83,8 @@ def _here(project: Project, folder: str) -> bool:
 
 def note_counts(project: Project, interactions: Interactions) -> None:
     """Keep the aggregates of a data set, so that the table of data sets needs no data."""
-    project.ledger.note("counts", counts(project) | {interactions.name: describe.counted(interactions)})
+    counted = describe.counted(interactions)
+    project.ledger.note("counts", lambda kept: kept | {interactions.name: counted})
 
 
 def note_explorer(project: Project, interactions: Interactions) -> None:
@@ -94,7 +95,7 @@ def note_explorer(project: Project, interactions: Interactions) -> None:
     if winner is None:
         return
     path = project.book / "tables" / "explorer" / f"{project.folder(interactions.name)}.json"
-    of = key_of({"record": winner["key"], "code": code_version(("explorer", "models"))})
+    of = key_of({"record": key_of(winner), "code": code_version(("explorer", "models"))})
     if path.is_file() and json.loads(path.read_text(encoding="utf-8"))["of"] == of:
         return
     model, _ = experiments.trained(winner, interactions, project.ledger)
@@ -110,30 +111,31 @@ def note_twins(project: Project, interactions: Interactions) -> None:
         return
     results = outcomes.study("sequences", interactions, ledger=project.ledger)
     if results.mixtures:
-        project.ledger.note(
-            "twins", project.ledger.noted("twins") | {interactions.name: twins.measured(results, interactions, project.ledger)}
-        )
+        measured = twins.measured(results, interactions, project.ledger)
+        project.ledger.note("twins", lambda kept: kept | {interactions.name: measured})
 
 
 def note_who(project: Project, interactions: Interactions) -> None:
     """Keep who gains of a data set, if there are records of it, and not yet from these by this code."""
-    kept, code = project.ledger.noted("who"), code_version(("gains", "evaluation", "labels", "splits"))
-    ours = kept.get(interactions.name, {})
+    before, code = project.ledger.noted("who").get(interactions.name, {}), code_version(("gains", "evaluation", "labels", "splits"))
+    ours = before
     for name in (name for name in outcomes.MAIN if interactions.ordered or name == "factorization"):
         results = outcomes.study(name, interactions, ledger=project.ledger)
-        made = {"records": results.keys, "code": code}
+        made = {"records": results.marks, "code": code}
         if results.mixtures and not made.items() <= ours.get(name, {}).items():
             ours = ours | {name: made | {"rows": gains.extremes(results, interactions, project.ledger)}}
-    if ours != kept.get(interactions.name, {}):
-        project.ledger.note("who", kept | {interactions.name: ours})
+    if ours != before:
+        project.ledger.note("who", lambda kept: kept | {interactions.name: ours})
 
 
 def forget(project: Project) -> None:
     """Take out what is kept of data sets whose records and notebooks were removed: aggregates, extracts, rendered pages."""
+
+    def here(kept: dict[str, dict]) -> dict[str, dict]:
+        return {dataset: one for dataset, one in kept.items() if _here(project, project.folder(dataset))}
+
     for name in ("counts", "twins", "who", "speeds"):
-        kept = project.ledger.noted(name)
-        here = {dataset: one for dataset, one in kept.items() if _here(project, project.folder(dataset))}
-        if here != kept:
+        if here(kept := project.ledger.noted(name)) != kept:
             project.ledger.note(name, here)
     for path in (project.book / "tables").glob("explorer/*.json"):
         if not _here(project, path.stem):
@@ -168,7 +170,10 @@ def render(project: Project, toc: dict) -> None:
 
 def contents(project: Project, names: list[str]) -> dict:
     """The table of contents, with a part for each of the given data sets that it does not name yet."""
-    toc = yaml.safe_load((project.root / "_toc.yml").read_text(encoding="utf-8"))
+    try:
+        toc = yaml.safe_load((project.root / "_toc.yml").read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"_toc.yml is not valid YAML: {error}") from error
     named = set(pages_of(toc))
     for name in names:
         folder = project.folder(name)
@@ -200,6 +205,7 @@ def book(names: list[str], force: bool = False, root: str | Path = ".") -> str:
         if (other := folders.setdefault(project.folder(name), name)) != name:
             raise ValueError(f"{other} and {name} have the same place in the book: name one of them, or rename a folder.")
     loaded = [datasets.load(name) for name in names]  # an unknown or missing data set is said before anything runs
+    contents(project, [])  # what is wrong with it is said now, too
     real = [interactions for interactions in loaded if interactions.name != "synthetic" and not outcomes.apart(interactions.name)]
     for interactions in real:
         note_counts(project, interactions)

@@ -87,7 +87,7 @@ def measured(results: Results, interactions: Interactions, ledger: Ledger) -> di
     """What the ledger keeps of `gain_on` under `twins`, so that its table needs no data: the parts, and the records that they are of."""
     parts = [{"targets": part, "windows": windows, "LSTM": mrr} | _numbers(found)
              for part, (windows, mrr, found) in gain_on(results, interactions, ledger).items()]  # fmt: skip
-    return {"records": results.keys, "parts": parts}
+    return {"records": results.marks, "parts": parts}
 
 
 def real(ledger: Ledger) -> pd.DataFrame:
@@ -95,7 +95,7 @@ def real(ledger: Ledger) -> pd.DataFrame:
     rows = []
     for name, one in sorted(ledger.noted("twins").items(), key=lambda item: ":copies=" not in item[0]):
         results = outcomes.recorded(ledger, name, "sequences")
-        if results is None or one["records"] != results.keys:
+        if results is None or one["records"] != results.marks:
             continue
         total = sum(part["windows"] for part in one["parts"])
         rows += [

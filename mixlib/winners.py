@@ -166,6 +166,6 @@ def who(found: Found, ledger: Ledger) -> pd.DataFrame:
     rows, noted = [], ledger.noted("who")
     for (dataset, name), results in found.items():
         one = noted.get(dataset, {}).get(name, {"records": None})
-        if one["records"] == results.keys:
+        if one["records"] == results.marks:
             rows += [{"data set": title(dataset)} | row | {SPENT: reports.spent(results)} for row in one["rows"]]
     return reports.listed(rows)

@@ -2,6 +2,7 @@ import gzip
 import hashlib
 import json
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from mixlib import __version__, cli, datasets, labels, ledger, outcomes, references, synthetic
 from mixlib.ledger import Ledger, key_of
+from mixlib.names import UnknownName, choose
 from mixlib.plans import Trial
 
 MAIN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from mixlib.cli import main; main()"
@@ -109,6 +111,24 @@ def test_too_few_interactions_are_said_before_a_ledger_begins(mixlib, data_root,
     code, out, err = mixlib("run", "--dataset", "four", "--study", "factorization")
     assert (code, out) == (1, "") and len(err) == 1 and "4 distinct interactions are too few" in err[0]
     assert not (tmp_path / "results").exists()
+
+
+def test_an_unknown_name_comes_back_whole_from_another_process():
+    with pytest.raises(UnknownName) as raised:
+        choose("study", "sequence", ["sequences"])
+    again = pickle.loads(pickle.dumps(raised.value))  # as a pool of processes does it
+    assert (str(again), again.what, again.name) == (str(raised.value), "study", "sequence") and "did you mean 'sequences'" in str(again)
+
+
+@pytest.mark.parametrize("definition", [{"a": 1}, ["x"], {"split": 3}])
+def test_records_with_definitions_of_another_form_are_of_other_data(mixlib, data_root, definition):
+    write(data_root / "small", seed=1)
+    key = ledger.key_of(definition)
+    ledger.Ledger("results").write({"key": key, "dataset": "small", "study": "factorization-references", "definition": definition})
+    words = ("--study", "factorization-references", "--trials", "1", "--seeds", "1", "--arm", "popularity")
+    code, _, err = mixlib("run", "--dataset", "small", *words)
+    assert code == 0 and any("1 of the records here are of other data than these" in line for line in err)
+    assert mixlib("status", "--dataset", "small")[0] == 0
 
 
 def test_records_of_other_code_are_named_and_set_aside_unless_it_computes_the_same(mixlib, data_root, monkeypatch, tmp_path):

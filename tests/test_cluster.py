@@ -238,12 +238,6 @@ def test_a_worker_with_several_threads_is_one_clear_error(tiny, finish):
         next(begin(there, tiny)[1])
 
 
-def test_a_worker_of_another_version_of_the_code_is_one_clear_error(tiny, finish):
-    finish(code="0" * 12)
-    with cluster_of({}) as there, pytest.raises(RuntimeError, match=f"other code \\(000000000000\\) than this \\({code_version()}\\)"):
-        next(begin(there, tiny)[1])
-
-
 def test_a_scheduler_without_workers_is_one_clear_error(tiny, monkeypatch):
     from mixlib import cluster
 

@@ -41,6 +41,22 @@ def undisturbed(tiny, tmp_path_factory):
     return where
 
 
+def test_records_of_other_code_end_a_run_that_would_make_them_for_ever(tiny, tmp_path):
+    def elsewhere(trials):
+        for trial in trials:
+            record, arrays = experiments.finish(trial, tiny, "cpu")
+            yield record | {"code": "0" * 12}, arrays
+
+    with pytest.raises(RuntimeError, match=r"other code \(0{12}\) than this"):
+        run("factorization", tiny, tmp_path, elsewhere=elsewhere)
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_minutes_that_are_no_number_are_refused(tiny, tmp_path):
+    with pytest.raises(ValueError, match="minutes must be a number"):
+        run("factorization", tiny, tmp_path, minutes=float("nan"))
+
+
 # --- the plan
 
 

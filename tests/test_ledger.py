@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -62,14 +63,14 @@ def test_nothing_written_is_nothing_read(kept):
 
 def test_what_is_kept_beside_the_records_is_no_record_and_comes_back(kept):
     assert kept.noted("counts") == {}
-    kept.note("counts", {"shop": {"title": "Amélie"}, "books": {"users": 3}})
+    kept.note("counts", lambda before: before | {"shop": {"title": "Amélie"}, "books": {"users": 3}})
     assert kept.noted("counts") == {"books": {"users": 3}, "shop": {"title": "Amélie"}} and list(kept.noted("counts")) == ["books", "shop"]
     assert files(kept) == ["counts.json"] and kept.datasets() == [] and kept.noted("twins") == {}
 
 
-@pytest.mark.parametrize("damage", ['{"books": ', "<<<<<<< HEAD", "[1, 2]", "3", "\udcff"])
+@pytest.mark.parametrize("damage", ['{"books": ', "<<<<<<< HEAD", "[1, 2]", "3", '{"books": 3}', "[" * 9999, "\udcff"])
 def test_what_is_damaged_beside_the_records_is_named_and_stays(kept, damage):
-    kept.note("counts", {})
+    kept.note("counts", lambda before: {})
     (kept.root / "counts.json").write_bytes(damage.encode(errors="surrogateescape"))
     with pytest.raises(ValueError, match=r"counts\.json is damaged \(.*\): take it from git again"):
         kept.noted("counts")
@@ -152,6 +153,7 @@ DAMAGE = {
     "{}": "no key, definition, digest, data set or study",
     "null": "no key, definition, digest, data set or study",
     "[" * 100_000: "nested too deeply",
+    json.dumps(record(seed=1) | {"definition": json.loads("[" * 900 + "]" * 900), "digest": ""}): "nested too deeply",
     '{"key": "x", "definition": {}}': "no key, definition, digest, data set or study",
     '{"key": "x", "definition": {}, "digest": "", "dataset": "", "study": ""}': "does not belong to its definition",
     json.dumps(record(seed=2) | {"digest": ""}): "does not belong to its definition",
@@ -251,6 +253,31 @@ def test_what_is_damaged_is_set_aside_and_nothing_else_is_moved(kept):
     assert kept.damaged("books", "sequences") == {} and list(kept.read("books", "sequences")) == [other.stem]
     assert files(kept) == sorted(f"books/sequences/{name}" for name in (
         f"{path.name}.damaged", f"{path.stem}.npz.damaged", other.name))  # fmt: skip
+
+
+def test_what_was_set_aside_before_stays(kept):
+    for text in ("first", "second", "third"):
+        path = kept.write(record(seed=1), ARRAYS)
+        path.write_text(text)
+        kept.set_aside("books", "sequences")
+    aside = {name: path.with_name(f"{path.name}{name}").read_text() for name in (".damaged", ".2.damaged", ".3.damaged")}
+    assert aside == {".damaged": "first", ".2.damaged": "second", ".3.damaged": "third"} and len(files(kept)) == 6
+
+
+def test_two_notes_at_once_are_both_kept(kept):
+    kept.note("counts", lambda before: before)
+
+    def slow(before):
+        other = threading.Thread(target=Ledger(kept.root).note, args=("counts", lambda now: now | {"films": {"users": 2}}))
+        other.start()
+        other.join(0.5)  # it has to wait
+        waiting.append(other)
+        return before | {"books": {"users": 1}}
+
+    waiting = []
+    kept.note("counts", slow)
+    waiting[0].join(10)
+    assert list(kept.noted("counts")) == ["books", "films"]
 
 
 def test_what_another_share_made_again_meanwhile_is_not_set_aside(kept, monkeypatch):

@@ -149,12 +149,15 @@ def test_copies_of_data_with_copies_are_not_stale(data_root, tmp_path):
         assert project.stale(executed) == wrong
 
 
-@pytest.mark.parametrize("name", ["all", "synthetic_mine", "synthetic-shop", "shop_copies=many", "my shop", "!!!", "_shop", "shop_", "__"])
+@pytest.mark.parametrize(
+    "name",
+    ["all", "synthetic_mine", "synthetic-shop", "shop_copies=many", "my shop", "!!!", "_shop", "shop_", "__", "shop.csv", "shop.csv.gz"],
+)
 def test_names_that_the_book_could_not_tell_apart_are_refused(name, data_root):
     (data_root / name).mkdir()
     (data_root / name / "interactions.csv").write_text("user_id,item_id\n1,1\n")
     with pytest.raises(ValueError, match="cannot name a data set"):
-        datasets.load(name)
+        datasets.load(data_root / name / "interactions.csv" if name.endswith(("csv", "gz")) else name)
 
 
 @pytest.mark.parametrize("length", [1, 0, -3, 10**12, 10**23])

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mixlib import datasets, parsers, prepared, reading
+from mixlib.parsers import Table
 
 DAY = date(2000, 7, 28)
 NEWLINE = b"\n"
@@ -325,6 +326,15 @@ def test_prepared_columns_are_the_parsed_ones(name, data_root, monkeypatch):
     for column in ("users", "items", "timestamps", "titles"):
         one, two = getattr(first, column), getattr(again, column)
         assert (one is None and two is None) or (one.dtype == two.dtype and one.tolist() == two.tolist())
+
+
+def test_what_a_killed_process_left_of_prepared_columns_goes_after_an_hour(data_root):
+    old, new = (data_root / f".{prepared.NAME}.{name}" for name in ("old", "new"))
+    for left in (old, new):
+        left.write_bytes(b"PK")
+    os.utime(old, (time.time() - 3700,) * 2)
+    prepared.write(data_root, {}, Table(np.array([1]), np.array([1])).numbered())
+    assert new.is_file() and not old.exists() and (data_root / prepared.NAME).is_file()
 
 
 def test_prepared_columns_are_made_again_when_the_files_or_the_code_change(data_root, monkeypatch):

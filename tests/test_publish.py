@@ -434,6 +434,14 @@ def test_notebooks_run_side_by_side_and_what_is_finished_stays_when_another_fail
     assert notebooks.run_notebooks(project, ["synthetic"]) == []  # the first one is not run again
 
 
+def test_a_table_of_contents_that_is_no_yaml_is_said_before_anything_runs(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "_toc.yml").write_text("parts: [unclosed")
+    monkeypatch.setattr(publish, "run_notebooks", lambda *given: pytest.fail("notebooks ran"))
+    with pytest.raises(ValueError, match=r"_toc\.yml is not valid YAML: "):
+        publish.book(["synthetic"], root=tmp_path)
+
+
 def test_pages_are_rendered_again_only_when_they_or_what_they_are_made_of_changed(tmp_path, monkeypatch):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "book").mkdir()

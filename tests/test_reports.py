@@ -309,6 +309,8 @@ def test_trained_weights_are_kept_beside_the_record_and_give_the_same_model(tiny
     save_model(models.build("lstm", tiny.n_items + 1, dim=4), str(kept))  # of another size
     experiments.trained(record, tiny, ledger)
     assert len(trained) == 2
+    experiments.trained(record | {"test": {"mrr": 0.2}}, tiny, ledger)  # the same trial, trained again
+    assert len(trained) == 3 and len(list(tmp_path.rglob("*.safetensors"))) == 2
 
 
 def test_published_numbers_are_complete_and_plausible():

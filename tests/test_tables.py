@@ -1169,7 +1169,7 @@ def test_who_gains_is_kept_and_shown_as_long_as_its_records_are_those_of_the_led
         rows[0]["lowest quarter (number)"] == f"{quarters.iloc[0, 0]} ({quarters.iloc[0, 1]})"
         and rows[0]["gain in the highest [95 %]"] == quarters["gain [95 %]"].iloc[-1]
     )
-    kept = {"synthetic": {"factorization": {"records": results.keys, "rows": rows}}}
+    kept = {"synthetic": {"factorization": {"records": results.marks, "rows": rows}}}
     monkeypatch.setattr(type(ledger), "noted", lambda ledger, name: {"who": kept}[name])
     assert winners.who(found, ledger)["data set"].tolist() == ["Synthetic"] * len(rows)
     kept["synthetic"]["factorization"]["records"] = ["of another winner"]
