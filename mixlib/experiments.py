@@ -175,7 +175,7 @@ def run(
     cores. device: as torch calls it, of all models; references stay on the CPU.
     shard: (i, n) for the share i of n, counted from 1; seeds start once the searches of all shares are there. elsewhere: finishes trials
     in place of this machine, as `cluster.on_cluster` does. arms: only these. begin: called with the trials of a search, or of the seeds,
-    before the first of them. report: called with every new record.
+    before the first of them. report: called with every new record. What another process finishes meanwhile is not made again.
     Raises ValueError on an unknown study or arm and on data that cannot be split, RuntimeError when a worker dies (out of memory,
     killed) or has other code, as where files change while a study runs, OSError when the ledger cannot be written to; what was finished
     stays in the ledger.
@@ -194,7 +194,7 @@ def run(
         for where in sorted({trial.study for trial in own}):
             ledger.prepare(subject.dataset, where)
         begin(own)
-        todo = (trial for trial in own if time.monotonic() < deadline)
+        todo = (trial for trial in own if time.monotonic() < deadline and not ledger.holds(subject.dataset, trial.study, trial.key))
         made = elsewhere(todo) if elsewhere else _made_here(todo, interactions, jobs, device)
         with closing(made):  # an error while writing must end the workers, too
             for record, arrays in made:

@@ -93,6 +93,12 @@ class Ledger:
         """All sound records of a study by key, in the order of the keys. One that does not count is not among them: `damaged` names it."""
         return {path.stem: found for path, found in self._examined(dataset, study) if isinstance(found, dict)}
 
+    def holds(self, dataset: str, study: str, key: str) -> bool:
+        """Whether a sound record of a trial is there."""
+        with suppress(FileNotFoundError, ValueError):
+            return bool(_sound(self.path(dataset, study, key)))
+        return False
+
     def damaged(self, dataset: str, study: str) -> dict[Path, str]:
         """Where the records of a study lie that do not count, and why: unreadable, altered, without the arrays they name, of other code."""
         return {path: found for path, found in self._examined(dataset, study) if isinstance(found, str)}

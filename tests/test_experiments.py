@@ -52,6 +52,21 @@ def test_records_of_other_code_end_a_run_that_would_make_them_for_ever(tiny, tmp
     assert not list(tmp_path.rglob("*.json"))
 
 
+def test_what_another_process_finishes_meanwhile_is_not_made_again(tiny, tmp_path, undisturbed):
+    done = {record["key"]: record for record in Ledger(undisturbed).read(tiny.name, "factorization").values()}
+    begun, made = [], []
+
+    def report(record):
+        made.append(record["key"])
+        if len(made) == 1:  # all the others of the search
+            for key in {trial.key for trial in begun[0]} - {*made}:
+                Ledger(tmp_path).write(done[key])
+
+    assert run("factorization", tiny, tmp_path, begin=begun.append, report=report).complete
+    assert len(begun) == 2 and len(begun[0]) == 9 and len(made) == 1 + len(begun[1])
+    assert essence(tmp_path, "factorization", tiny) == essence(undisturbed, "factorization", tiny)
+
+
 def test_minutes_that_are_no_number_are_refused(tiny, tmp_path):
     with pytest.raises(ValueError, match="minutes must be a number"):
         run("factorization", tiny, tmp_path, minutes=float("nan"))
