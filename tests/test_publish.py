@@ -1096,7 +1096,8 @@ def test_what_copies_do(found, monkeypatch):
     decided = {"ahead": cells[cells["low"] > 0], "behind": cells[cells["high"] < 0]}
     assert {side: rows["stickiness"].tolist() for side, rows in decided.items()} == {"ahead": [0.5], "behind": [0.9]}
     every = gains.factorial(ledger).query("mixture == 'mixture_lstm' and against == 'lstm'").dropna(subset="gain")
-    lost = every[every["gain"] < 0]
+    lost, behind = every[every["gain"] < 0], every[(every["high"] < 0) & (every["seeds"] > 1)]
+    assert sorted(zip(behind["twins"], behind["stickiness"], strict=True)) == [(0, 0.9), (0.5, 0.9)]
     assert lost.query("twins > 0 and stickiness > 0.5")["gain"].sum() < 0.5 * lost["gain"].sum()
     (effect,) = gains.effects(every).query("property == 'stickiness'")["high"]
     assert effect < 0
@@ -1122,25 +1123,13 @@ def test_what_comes_out_again_and_what_was_trained_again():
     assert made - {code_version()} == {*tried.index} - {code_version()}
 
 
-def test_twins_among_generated_users(monkeypatch):
+def test_twins_among_generated_users():
     ledger, side = Ledger(ROOT / "results"), lambda bounds: int(np.sign(bounds[0]) + np.sign(bounds[1])) // 2
-
-    def judged():
-        made = twins.generated(ledger)
-        on_twins, others = (made[made["targets"] == part] for part in ("twins", "other targets"))
-        return (
-            on_twins.groupby("stays")["wide"].apply(lambda rows: sorted(map(side, rows))).to_dict(),
-            sorted(map(side, others["wide"])),
-            made,
-        )
-
-    on_twins, others, made = judged()
-    assert on_twins == {0.5: [0, 1], 0.9: [-1, -1, -1, 0]} and others == [-1, 0, 0, 0, 0, 0]
-    assert all((one["gain"] > 0) == (one["stays"] < 0.9) for _, one in made[made["targets"] == "twins"].iterrows())
-    monkeypatch.setitem(outcomes.PROFILES, "paper", replace(studies.PAPER, trials=4, seeds=2))
-    before, _, _ = judged()
-    assert sorted(one for sides in before.values() for one in sides) == [-1, -1, 0, 0, 0, 0]
-    monkeypatch.undo()
+    made = twins.generated(ledger)
+    on_twins, others = (made[made["targets"] == part] for part in ("twins", "other targets"))
+    decided = on_twins.groupby("stays")["wide"].apply(lambda rows: sorted(map(side, rows))).to_dict()
+    assert decided == {0.5: [0, 1], 0.9: [-1, -1, -1, 0]} and sorted(map(side, others["wide"])) == [-1, 0, 0, 0, 0, 0]
+    assert all((one["gain"] > 0) == (one["stays"] < 0.9) for _, one in on_twins.iterrows())
     name = "synthetic:users=2000,tastes=4,stickiness=0.9,skew=0.4,twins=0.5"
     reached = outcomes.recorded(ledger, name, "sequences").outcomes
     seen = sorted((one["best_epoch"], round(one["test"]["mrr"], 2)) for one in reached["mixture_lstm"].records)
