@@ -174,6 +174,8 @@ def contents(project: Project, names: list[str]) -> dict:
         toc = yaml.safe_load((project.root / "_toc.yml").read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ValueError(f"_toc.yml is not valid YAML: {error}") from error
+    if not isinstance(toc, dict):
+        raise ValueError("_toc.yml is no table of contents: it has no root.")
     named = set(pages_of(toc))
     for name in names:
         folder = project.folder(name)

@@ -434,11 +434,12 @@ def test_notebooks_run_side_by_side_and_what_is_finished_stays_when_another_fail
     assert notebooks.run_notebooks(project, ["synthetic"]) == []  # the first one is not run again
 
 
-def test_a_table_of_contents_that_is_no_yaml_is_said_before_anything_runs(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("toc", "why"), [("parts: [unclosed", "is not valid YAML: "), ("", "is no table of contents: it has no root")])
+def test_a_damaged_table_of_contents_is_said_before_anything_runs(tmp_path, monkeypatch, toc, why):
     (tmp_path / "notebooks").mkdir()
-    (tmp_path / "_toc.yml").write_text("parts: [unclosed")
+    (tmp_path / "_toc.yml").write_text(toc)
     monkeypatch.setattr(publish, "run_notebooks", lambda *given: pytest.fail("notebooks ran"))
-    with pytest.raises(ValueError, match=r"_toc\.yml is not valid YAML: "):
+    with pytest.raises(ValueError, match=rf"_toc\.yml {why}"):
         publish.book(["synthetic"], root=tmp_path)
 
 
@@ -580,7 +581,7 @@ def test_a_relative_data_root_and_relative_paths_reach_the_notebooks_as_absolute
     (tmp_path / "data" / "mine").mkdir(parents=True)
     (tmp_path / "data" / "mine" / "interactions.csv").write_text("user_id,item_id\n1,1\n1,2\n2,1\n")
     (tmp_path / "notebooks").mkdir()
-    (tmp_path / "_toc.yml").touch()
+    (tmp_path / "_toc.yml").write_text("root: index")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MIXLIB_DATA", "data")
     ran = []
