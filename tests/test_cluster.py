@@ -187,10 +187,15 @@ def cluster_of(*workers):
 
 def begin(there, data, device="cpu", number=9, say=print):
     """The first trials of a search, and what a cluster makes of them."""
+    trials = select(STUDIES["factorization"], {}, Subject.of(data), TINY).missing[:number]
+    return trials, on(there, iter(trials), data, device, say)
+
+
+def on(there, trials, data, device="cpu", say=print):
+    """What a cluster makes of trials."""
     from mixlib import cluster
 
-    trials = select(STUDIES["factorization"], {}, Subject.of(data), TINY).missing[:number]
-    return trials, cluster.on_cluster(iter(trials), there.scheduler_address, data, device, say)
+    return cluster.on_cluster(trials, there.scheduler_address, data, device, say)
 
 
 @pytest.fixture
@@ -236,6 +241,13 @@ def test_a_worker_with_several_threads_is_one_clear_error(tiny, finish):
     finish()
     with cluster_of({"nthreads": 2}) as there, pytest.raises(RuntimeError, match=r"has 2 threads, .*: start it with `--nthreads 1`"):
         next(begin(there, tiny)[1])
+
+
+def test_a_worker_of_another_version_of_the_code_is_one_clear_error(tiny, finish, tmp_path):
+    finish(code="0" * 12)
+    with cluster_of({}) as there, pytest.raises(RuntimeError, match=f"other code \\(000000000000\\) than this \\({code_version()}\\)"):
+        experiments.run("factorization", tiny, Ledger(tmp_path), TINY, elsewhere=lambda trials: on(there, trials, tiny))
+    assert not list(tmp_path.rglob("*.json"))
 
 
 def test_a_scheduler_without_workers_is_one_clear_error(tiny, monkeypatch):

@@ -1172,8 +1172,12 @@ def test_who_gains_is_kept_and_shown_as_long_as_its_records_are_those_of_the_led
     kept = {"synthetic": {"factorization": {"records": results.marks, "rows": rows}}}
     monkeypatch.setattr(type(ledger), "noted", lambda ledger, name: {"who": kept}[name])
     assert winners.who(found, ledger)["data set"].tolist() == ["Synthetic"] * len(rows)
+    first = results.outcomes["factorization"]
+    again = replace(first, records=[first.records[0] | {"test": {"mrr": 0.5}}, *first.records[1:]])  # the same trial, trained again
+    other = replace(results, outcomes=results.outcomes | {"factorization": again})
+    assert len(winners.who(found | {("synthetic", "factorization"): other}, ledger)) == 1  # a row that says so
     kept["synthetic"]["factorization"]["records"] = ["of another winner"]
-    assert len(winners.who(found, ledger)) == 1  # a row that says so
+    assert len(winners.who(found, ledger)) == 1
 
 
 def test_the_largest_variant_is_over_the_same_users(planned, data, tmp_path):
