@@ -65,7 +65,7 @@ def measured() -> dict[str, Any]:
 
 
 def table(found: dict[str, Any]) -> pd.DataFrame:
-    """A row for each model and ten seeds: mean MRR both ways, and mean differences with Student's 95 % interval over the seeds."""
+    """A row for each model and ten seeds: mean MRR both ways, and mean differences with Student's 95% interval over the seeds."""
     rows = []
     for kind, seeds in ((kind, some) for kind in models.KINDS if kind in found for some in (SEEDS, FRESH_SEEDS)):
         both = [seed for seed in map(str, seeds) if all(seed in found[kind].get(way, {}) for way in WAYS)]
@@ -75,7 +75,7 @@ def table(found: dict[str, Any]) -> pd.DataFrame:
         for part in ("validation", "test"):
             plain, compiled = (np.array([found[kind][way][seed][part] for seed in both]) for way in WAYS)
             row |= {f"{part}, plain": f"{plain.mean():.4f}", f"{part}, compiled": f"{compiled.mean():.4f}"}
-            row[f"{part}, difference [95 %]"] = _difference(compiled - plain)
+            row[f"{part}, difference [95%]"] = _difference(compiled - plain)
         rows.append(row | {"seeds": f"{both[0]} to {both[-1]}"})
     return pd.DataFrame(rows)
 

@@ -79,7 +79,7 @@ class Share:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Its 95 % interval, by Student's t of the log ratio."""
+        """Its 95% interval, by Student's t of the log ratio."""
         half = stats.t.ppf(0.975, self.freedom) * self.error
         return float(np.expm1(self.log_ratio - half)), float(np.expm1(self.log_ratio + half))
 

@@ -58,7 +58,7 @@ def close(figure: "Figure") -> None:
 def outcomes(
     axes: "Axes", results: Results, published: dict[str, float] | None = None, references: Mapping[str, float] | None = None
 ) -> None:
-    """Test MRR of every arm as a dot with its 95 % interval; a published value, if any, as a hollow mark.
+    """Test MRR of every arm as a dot with its 95% interval; a published value, if any, as a hollow mark.
 
     references: test MRR by name, each a dotted line.
     """
@@ -80,11 +80,11 @@ def outcomes(
         axes.annotate(name, (mrr, 1), xycoords=("data", "axes fraction"), xytext=(shift, -9 * number), textcoords="offset points",
                       ha=side, va="top", fontsize=7, color="#555555", bbox={"fc": "white", "ec": "none", "pad": 0.5})  # fmt: skip
     axes.set_xlim(0, 1.08 * max(marks))
-    axes.set_xlabel("test MRR, 95 % over users")
+    axes.set_xlabel("test MRR, 95% over users")
 
 
 def components(axes: "Axes", results: Results) -> None:
-    """Test MRR against the number of tastes m, from arms named `kind/m`, with 95 % intervals."""
+    """Test MRR against the number of tastes m, from arms named `kind/m`, with 95% intervals."""
     kinds = dict.fromkeys(arm.partition("/")[0] for arm in results.outcomes)
     for kind in kinds:
         points = [(int(arm.partition("/")[2]), o) for arm, o in results.outcomes.items() if arm.startswith(kind + "/")]
@@ -177,7 +177,7 @@ def circle(axes: "Axes", items: np.ndarray, chosen: np.ndarray, scores: np.ndarr
 def search(axes: "Axes", curves: dict[str, np.ndarray], references: Mapping[str, float] | None = None) -> None:
     """Test MRR of the best trial so far against the number of trials, from `searching.best_so_far` (orders, n) of every arm.
 
-    The line is the median over orders of the trials, the band holds 90 % of them. references: test MRR by name, each a dotted line.
+    The line is the median over orders of the trials, the band holds 90% of them. references: test MRR by name, each a dotted line.
     """
     for arm, found in curves.items():
         kind = arm.partition("/")[0]

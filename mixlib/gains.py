@@ -157,7 +157,7 @@ def effects(factorial: pd.DataFrame) -> pd.DataFrame:
     """What each property of generated users adds to the gain of a mixture: one row for each comparison and property of `factorial`.
 
     effect: mean difference in gain between the two levels of CONTRASTS over all pairs of cells that were run with the same budget and
-    differ in nothing else; low, high: its 95 % interval, from the intervals of the cells as of independent ones. NaN where no pair was
+    differ in nothing else; low, high: its 95% interval, from the intervals of the cells as of independent ones. NaN where no pair was
     run. Users of one taste cannot leave it, so that cells of one taste which differ in stickiness hold the same data: they count as one,
     with the larger budget, whichever of them was run, and not as a pair. Cells of one seed are left out.
     """
@@ -225,7 +225,7 @@ def by_quarter(rows: pd.DataFrame, what: str) -> pd.DataFrame:
     varies = known[what].min() < known[what].max()
     cut = pd.qcut(known[what], 4, duplicates="drop") if varies else np.zeros(len(known))
     table = [{"quarter of " + what: " to ".join(_short(end) for end in (part[what].min(), part[what].max())), "windows or users": len(part),
-              "gain [95 %]": with_interval(part["gain"].mean(), interval(part["gain"].to_numpy(), part["user"].to_numpy()), sign=True)}
+              "gain [95%]": with_interval(part["gain"].mean(), interval(part["gain"].to_numpy(), part["user"].to_numpy()), sign=True)}
              for _, part in known.groupby(cut, observed=True)]  # fmt: skip
     rho = f"{stats.spearmanr(known[what], known['gain']).statistic:+.2f}" if varies else ""
     return pd.DataFrame(table).assign(**{"Spearman's rho with the gain": [rho, *[""] * (len(table) - 1)]})
@@ -257,6 +257,6 @@ def extremes(results: Results, interactions: Interactions, ledger: Ledger) -> li
                 quarters, sizes, gains, rho = (table[column].astype(str).tolist() for column in table)
                 row = {"model": label(arm), "by": name}
                 for which, place in (("lowest", 0), ("highest", -1)):
-                    row |= {f"{which} quarter (number)": f"{quarters[place]} ({sizes[place]})", f"gain in the {which} [95 %]": gains[place]}
+                    row |= {f"{which} quarter (number)": f"{quarters[place]} ({sizes[place]})", f"gain in the {which} [95%]": gains[place]}
                 rows.append(row | {"Spearman's rho": rho[0]})
     return rows

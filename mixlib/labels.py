@@ -56,14 +56,14 @@ def digits_for(*values: float) -> int:
 
 
 def with_interval(mean: float, bounds: tuple[float, float], sign: bool = False, digits: int | None = None) -> str:
-    """`0.071 [0.058, 0.085]`: a mean with its 95 % interval, with as many decimals as show it; with signs if it is a difference."""
+    """`0.071 [0.058, 0.085]`: a mean with its 95% interval, with as many decimals as show it; with signs if it is a difference."""
     digits = digits or digits_for(mean, *bounds)
     form = f"{'+' if sign else ''}.{digits}f"
     return f"{mean:{form}} [{bounds[0]:{form}}, {bounds[1]:{form}}]"
 
 
 def as_share(share: float, low: float, high: float) -> str:
-    """`+2% [-4%, +8%]`: a gain as a share of what it is gained over, with its 95 % interval."""
+    """`+2% [-4%, +8%]`: a gain as a share of what it is gained over, with its 95% interval."""
     return f"{share:+z.0%} {share_bounds(low, high)}"
 
 

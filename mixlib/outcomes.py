@@ -45,7 +45,7 @@ class Outcome:
 
     @cached_property
     def bounds(self) -> tuple[float, float]:
-        """95 % bootstrap interval of the MRR, resampling users."""
+        """95% bootstrap interval of the MRR, resampling users."""
         return interval(self.values, self.users)
 
     @property
@@ -144,7 +144,7 @@ def paired(ours: Outcome, theirs: Outcome) -> Comparison:
 
 
 def over_seeds(ours: Outcome, theirs: Outcome, apart: bool = False) -> tuple[float, float] | None:
-    """95 % interval of the same difference for other users and other seeds, by Student's t; None where either has one seed."""
+    """95% interval of the same difference for other users and other seeds, by Student's t; None where either has one seed."""
     if (found := standard_error(ours, theirs, apart)) is None:
         return None
     gap, (error, freedom) = paired(ours, theirs).difference, found
@@ -168,7 +168,7 @@ def standard_error(ours: Outcome, theirs: Outcome, apart: bool = False) -> tuple
 
 
 def added(low: float, high: float, sides: list[np.ndarray]) -> tuple[float, float]:
-    """Standard error of what has a 95 % interval over users and means over seeds on its sides, (n,) each, and its degrees of freedom."""
+    """Standard error of what has a 95% interval over users and means over seeds on its sides, (n,) each, and its degrees of freedom."""
     users = ((high - low) / (2 * stats.norm.ppf(0.975))) ** 2
     seeds = [float(side.var(ddof=1)) / len(side) for side in sides]
     freedom = sum(one**2 / (len(side) - 1) for one, side in zip(seeds, sides, strict=True))

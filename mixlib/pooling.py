@@ -24,10 +24,10 @@ COMPARED = (("sequences", "mixture_lstm", "lstm"), ("sequence-seeds", "mixture_l
 
 @dataclass(frozen=True)
 class Pooled:
-    """The mean effect over data sets like those at hand; bounds: its 95 % interval.
+    """The mean effect over data sets like those at hand; bounds: its 95% interval.
 
-    spread: the standard deviation between data sets of what their own errors leave over, and spread_bounds its 95 % interval.
-    another: the 95 % interval of the effect on one more data set like them. As text, the effects are logs of ratios, and shares are shown.
+    spread: the standard deviation between data sets of what their own errors leave over, and spread_bounds its 95% interval.
+    another: the 95% interval of the effect on one more data set like them. As text, the effects are logs of ratios, and shares are shown.
     """
 
     mean: float
@@ -171,10 +171,10 @@ def table(found: Found) -> pd.DataFrame:
         trials = " to ".join(map(str, sorted({min(one.trials), max(one.trials)})))
         seeds = f", with more seeds on {' and '.join(one.again)}" if one.again else ""
         rows.append({"model": label(one.arm) + seeds, "against": label(one.baseline), "data sets": len(one.names),
-                     "mean gain, % of the MRR [95 %]": str(pooled),
+                     "mean gain, % of the MRR [95%]": str(pooled),
                      "without the one whose lack widens it most": f"{title(fewer[0])}: {fewer[1]}" if fewer else "too few are left",
-                     "spread between data sets [95 %]": f"{spread:.0%} [{low:.0%}, {high:.0%}]",
-                     "on another data set [95 %]": share_bounds(*np.expm1(pooled.another)),
+                     "spread between data sets [95%]": f"{spread:.0%} [{low:.0%}, {high:.0%}]",
+                     "on another data set [95%]": share_bounds(*np.expm1(pooled.another)),
                      "printed in 2018": f"{min(printed):+.0%} to {max(printed):+.0%}" if printed else "not compared",
                      "trials": f"{trials} of {one.planned}" + (f"; below {FEW} on {one.few}" if one.few else "")})  # fmt: skip
     return pd.DataFrame(rows or [{"": TOO_FEW}])

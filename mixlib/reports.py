@@ -39,12 +39,12 @@ def arms(results: Results, baseline: str | None = None) -> pd.DataFrame:
     """One row for each arm: test MRR with its interval, spread over seeds, and the paired difference to the baseline arm, if named."""
     rows = []
     for arm, outcome in results.outcomes.items():
-        row = {"model": label(arm), "test MRR [95 %]": with_interval(outcome.mrr, outcome.bounds)}
+        row = {"model": label(arm), "test MRR [95%]": with_interval(outcome.mrr, outcome.bounds)}
         row["sd over seeds"] = outcome.spread
         row["validation MRR"] = f"{outcome.search['validation']['mrr']:.3f}"
         if baseline:
             found = Evidence.of(results, arm, baseline) if arm != baseline and baseline in results.outcomes else None
-            row["difference [95 %]"], row[OVER_SEEDS] = (found.over_users, found.over_seeds) if found else ("", "")
+            row["difference [95%]"], row[OVER_SEEDS] = (found.over_users, found.over_seeds) if found else ("", "")
             row["Wilcoxon p"] = _p_value(found.gap.p_value) if found else ""
         rows.append(row | {"best epoch": outcome.search["best_epoch"], "parameters": f"{outcome.search['parameters']:,}"})
     return pd.DataFrame(rows)
@@ -97,9 +97,9 @@ def losses(results: Results) -> pd.DataFrame:
         kind, _, loss = arm.partition("/")
         reference = f"{kind}/adaptive_hinge"
         found = Evidence.of(results, reference, arm) if arm != reference and reference in results.outcomes else None
-        gain = {"adaptive hinge minus this [95 %]": found.over_users if found else "", OVER_SEEDS: found.over_seeds if found else ""}
+        gain = {"adaptive hinge minus this [95%]": found.over_users if found else "", OVER_SEEDS: found.over_seeds if found else ""}
         rows.append({"model": LABELS[kind], "loss": LOSS_LABELS.get(loss, loss), "sd over seeds": outcome.spread,
-                     "test MRR [95 %]": with_interval(outcome.mrr, outcome.bounds)} | gain)  # fmt: skip
+                     "test MRR [95%]": with_interval(outcome.mrr, outcome.bounds)} | gain)  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -172,7 +172,7 @@ def listed(rows: list[dict]) -> pd.DataFrame:
 
 def table1(results: Found, unordered: Collection[str]) -> pd.DataFrame:
     """Table 1: models as rows, ours and published; data sets as columns, those with records first. Bold: ahead of all others of its family
-    beyond the 95 % interval of the paired difference for other users and seeds, after at least FEW search trials.
+    beyond the 95% interval of the paired difference for other users and seeds, after at least FEW search trials.
 
     unordered: data sets without an order in time.
     """
@@ -246,7 +246,7 @@ def gains(results: Found) -> pd.DataFrame:
     for gain in family(results):
         one, budget = gain.evidence, results[gain.dataset, gain.study]
         rows.append({"data set": title(gain.dataset), "mixture": label(gain.mixture), "against": label(gain.baseline),
-                     "gain in test MRR [95 %]": one.over_users, OVER_SEEDS: one.over_seeds,
+                     "gain in test MRR [95%]": one.over_users, OVER_SEEDS: one.over_seeds,
                      "relative, over seeds, too": f"{gain.share.gain:+z.0%}" if one.wide is None else str(gain.share),
                      "rank-biserial": f"{one.gap.rank_biserial:+.2f}", "Wilcoxon p": _p_value(one.gap.p_value),
                      "Holm p": _p_value(gain.holm), "trials": budget.trials_done, "seeds": budget.seeds_done})  # fmt: skip

@@ -55,7 +55,7 @@ def at_same_settings(ours: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, 
 
 
 def student(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean of the values (n,), n > 1, and Student's 95 % interval of it."""
+    """Mean of the values (n,), n > 1, and Student's 95% interval of it."""
     half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
     return float(values.mean()), float(values.mean()) - half, float(values.mean()) + half
 
@@ -92,20 +92,20 @@ def curves(found: Found, ledger: Ledger) -> dict[tuple[str, str], dict[str, np.n
 
 
 def curve_table(curves: dict[tuple[str, str], dict[str, np.ndarray]]) -> pd.DataFrame:
-    """The data of the figure of searches: over random orders of the trials, the median and the middle 90 % of the best one's test MRR."""
+    """The data of the figure of searches: over random orders of the trials, the median and the middle 90% of the best one's test MRR."""
     rows = []
     for (dataset, name), arms in curves.items():
         for arm, found in arms.items():
             for trials, (low, middle, high) in enumerate(np.quantile(found, [0.05, 0.5, 0.95], axis=0).T, 1):
                 rows.append({"data set": title(dataset), "protocol": name, "model": label(arm), "trials": trials,
-                             "median": round(middle, 5), "5 %": round(low, 5), "95 %": round(high, 5)})  # fmt: skip
-    return pd.DataFrame(rows, columns=["data set", "protocol", "model", "trials", "median", "5 %", "95 %"])
+                             "median": round(middle, 5), "5%": round(low, 5), "95%": round(high, 5)})  # fmt: skip
+    return pd.DataFrame(rows, columns=["data set", "protocol", "model", "trials", "median", "5%", "95%"])
 
 
 def luck(found: Found, ledger: Ledger) -> pd.DataFrame:
     """How much of a gain is luck of the search: the gain between winners, trained once, over searches that drew other trials.
 
-    A row for each mixture of a main study with at least FEW search trials; the range holds 95 % of `other_searches`.
+    A row for each mixture of a main study with at least FEW search trials; the range holds 95% of `other_searches`.
     """
     rows = []
     for (dataset, name), results in found.items():
@@ -116,7 +116,7 @@ def luck(found: Found, ledger: Ledger) -> pd.DataFrame:
             drawn = other_searches(trials[baseline], trials[arm])
             low, high = np.quantile(drawn, [0.025, 0.975])
             rows.append({"data set": title(dataset), "mixture": label(arm), "against": label(baseline),
-                         "gain over searches [middle 95 %]": with_interval(float(np.median(drawn)), (low, high), sign=True),
+                         "gain over searches [middle 95%]": with_interval(float(np.median(drawn)), (low, high), sign=True),
                          "searches in which it gains": f"{np.mean(drawn > 0):.0%}", "trials": results.selection.trials})  # fmt: skip
     return reports.listed(rows)
 
@@ -138,7 +138,7 @@ def head_start(found: Found, ledger: Ledger) -> pd.DataFrame:
             rows.append({"data set": title(dataset), "mixture": label(arm), "its trials": results.selection.trials,
                          "its MRR": with_interval(results.outcomes[arm].mrr, results.outcomes[arm].bounds), "against": label(first),
                          "trials": alone.selection.trials, "MRR": with_interval(single.mrr, single.bounds),
-                         "difference [95 %]": one.over_users, reports.OVER_SEEDS: one.over_seeds, "so": one.side})  # fmt: skip
+                         "difference [95%]": one.over_users, reports.OVER_SEEDS: one.over_seeds, "so": one.side})  # fmt: skip
     return reports.listed(rows)
 
 
@@ -174,8 +174,8 @@ def repeated(found: Found) -> pd.DataFrame:
     rows = []
     for dataset, study, kind, outcome, results in _again(found):
         rows.append({"data set": title(dataset), "model": label(kind), "study": study,
-                     "test MRR [95 %]": with_interval(outcome.mrr, outcome.bounds), SPENT: reports.spent(results)})  # fmt: skip
-    table = pd.DataFrame(rows, columns=["data set", "model", "study", "test MRR [95 %]", SPENT])
+                     "test MRR [95%]": with_interval(outcome.mrr, outcome.bounds), SPENT: reports.spent(results)})  # fmt: skip
+    table = pd.DataFrame(rows, columns=["data set", "model", "study", "test MRR [95%]", SPENT])
     several = table.groupby(["data set", "model"])["study"].transform("size") > 1
     return reports.listed(table[several].sort_values(["data set", "model"], kind="stable").to_dict("records"))
 
@@ -236,7 +236,7 @@ def pairs(found: Found, ledger: Ledger, which: Iterable[str]) -> Iterator[tuple[
 
 
 def same_settings(found: Found, ledger: Ledger) -> pd.DataFrame:
-    """What one arm gains over another at the same settings: their search trials pair by pair, with Student's 95 % interval over them.
+    """What one arm gains over another at the same settings: their search trials pair by pair, with Student's 95% interval over them.
 
     No winner is chosen, so that no luck of a search is in it.
     """
@@ -244,8 +244,8 @@ def same_settings(found: Found, ledger: Ledger) -> pd.DataFrame:
     for dataset, arm, baseline, ours, theirs in pairs(found, ledger, (*MAIN, "losses", "components", "capacity", "size")):
         gap, (share, *around) = student(ours - theirs), np.exp(student(np.log(ours / theirs)))
         rows.append({"data set": title(dataset), "model": label(arm), "against": label(baseline), "pairs": len(ours),
-                     "ahead in": int((ours > theirs).sum()), "mean difference [95 %]": with_interval(gap[0], gap[1:], sign=True),
-                     "mean ratio [95 %]": with_interval(share, (around[0], around[1]))})  # fmt: skip
+                     "ahead in": int((ours > theirs).sum()), "mean difference [95%]": with_interval(gap[0], gap[1:], sign=True),
+                     "mean ratio [95%]": with_interval(share, (around[0], around[1]))})  # fmt: skip
     return reports.listed(rows)
 
 

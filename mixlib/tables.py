@@ -19,7 +19,7 @@ from mixlib.studies import PAPER, STUDIES
 SPENT = "trials, seeds"
 REFERENCES = ("sequence-references", "factorization-references")
 PROPERTIES = {"tastes": "true tastes", "stickiness": "chance to stay in a taste", "skew": "skew of popularity", "twins": "chance of a twin"}
-EIGHT = "m = 8 minus m = 2 [95 %]"
+EIGHT = "m = 8 minus m = 2 [95%]"
 CONTROLS = {"sequence-capacity": "mixture_lstm/dim 64", "factorization-capacity": "embedding_mixture/dim 32",
             reports.SIZE: reports.MIXTURE}  # fmt: skip
 
@@ -116,9 +116,9 @@ def reference_points(found: Found, datasets: Iterable[str], unordered: Collectio
                         "data set": title(dataset),
                         "protocol": main,
                         "method": label(arm),
-                        "test MRR [95 %]": _mrr(outcome, reports.absent(results, arm)),
+                        "test MRR [95%]": _mrr(outcome, reports.absent(results, arm)),
                     }
-                    row["best model minus this [95 %]"] = "the best model" if outcome and outcome is ours else _gain(ours, outcome)
+                    row["best model minus this [95%]"] = "the best model" if outcome and outcome is ours else _gain(ours, outcome)
                     tried = results is not None and arm in results.selection.finalists
                     rows.append(row | {SPENT: reports.spent(results if tried else None)})
     return pd.DataFrame(rows)
@@ -154,7 +154,7 @@ def cells(factorial: pd.DataFrame) -> pd.DataFrame:
     rows = [
         {"tastes": int(cell["tastes"]), "stays": cell["stickiness"], "skew": cell["skew"], "twins": cell["twins"],
          "mixture": label(cell["mixture"]), "against": label(cell["against"]),
-         "gain [95 %]": with_interval(cell["gain"], (cell["low"], cell["high"]), sign=True),
+         "gain [95%]": with_interval(cell["gain"], (cell["low"], cell["high"]), sign=True),
          "relative": f"{cell['relative']:+.0%}", SPENT: spent_of(cell["protocol"], cell)}
         for cell in factorial[factorial["gain"].notna()].to_dict("records")
     ]  # fmt: skip
@@ -178,7 +178,7 @@ def effects(factorial: pd.DataFrame) -> pd.DataFrame:
     rows = [
         {"mixture": label(row["mixture"]), "against": label(row["against"]), "property": PROPERTIES[row["property"]],
          "change": f"{row['from']:g} to {row['to']:g}",
-         "pairs of cells": row["pairs"], "change in the gain [95 %]": with_interval(row["effect"], (row["low"], row["high"]), sign=True)}
+         "pairs of cells": row["pairs"], "change in the gain [95%]": with_interval(row["effect"], (row["low"], row["high"]), sign=True)}
         for row in gains.effects(factorial).to_dict("records") if row["pairs"]
     ]  # fmt: skip
     return reports.listed(rows)
@@ -231,7 +231,7 @@ def true_tastes(by_components: pd.DataFrame) -> pd.DataFrame:
         singles = {"m = 1": (first["mrr"], ("gain", "low", "high")), main: (first["factorization"], ("over it", "over low", "over high"))}
         for single, (reached, (gain, low, high)) in singles.items():
             if not np.isnan(reached):
-                gained = {f"m = {one['m']} minus it [95 %]": with_interval(one[gain], (one[low], one[high]), sign=True) for one in others}
+                gained = {f"m = {one['m']} minus it [95%]": with_interval(one[gain], (one[low], one[high]), sign=True) for one in others}
                 row = {"true tastes": tastes, "single vector": single, "test MRR": f"{reached:.3f}"}
                 rows.append(row | gained | {SPENT: spent_of("factorization-components", first)})
     return reports.listed(rows)
@@ -291,10 +291,10 @@ def capacity(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
     for name, control in CONTROLS.items():
         for row, outcome, absent, results in rows_of(found, begun(found, datasets, name), [name]):
             mixture = results.outcomes.get(control) if results else None
-            row |= {"test MRR [95 %]": _mrr(outcome, absent), "numbers for a user": numbers_for_a_user(outcome) if outcome else ""}
+            row |= {"test MRR [95%]": _mrr(outcome, absent), "numbers for a user": numbers_for_a_user(outcome) if outcome else ""}
             row["parameters"] = f"{outcome.search['parameters']:,}" if outcome else ""
             gap = Evidence.between(mixture, outcome) if mixture and outcome and outcome is not mixture else None
-            row |= {"mixture minus this [95 %]": gap.over_users if gap else "", reports.OVER_SEEDS: gap.over_seeds if gap else ""}
+            row |= {"mixture minus this [95%]": gap.over_users if gap else "", reports.OVER_SEEDS: gap.over_seeds if gap else ""}
             rows.append(row | {SPENT: reports.spent(results)})
     return reports.listed(rows)
 
@@ -311,7 +311,7 @@ def dims(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
     rows = []
     for name in ("sequence-dims", "factorization-dims"):
         for row, outcome, absent, results in rows_of(found, begun(found, datasets, name), [name]):
-            row["test MRR [95 %]"] = _mrr(outcome, absent)
+            row["test MRR [95%]"] = _mrr(outcome, absent)
             both = binary_of(outcome)
             row["bytes of an item"] = both["bytes"]["item"]["real"] if both else ""
             row |= {

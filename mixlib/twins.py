@@ -16,7 +16,7 @@ from mixlib.outcomes import Found, Outcome, Results
 from mixlib.tables import SPENT
 
 TWINS, OTHERS = "twins", "other targets"
-GAINED = "Mixture-LSTM minus LSTM [95 %]"
+GAINED = "Mixture-LSTM minus LSTM [95%]"
 FEW_WINDOWS = 20  # windows: fewer are not shown
 
 
@@ -35,7 +35,7 @@ def shares(found: Found, kept: dict[str, dict], unordered: Collection[str] = UNO
         ours = results.outcomes if results else {}
         possible = applies(name, "sequences", unordered)
         unknown = {arm: reports.absent(results, arm) if possible else "no order" for arm in ("lstm", "mixture_lstm")}
-        row["LSTM, test MRR [95 %]"] = with_interval(ours["lstm"].mrr, ours["lstm"].bounds) if "lstm" in ours else unknown["lstm"]
+        row["LSTM, test MRR [95%]"] = with_interval(ours["lstm"].mrr, ours["lstm"].bounds) if "lstm" in ours else unknown["lstm"]
         one = Evidence.of(results, *results.mixtures[0]) if results and results.mixtures else None
         row |= {GAINED: one.over_users if one else unknown["mixture_lstm"], reports.OVER_SEEDS: one.over_seeds if one else ""}
         rows.append(row | {SPENT: reports.spent(results)})

@@ -11,7 +11,7 @@ from mixlib.labels import LABELS, LOSS_LABELS, PUBLISHED, label, title
 from mixlib.outcomes import FEW, MAIN, Found, best
 from mixlib.studies import STUDIES
 
-HERE = "found here, test MRR [95 %]"
+HERE = "found here, test MRR [95%]"
 AGAIN = {"sequence-splits": "other splits", "factorization-splits": "other splits", "sequence-seeds": "more seeds alone",
          "sequence-patience": "no early stopping"}  # fmt: skip
 SOMEWHERE, ALWAYS, CONTROL = "a claim", "a claim of every case", "a control"  # what a row weighs

@@ -20,7 +20,7 @@ from mixlib.tables import SPENT, binary_of, rows_of
 def binary(found: Found, ledger: Ledger, datasets: Iterable[str], unordered: Collection[str] = UNORDERED) -> pd.DataFrame:
     """Table 4, the draft's open columns: binary codes of every winner against the winner itself.
 
-    MRR ratio with its 95 % interval (users resampled, both together), memory of an item and of a user, and predictions per millisecond
+    MRR ratio with its 95% interval (users resampled, both together), memory of an item and of a user, and predictions per millisecond
     where `benchmarks/codes.py` measured them.
     """
     rows, measured = [], speeds(ledger)
@@ -30,7 +30,7 @@ def binary(found: Found, ledger: Ledger, datasets: Iterable[str], unordered: Col
         if outcome and both:
             share, (low, high) = kept(outcome, ledger)
             size = both["bytes"]
-            row |= {"binary MRR": f"{both['mrr']:.3f}", "MRR ratio [95 %]": f"{share:.3f} [{low:.3f}, {high:.3f}]"}
+            row |= {"binary MRR": f"{both['mrr']:.3f}", "MRR ratio [95%]": f"{share:.3f} [{low:.3f}, {high:.3f}]"}
             row |= {f"memory ratio, {what}": f"{size[what]['binary'] / size[what]['real']:.3f}" for what in ("item", "user")}
             speed = _speed(measured, results.selection.winners[outcome.arm]) if results else None
             row |= {f"predictions per ms, {how}": f"{speed[how]:,.0f}" for how in ("real", "binary")} if speed else {}
@@ -42,7 +42,7 @@ def binary(found: Found, ledger: Ledger, datasets: Iterable[str], unordered: Col
 
 
 def kept(outcome: Outcome, ledger: Ledger) -> tuple[float, tuple[float, float]]:
-    """The share of its MRR that a winner keeps as binary codes, with its 95 % interval over users, both resampled together."""
+    """The share of its MRR that a winner keeps as binary codes, with its 95% interval over users, both resampled together."""
     return evaluation.ratio(as_binary(outcome, ledger).values, outcome.values, outcome.users)
 
 

@@ -279,7 +279,7 @@ def clustered(random, users=50):
 def test_intervals_cover_the_truth_and_equal_models_are_rarely_told_apart():
     random = np.random.default_rng(0)
     found = [compare(values, np.zeros_like(values), owners) for values, owners in (clustered(random) for _ in range(200))]
-    assert 0.88 <= np.mean([c.low <= 0 <= c.high for c in found]) <= 0.99  # 95 % are promised
+    assert 0.88 <= np.mean([c.low <= 0 <= c.high for c in found]) <= 0.99  # 95% are promised
     assert 0.01 <= np.mean([c.decided for c in found]) <= 0.12
     p_values = np.array([c.p_value for c in found])
     assert np.mean(p_values < 0.05) <= 0.12 and 0.35 <= np.mean(p_values < 0.5) <= 0.65

@@ -137,7 +137,7 @@ def test_the_table_of_quality_comes_from_its_seeds_and_fresh_seeds_settle_the_do
     made = quality.table(quality.measured())
     assert made.to_csv(index=False) == (root / "book" / "tables" / "cost-quality.csv").read_text()
     assert set(made["model"]) == {labels.LABELS[kind] for kind in models.KINDS}
-    of = {(row["model"], row["seeds"]): re.findall(r"[+-][\d.]+", row["test, difference [95 %]"]) for _, row in made.iterrows()}
+    of = {(row["model"], row["seeds"]): re.findall(r"[+-][\d.]+", row["test, difference [95%]"]) for _, row in made.iterrows()}
     first, fresh = of.pop(("Mixture-LSTM", "1 to 10")), of["Mixture-LSTM", "11 to 20"]
     assert float(first[2]) < 0 < float(fresh[0])  # as the page says
     assert all(float(low) <= 0 <= float(high) for _, low, high in of.values())

@@ -77,7 +77,7 @@ def test_shares_are_pooled_where_both_models_have_several_seeds(ledger):
     generated = {("synthetic", "sequences"): results}
     assert pooling.together(found | generated, *compared).names == one.names  # the generated data set is no evidence
     (row,) = pooling.table(found).to_dict("records")
-    assert row["mean gain, % of the MRR [95 %]"] == said and row["without the one whose lack widens it most"] == "too few are left"
+    assert row["mean gain, % of the MRR [95%]"] == said and row["without the one whose lack widens it most"] == "too few are left"
     assert (row["data sets"], row["trials"], row["printed in 2018"]) == (3, "2 of 20; below 5 on 3", "+10% to +26%")
     more = found | {("e", "sequences"): results}
     left, rest = pooling.together(more, *compared).without_one

@@ -665,7 +665,7 @@ def test_which_model_is_ahead_and_the_part_of_size(found):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(ruled_out) == 5 and f"from {ruled_out[0]} % of the MRR on Amazon apps to {ruled_out[-1]} % on Movielens 100K" in readme
     printed = [mrr["mixture_lstm"] / mrr["lstm"] - 1 for mrr in labels.PUBLISHED["paper"]["mrr"].values()]
-    assert [f"{share:.0%}" for share in (min(printed), max(printed))] == ["10%", "26%"] and "(printed in 2018: 10 to 26 %)" in readme
+    assert [f"{share:.0%}" for share in (min(printed), max(printed))] == ["10%", "26%"] and "(printed in 2018: 10 to 26%)" in readme
     assert sum(int(bound) < 10 for bound in ruled_out) == 1  # Amazon apps
     assert all(str(numbers[name]).startswith("worse on all 6 data sets (") for name in ("projection_mixture_sides", "size_sides"))
     worse, undecided = numbers["half_size_sides"].split("; ")
@@ -697,7 +697,7 @@ def test_what_all_data_sets_say_together(found):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     one = pooling.together(found, "sequences", "mixture_lstm", "lstm")
     mean, low, high = (f"{100 * gain:.0f} %" for gain in np.expm1([one.mean.mean, *one.mean.bounds]))
-    assert f"the mean gain is {mean} of the MRR, with a 95 % interval from {low} to {high}: neither none nor the smallest that" in readme
+    assert f"the mean gain is {mean} of the MRR, with a 95% interval from {low} to {high}: neither none nor the smallest that" in readme
     most, rest = one.without_one
     assert most == "amazon-apps" and f"it reaches to {100 * np.expm1(rest.bounds[1]):.0f} %." in readme
     smallest, second, *_ = sorted(one.errors)
@@ -826,23 +826,23 @@ def test_what_other_splits_say(found):
 def test_what_is_decided_setting_by_setting():
     same = pd.read_csv(ROOT / "book" / "tables" / "same.csv").set_index(["data set", "model", "against"])
     mixtures = same[[not against.startswith(model.partition(",")[0]) or against.endswith(", 1") for _, model, against in same.index]]
-    low, high = mixtures["mean difference [95 %]"].str.extract(r"\[(.+), (.+)\]").astype(float).T.to_numpy()
+    low, high = mixtures["mean difference [95%]"].str.extract(r"\[(.+), (.+)\]").astype(float).T.to_numpy()
     decided = mixtures[(low > 0) | (high < 0)]
-    behind = {model for (_, model, _), row in decided.iterrows() if row["mean difference [95 %]"].startswith("-")}
-    ahead = {(dataset, model) for (dataset, model, _), row in decided.iterrows() if row["mean difference [95 %]"].startswith("+")}
+    behind = {model for (_, model, _), row in decided.iterrows() if row["mean difference [95%]"].startswith("-")}
+    ahead = {(dataset, model) for (dataset, model, _), row in decided.iterrows() if row["mean difference [95%]"].startswith("+")}
     assert behind == {"Projection mixture"}
     assert ahead == {("Movielens 100K", "Embedding mixture, 4")}
     four = same.loc["Movielens 100K", "Embedding mixture, 4", "Embedding mixture, 1"]
     assert four["pairs"] == four["ahead in"] == 8
     said = (ROOT / "book" / "verdict.md").read_text(encoding="utf-8")
-    assert f"in all of eight settings, by {four['mean difference [95 %]'][1:]}, and eight tastes are on the border" in said
+    assert f"in all of eight settings, by {four['mean difference [95%]'][1:]}, and eight tastes are on the border" in said
     border = same.loc["Movielens 100K", "Embedding mixture, 8", "Embedding mixture, 1"]
-    assert "[+0.0000, " in border["mean difference [95 %]"] and "[0.999, " in border["mean ratio [95 %]"]
+    assert "[+0.0000, " in border["mean difference [95%]"] and "[0.999, " in border["mean ratio [95%]"]
     worst = {model.partition(",")[0]: 10 - row["ahead in"] for (_, model, against), row in same.iterrows()
              if against.endswith("hardest of 5") and row["pairs"] == 10}  # fmt: skip
     assert f"for the LSTM it is ahead in {worst['LSTM']} of 10 settings and for the Mixture-LSTM in {worst['Mixture-LSTM']}, both" in said
     sure = {model.partition(",")[0] for (_, model, against), row in same.iterrows()
-            if against.endswith("hardest of 5") and re.search(r", -[\d.]+\]$", row["mean difference [95 %]"])}  # fmt: skip
+            if against.endswith("hardest of 5") and re.search(r", -[\d.]+\]$", row["mean difference [95%]"])}  # fmt: skip
     assert sure == {"Factorization", "Embedding mixture"}
 
 
@@ -878,15 +878,15 @@ def test_where_seeds_and_trainings_fall_short(found):
 def test_who_gains():
     ledger = Ledger(ROOT / "results")
     rows = [row | {"dataset": dataset} for dataset, one in ledger.noted("who").items() for row in one["factorization"]["rows"]]
-    gain = {(row["dataset"], row["by"]): [float(row[f"gain in the {side} [95 %]"].split()[0]) for side in ("lowest", "highest")]
+    gain = {(row["dataset"], row["by"]): [float(row[f"gain in the {side} [95%]"].split()[0]) for side in ("lowest", "highest")]
             for row in rows}  # fmt: skip
     rises = {by: {dataset for (dataset, what), (low, high) in gain.items() if what == by and high > low} for _, by in gain}
     amazon = [dataset for dataset in OURS if dataset.startswith("amazon-")]
     sequences = [row | {"dataset": dataset} for dataset in amazon for row in ledger.noted("who")[dataset]["sequences"]["rows"]]
-    rare, popular = ({row["dataset"]: float(row[f"gain in the {side} [95 %]"].split()[0]) for row in sequences
+    rare, popular = ({row["dataset"]: float(row[f"gain in the {side} [95%]"].split()[0]) for row in sequences
                       if row["by"] == "popularity of the target"} for side in ("lowest", "highest"))  # fmt: skip
     assert all(rare[dataset] > 0 > popular[dataset] for dataset in ("amazon-cds", "amazon-apps"))
-    [beauty] = [row["gain in the highest [95 %]"] for row in sequences
+    [beauty] = [row["gain in the highest [95%]"] for row in sequences
                 if (row["dataset"], row["by"]) == ("amazon-beauty", "popularity of the target")]  # fmt: skip
     low, high = (float(end) for end in re.findall(r"[-+][\d.]+", beauty)[1:])
     assert low < 0 < high and rare["amazon-beauty"] == 0.0002
@@ -898,7 +898,7 @@ def test_who_gains():
     for row in rows:
         if row["by"] == "effective tastes":
             few, many = (
-                [float(end) for end in re.findall(r"[-+][\d.]+", row[f"gain in the {side} [95 %]"])] for side in ("lowest", "highest")
+                [float(end) for end in re.findall(r"[-+][\d.]+", row[f"gain in the {side} [95%]"])] for side in ("lowest", "highest")
             )
             apart |= {row["dataset"]: many[0] > few[0]} if few[2] < many[1] or many[2] < few[1] else {}
     assert apart == {"goodbooks-v1": True, "amazon-apps": False, "amazon-cds": False}
@@ -1066,9 +1066,9 @@ def test_what_copies_do(found, monkeypatch):
     gain = share(copied["mixture_lstm"], copied["lstm"])
     assert str(gain) == "+18% [+7%, +29%]"
     for page in ("book/when.md", "book/verdict.md", "book/findings.md"):
-        assert "18 % of the MRR, [+7 %, +29 %]" in (ROOT / page).read_text(encoding="utf-8")
+        assert "18% of the MRR, [+7%, +29%]" in (ROOT / page).read_text(encoding="utf-8")
     said = (ROOT / "book" / "when.md").read_text(encoding="utf-8")
-    assert "18 % of the MRR (7 to 29 %)" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "18% of the MRR (7 to 29%)" in (ROOT / "README.md").read_text(encoding="utf-8")
     assert [Evidence.of(one, "mixture_lstm", "lstm").side for one in (results, without)] == [AHEAD, UNDECIDED]
     none = share(plain["mixture_lstm"], plain["lstm"])
     assert f"nothing is decided on this data set, {none}, so" in said

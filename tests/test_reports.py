@@ -48,7 +48,7 @@ def test_table_1_prints_the_published_numbers_of_their_one_source(ledger):
 
 def test_gains_are_paired_and_say_the_budget(ledger):
     gains = reports.gains(outcomes.collected(ledger, outcomes.MAIN)).iloc[0]
-    assert gains["gain in test MRR [95 %]"] == "+0.020 [+0.020, +0.020]"  # the spread over users is shared, so it cancels
+    assert gains["gain in test MRR [95%]"] == "+0.020 [+0.020, +0.020]"  # the spread over users is shared, so it cancels
     assert (gains["trials"], gains["seeds"]) == ("2 of 20", "2 of 5")
     found = outcomes.collected(ledger, outcomes.MAIN)["movielens-100k", "sequences"]
     assert gains["relative, over seeds, too"] == str(share(found.outcomes["mixture_lstm"], found.outcomes["lstm"]))

@@ -110,7 +110,7 @@ def test_a_study_that_nobody_began_has_one_row_that_says_so(make, found):
 
 def test_arms_that_were_not_run_are_said(planned, data, tmp_path):
     experiments.run("factorization-capacity", data, Ledger(tmp_path), replace(TINY, trials=1, seeds=1), arms=["factorization/dim 32"])
-    table = tables.capacity(outcomes.collected(Ledger(tmp_path)), NAMES).set_index("model")["test MRR [95 %]"]
+    table = tables.capacity(outcomes.collected(Ledger(tmp_path)), NAMES).set_index("model")["test MRR [95%]"]
     assert len(table) == len(STUDIES["factorization-capacity"].arms) and (table == "not run yet").sum() == len(table) - 1
 
 
@@ -153,7 +153,7 @@ def test_vectors_as_large_as_the_mixture_stand_in_tables_sentences_and_abstract(
     left = without(found, {wide})
     assert tables.capacity_verdicts(left)[place] == f"Synthetic: {labels.label(mixture)} against {control}: failed in all trials."
     rows = tables.capacity(found, NAMES).set_index("model")
-    assert rows.loc[[control, labels.label(mixture)], "mixture minus this [95 %]"].tolist() == [one.over_users, ""]
+    assert rows.loc[[control, labels.label(mixture)], "mixture minus this [95%]"].tolist() == [one.over_users, ""]
     assert rows.loc[control, reports.OVER_SEEDS] == one.over_seeds and narrow in rows.index
     assert rows.loc[control, "numbers for a user"] == f"{models[1]['dim']}"
     assert rows.loc[narrow, "numbers for a user"] == f"{TINY.dim['factorization']}"
@@ -213,10 +213,10 @@ def test_references_stand_beside_the_models_with_what_the_best_one_gains(found):
         results = found["synthetic", protocol]
         best = max(results.outcomes.values(), key=lambda o: o.search["validation"]["mrr"])
         said = rows.set_index("method")
-        assert (said["best model minus this [95 %]"] == "the best model").sum() == 1
-        assert said.loc[labels.label(best.arm), "best model minus this [95 %]"] == "the best model"
+        assert (said["best model minus this [95%]"] == "the best model").sum() == 1
+        assert said.loc[labels.label(best.arm), "best model minus this [95%]"] == "the best model"
         other = found["synthetic", f"{str(protocol).removesuffix('s')}-references"].outcomes["popularity"]
-        assert said.loc["Popularity", "best model minus this [95 %]"].startswith(f"{best.mrr - other.mrr:+.3f} [")
+        assert said.loc["Popularity", "best model minus this [95%]"].startswith(f"{best.mrr - other.mrr:+.3f} [")
     assert set(table["trials, seeds"]) == {"2 of 2, 2 of 2"}
 
 
@@ -225,10 +225,10 @@ def test_twins_stand_beside_what_the_sequence_models_reach(found, data):
     ours, books = twins.shares(found, kept | {"amazon": {"title": "counted by an older version"}}).to_dict("records")
     assert ours["items with a near-twin"] == f"{describe.near_twins(data)['items with a near-twin']:.2%}"
     one = Evidence.of(found["synthetic", "sequences"], "mixture_lstm", "lstm")
-    assert ours["Mixture-LSTM minus LSTM [95 %]"] == one.over_users and ours[reports.OVER_SEEDS] == one.over_seeds
+    assert ours["Mixture-LSTM minus LSTM [95%]"] == one.over_users and ours[reports.OVER_SEEDS] == one.over_seeds
     assert [ours[tables.SPENT], books[tables.SPENT]] == ["2 of 2, 2 of 2", "none"]
     assert (
-        books["consecutive pairs that are near-twins"] == books["LSTM, test MRR [95 %]"] == "no order" != books["the same in random order"]
+        books["consecutive pairs that are near-twins"] == books["LSTM, test MRR [95%]"] == "no order" != books["the same in random order"]
     )
     assert twins.shares({}, kept).iloc[0, -4:].tolist() == ["not run yet", "not run yet", "", "none"]
     assert twins.shares({}, {}).to_numpy().tolist() == [["nothing is recorded yet"]]
@@ -305,7 +305,7 @@ def test_gains_on_copies_are_kept_and_shown_as_long_as_their_records_are_those_o
     assert shown["test windows"].tolist() == [str((windows[:, -1] > 40).sum()), str((windows[:, -1] <= 40).sum())]
     assert shown["targets"].tolist() == ["twins", "other targets"] and set(shown["data set"]) == {"Books, 50% of the items twice"}
     assert shown["over seeds, too"].tolist() == ["one seed"] * 2
-    assert shown["Mixture-LSTM minus LSTM [95 %]"][1] == labels.with_interval(gap.difference, (gap.low, gap.high), sign=True)
+    assert shown["Mixture-LSTM minus LSTM [95%]"][1] == labels.with_interval(gap.difference, (gap.low, gap.high), sign=True)
     monkeypatch.setattr(twins, "FEW_WINDOWS", len(windows) + 1)
     assert twins.real(project.ledger).to_numpy().tolist() == nothing
     gap = results.against("mixture_lstm", "lstm")
@@ -402,7 +402,7 @@ def test_a_method_that_failed_is_said(data, planned, tmp_path, monkeypatch):
     monkeypatch.setattr(experiments.references, "LARGEST", 10)
     experiments.run("factorization-references", data, Ledger(tmp_path), replace(TINY, trials=1, seeds=1))
     table = tables.reference_points(outcomes.collected(Ledger(tmp_path)), NAMES).set_index(["protocol", "method"]).loc["factorization"]
-    assert table.loc["EASE", "test MRR [95 %]"] == "failed in all trials" and "[" in table.loc["ItemKNN", "test MRR [95 %]"]
+    assert table.loc["EASE", "test MRR [95%]"] == "failed in all trials" and "[" in table.loc["ItemKNN", "test MRR [95%]"]
 
 
 def without(found, arms):
@@ -466,7 +466,7 @@ def test_table_4_is_made_of_the_records(found, ledger):
         for arm, outcome in results.outcomes.items():
             row = table.loc[labels.label(arm)]
             codes = np.mean([record["binary"]["mrr"] for record in outcome.records])
-            assert row["binary MRR"] == f"{codes:.3f}" and row["MRR ratio [95 %]"].startswith(f"{codes / outcome.mrr:.3f} [")
+            assert row["binary MRR"] == f"{codes:.3f}" and row["MRR ratio [95%]"].startswith(f"{codes / outcome.mrr:.3f} [")
             assert row["memory ratio, item"] == f"{(1 + 8) / (4 * 4 + 4):.3f}"  # d = 4: one byte, scale, bias
     assert table["speed ratio"].drop("LSTM").eq("").all() and table.loc["LSTM", "speed ratio"] == "2.50"
 
@@ -563,7 +563,7 @@ def test_other_splits_are_joined_and_compared_over_all_their_users(found, ledger
     both = [np.concatenate([arrays["reciprocal_ranks"] for arrays in seeds[arm]]) for arm in ("mixture_lstm", "lstm")]
     assert gap.difference == pytest.approx(np.mean(both[0] - both[1]), abs=1e-6)
     table = retrained.splits(found).set_index("model")
-    assert table.loc["Mixture-LSTM", "difference [95 %]"] == f"{gap.difference:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
+    assert table.loc["Mixture-LSTM", "difference [95%]"] == f"{gap.difference:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
     means = [arrays["reciprocal_ranks"].mean() for arrays in seeds["lstm"]]
     assert table.loc["LSTM", "sd over splits"] == f"{np.std(means, ddof=1):.3f}" and set(table["trials, seeds"]) == {"2 of 2, 2 of 2"}
     assert len(retrained.splits({})) == 1  # a row that says so
@@ -582,12 +582,12 @@ def test_more_seeds_are_compared_without_those_of_the_main_study(planned, data, 
     one = Evidence.of(results, "mixture_lstm", "lstm")
     assert one.gap.difference == pytest.approx((ours - theirs).mean(), abs=1e-6) and one.budget == "1 of 2 trials, 2 of 15 seeds"
     row = retrained.more_seeds(found).set_index("model").loc["Mixture-LSTM"]
-    assert (row["data set"], row["difference [95 %]"], row[reports.OVER_SEEDS]) == ("Synthetic", one.over_users, one.over_seeds)
+    assert (row["data set"], row["difference [95%]"], row[reports.OVER_SEEDS]) == ("Synthetic", one.over_users, one.over_seeds)
     assert retrained.more_seed_verdicts(found) == [reports.sentence("Synthetic, more seeds alone: Mixture-LSTM", one, "LSTM")]
     assert retrained.splits(found).shape[0] == retrained.more_seeds({}).shape[0] == 1 and retrained.more_seed_verdicts({}) == [
         reports.NOTHING
     ]
-    assert f"* Synthetic, more seeds alone {one}" in verdicts.claims(found, {})["found here, test MRR [95 %]"].iloc[0]
+    assert f"* Synthetic, more seeds alone {one}" in verdicts.claims(found, {})["found here, test MRR [95%]"].iloc[0]
 
 
 def test_the_search_without_early_stopping_is_shown_below_the_main_one(planned, data, tmp_path):
@@ -605,7 +605,7 @@ def test_the_search_without_early_stopping_is_shown_below_the_main_one(planned, 
     epochs = sorted(record["best_epoch"] for record in lstm.records)
     assert table["best epochs"][2] == f"{epochs[0]} to {epochs[1]}" and table["trials, seeds"][2] == "2 of 2, 2 of 2"
     assert table["below 80% of the median"][2] == f"{(lstm.by_seed < 0.8 * lstm.by_seed.mean()).sum()} of 2"
-    assert table[["difference [95 %]", reports.OVER_SEEDS]].to_numpy().tolist()[3] == [one.over_users, one.over_seeds]
+    assert table[["difference [95%]", reports.OVER_SEEDS]].to_numpy().tolist()[3] == [one.over_users, one.over_seeds]
     costs, gains_more, by_setting, *_, last, mixture_by_setting = retrained.patience_verdicts(found, ledger)
     before, after = (searching.trials_of(one, ledger) for one in (stopping, patient))
     for line, who, ours, theirs in (
@@ -629,7 +629,7 @@ def test_the_search_without_early_stopping_is_shown_below_the_main_one(planned, 
     more = Evidence.between(lstm, stopping.outcomes["lstm"])
     assert gains_more == reports.sentence("Synthetic: LSTM with a patience of 100", more, "one of 10")
     assert last == reports.sentence("Synthetic, Mixture-LSTM without early stopping", one, "LSTM")
-    assert f"* Synthetic, no early stopping {one}" in verdicts.claims(found, {})["found here, test MRR [95 %]"].iloc[0]
+    assert f"* Synthetic, no early stopping {one}" in verdicts.claims(found, {})["found here, test MRR [95%]"].iloc[0]
     other = {(dataset, name): results for (dataset, name), results in found.items() if name != "sequences"}
     assert retrained.patience(other).to_numpy().tolist() == nothing  # nothing to compare with
 
@@ -719,14 +719,14 @@ def test_intervals_resample_users_and_not_their_rows():
     mean, (low, high) = evaluation.ratio(ours, np.ones(1200), users)
     assert mean == pytest.approx(ours.mean()) and 0.15 < high - low < 0.35  # of 1,200 rows it would be 0.03
     rows = pd.DataFrame({"user": users, "gain": ours, "history": users % 2 + 1.0})
-    for said, (_, part) in zip(gains.by_quarter(rows, "history")["gain [95 %]"], rows.groupby("history"), strict=True):
+    for said, (_, part) in zip(gains.by_quarter(rows, "history")["gain [95%]"], rows.groupby("history"), strict=True):
         assert said == labels.with_interval(part["gain"].mean(), interval(part["gain"].to_numpy(), part["user"].to_numpy()), sign=True)
 
 
 def test_the_band_of_a_search_holds_90_of_100_orders():
     trials = np.arange(1.0, 22)
     curve = searching.curve_table({("synthetic", "sequences"): {"lstm": np.stack([trials] * 3, axis=1)}})
-    assert curve[["5 %", "median", "95 %"]].iloc[0].tolist() == [2, 11, 20]
+    assert curve[["5%", "median", "95%"]].iloc[0].tolist() == [2, 11, 20]
 
 
 def test_a_ratio_of_means_has_an_interval_by_user():
@@ -855,12 +855,12 @@ def test_numbers_of_tastes_stand_beside_the_true_number(planned, tmp_path):
         and (row["single vector"], row["test MRR"]) == ("m = 1", f"{table.loc[1, 'mrr']:.3f}")
         and row[tables.SPENT] == "1 of 8, 2 of 5"
     )
-    assert row["m = 12 minus it [95 %]"] == labels.with_interval(table.loc[12, "gain"], tuple(table.loc[12, ["low", "high"]]), sign=True)
+    assert row["m = 12 minus it [95%]"] == labels.with_interval(table.loc[12, "gain"], tuple(table.loc[12, ["low", "high"]]), sign=True)
     experiments.run("factorization", synthetic.from_name(name), Ledger(tmp_path), replace(TINY, trials=1, seeds=2), arms=["factorization"])
     again, plain = gains.by_components(Ledger(tmp_path), [name]), outcomes.recorded(Ledger(tmp_path), name, "factorization").outcomes
     two = Evidence.between(results.outcomes["embedding_mixture/2"], plain["factorization"])
     _, over = tables.true_tastes(again).to_dict("records")
-    assert (over["single vector"], over["m = 2 minus it [95 %]"].split()[0]) == (
+    assert (over["single vector"], over["m = 2 minus it [95%]"].split()[0]) == (
         "factorization of the main study (trials: 1)",
         two.over_users.split()[0],
     )
@@ -978,7 +978,7 @@ def test_other_searches_choose_on_validation():
 def test_two_equal_arms_lie_outside_the_range_of_searches_in_at_most_a_fifth():
     random = np.random.default_rng(1)
     sure = 0
-    for _ in range(200):  # one distribution of trials for both arms; the best of a few is too seldom drawn for the nominal 5 %
+    for _ in range(200):  # one distribution of trials for both arms; the best of a few is too seldom drawn for the nominal 5%
         quality = random.normal(0.1, 0.02, (2, 20))
         arms = [(row + random.normal(0, 0.002, 20), row + random.normal(0, 0.002, 20)) for row in quality]
         low, high = np.quantile(searching.other_searches(*arms, draws=500), [0.025, 0.975])
@@ -1051,7 +1051,7 @@ def test_trials_of_the_same_settings_are_compared_in_pairs(found, ledger, monkey
     half = 12.7062 * abs(gap[0] - gap[1]) / 2  # Student's t of one degree of freedom
     row = table.loc["Mixture-LSTM", "LSTM"]
     assert (row["pairs"], row["ahead in"]) == (2, sum(one > 0 for one in gap))
-    shown = [float(number) for number in re.findall(r"[+-]\d\.\d+", row["mean difference [95 %]"])]
+    shown = [float(number) for number in re.findall(r"[+-]\d\.\d+", row["mean difference [95%]"])]
     assert shown == pytest.approx([np.mean(gap), np.mean(gap) - half, np.mean(gap) + half], abs=0.00051)
     said = searching.same_verdicts(found, ledger)[0]
     assert said.startswith(f"Mixture-LSTM against LSTM: ahead in {row['ahead in']} of 2 pairs; ")
@@ -1167,7 +1167,7 @@ def test_who_gains_is_kept_and_shown_as_long_as_its_records_are_those_of_the_led
     quarters = gains.by_quarter(gains.who_gains(results, "embedding_mixture", data, ledger), "history")
     assert (
         rows[0]["lowest quarter (number)"] == f"{quarters.iloc[0, 0]} ({quarters.iloc[0, 1]})"
-        and rows[0]["gain in the highest [95 %]"] == quarters["gain [95 %]"].iloc[-1]
+        and rows[0]["gain in the highest [95%]"] == quarters["gain [95%]"].iloc[-1]
     )
     kept = {"synthetic": {"factorization": {"records": results.marks, "rows": rows}}}
     monkeypatch.setattr(type(ledger), "noted", lambda ledger, name: {"who": kept}[name])
