@@ -992,13 +992,13 @@ def test_what_generated_users_gain():
 def test_what_does_not_count_yet_may_shrink_the_lead_on_apps(found):
     ledger, results = Ledger(ROOT / "results"), found["amazon-apps", "factorization"]
     made = searching.on_record(results, ledger, (reports.MIXTURE, "factorization"))
-    assert results.selection.trials == 2 and {len(some) for some in made.values()} == {20}
-    few, whole = ({arm: max(some[:n], key=lambda one: one["validation"]["mrr"]) for arm, some in made.items()} for n in (2, 20))
+    assert results.selection.trials == 4 and {len(some) for some in made.values()} == {20}
+    few, whole = ({arm: max(some[:n], key=lambda one: one["validation"]["mrr"]) for arm, some in made.items()} for n in (4, 20))
     leads = [some[reports.MIXTURE]["test"]["mrr"] - some["factorization"]["test"]["mrr"] for some in (few, whole)]
     assert 0 < leads[1] < 0.35 * leads[0]
     assert whole["factorization"]["test"]["mrr"] >= few[reports.MIXTURE]["test"]["mrr"]
     assert whole["factorization"]["definition"]["training"]["l2"] > 1e-6 > few["factorization"]["definition"]["training"]["l2"]
-    (said,) = searching.uncounted_verdicts(found, ledger)
+    (_, said) = searching.uncounted_verdicts(found, ledger)
     assert said.startswith("Amazon apps: 20 search trials of Embedding mixture")
 
 
@@ -1045,10 +1045,16 @@ def test_what_is_left_without_a_choice_of_winners_and_with_more_trials_of_single
     assert {dataset for dataset, *_ in searching.pairs(found, ledger, ["size"])} == {"movielens-100k", "movielens-1m"}
     more = searching.head_start(found, ledger)
     extra = more["trials"].astype(int) - more["its trials"].astype(int)
-    assert (extra.min(), extra.max()) == (2, 4)
+    assert (extra.min(), extra.max()) == (4, 16)
     main = {labels.title(dataset): labels.with_interval(one.mrr, one.bounds) for dataset in OURS
             for one in [found[dataset, "factorization"].outcomes["factorization"]]}  # fmt: skip
-    assert (more["MRR"] == more["data set"].map(main)).all()
+    other = more["data set"] == "Amazon apps"
+    assert ((more["MRR"] == more["data set"].map(main)) == ~other).all()
+    sides = {(row["data set"], row["mixture"]): (row["so"], row["MRR"][:5], row["its MRR"][:5]) for _, row in more.iterrows()}
+    assert sides["Amazon apps", "Embedding mixture"] == (UNDECIDED, "0.051", "0.050") and main["Amazon apps"][:5] == "0.044"
+    assert sides["Amazon apps", "Projection mixture"][0] == BEHIND and more.loc[other, "trials"].astype(int).eq(20).all()
+    findings = (ROOT / "book" / "findings.md").read_text(encoding="utf-8")
+    assert "reaches 0.051 with fresh seeds, and the mixture, 0.050 with four trials, is not ahead" in findings
 
 
 def test_two_searches_of_one_model_differ_by_more_than_numbers_of_tastes(found):
