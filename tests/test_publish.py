@@ -1,3 +1,4 @@
+import collections
 import itertools
 import json
 import os
@@ -709,6 +710,7 @@ def test_what_all_data_sets_say_together(found):
     smallest, second, *_ = sorted(one.errors)
     assert one.errors[one.names.index(most)] == smallest < second / 2
     windows = {dataset: len(found[dataset, "sequences"].outcomes["lstm"].users) for dataset in one.names}
+    assert f"from {min(windows.values())} windows (Movielens 100K)" in (ROOT / "book" / "results.md").read_text(encoding="utf-8")
     assert max(windows, key=windows.get) == most
     least = np.log(min(mrr["mixture_lstm"] / mrr["lstm"] for mrr in labels.PUBLISHED["paper"]["mrr"].values()))
     apps = np.log1p(share(*(found[most, "sequences"].outcomes[arm] for arm in ("mixture_lstm", "lstm"))).bounds[1])
@@ -895,10 +897,10 @@ def test_who_gains():
     ends = {(dataset, row["by"], side): [float(end) for end in re.findall(r"[-+][\d.]+", row[f"gain in the {side} [95%]"])[1:]]
             for dataset in OURS if dataset != "goodbooks-v1" for row in ledger.noted("who")[dataset]["sequences"]["rows"]
             for side in ("lowest", "highest")}  # fmt: skip
-    above = {(by, side): {dataset for (dataset, what, which), (low, _) in ends.items() if (what, which) == (by, side) and low > 0}
-             for _, by, side in ends}  # fmt: skip
-    below = {(by, side): {dataset for (dataset, what, which), (_, high) in ends.items() if (what, which) == (by, side) and high < 0}
-             for _, by, side in ends}  # fmt: skip
+    above, below = collections.defaultdict(set), collections.defaultdict(set)  # by property and quarter, where the interval leaves out 0
+    for (dataset, by, side), (low, high) in ends.items():
+        above[by, side] |= {dataset} if low > 0 else set()
+        below[by, side] |= {dataset} if high < 0 else set()
     assert above["popularity of the target", "lowest"] == {*OURS} - {"goodbooks-v1"}
     assert (
         below["popularity of the target", "highest"] == {"amazon-cds", "amazon-apps"} and not above["popularity of the target", "highest"]
@@ -996,6 +998,11 @@ def test_what_does_not_count_yet_may_shrink_the_lead_on_apps(found):
     few, whole = ({arm: max(some[:n], key=lambda one: one["validation"]["mrr"]) for arm, some in made.items()} for n in (4, 20))
     leads = [some[reports.MIXTURE]["test"]["mrr"] - some["factorization"]["test"]["mrr"] for some in (few, whole)]
     assert 0 < leads[1] < 0.35 * leads[0]
+    for page, words in (
+        ("findings", "(from {:.3f} to {:.3f}, {{doc}}"),
+        ("certainty", "from {:.3f} with four trials each to {:.3f} with twenty each"),
+    ):
+        assert words.format(*leads) in (ROOT / "book" / f"{page}.md").read_text(encoding="utf-8")
     assert whole["factorization"]["test"]["mrr"] >= few[reports.MIXTURE]["test"]["mrr"]
     assert whole["factorization"]["definition"]["training"]["l2"] > 1e-6 > few["factorization"]["definition"]["training"]["l2"]
     (_, said) = searching.uncounted_verdicts(found, ledger)
@@ -1112,6 +1119,8 @@ def test_what_copies_do(found, monkeypatch):
     assert len({one.search["index"] for one in copied.values()}) == 1
     table = outcomes.recorded(ledger, name, "sequence-references").outcomes["markov"]
     assert table.mrr > 2 * max(one.by_seed.max() for one in copied.values())
+    findings = (ROOT / "book" / "findings.md").read_text(encoding="utf-8")
+    assert f"successors reaches {table.mrr:.3f} there, the Mixture-LSTM {copied['mixture_lstm'].mrr:.3f}" in findings
     (_, ours), (_, theirs) = (searching.trials_of(results, ledger)[arm] for arm in ("mixture_lstm", "lstm"))
     mean, low, high = searching.student(ours - theirs)
     assert f"ahead in {(ours > theirs).sum()} of {len(ours)}, by {mean:.3f} [{low:+.3f}, {high:+.3f}]" in said
