@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import sys
 import threading
 import time
 from pathlib import Path
@@ -163,7 +164,17 @@ DAMAGE = {
 }
 
 
+@pytest.fixture
+def usual_depth():
+    """Python's own limit of nested calls, which compilers raise for the rest of a process."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)
+    yield
+    sys.setrecursionlimit(before)
+
+
 @pytest.mark.parametrize("text", DAMAGE, ids=range(len(DAMAGE)))
+@pytest.mark.usefixtures("usual_depth")
 def test_a_damaged_record_is_named_and_never_read(kept, text):
     path, other = kept.write(record(seed=1)), kept.write(record(seed=3))
     path.write_text(text, encoding="utf-8")
