@@ -15,6 +15,7 @@ from safetensors.torch import load_model, save_model
 from threadpoolctl import threadpool_limits
 
 from mixlib import codes, diagnostics, evaluation, kernels, models, references, splits, training
+from mixlib.checkpoints import Checkpoint
 from mixlib.datasets import Interactions
 from mixlib.ledger import Ledger, key_of, provenance, renamed
 from mixlib.plans import Selection, Subject, Trial, records_of, select
@@ -36,14 +37,19 @@ def split_of(definition: dict, interactions: Interactions) -> splits.Split:
     return _split(interactions, definition["family"], **part)
 
 
-def train(definition: dict, interactions: Interactions, device: str = "cpu") -> tuple[models.TasteModel, splits.Split, training.History]:
-    """Build and fit the model that a definition describes. Raises what `fit` raises, and ValueError when the data changed."""
+def train(
+    definition: dict, interactions: Interactions, device: str = "cpu", checkpoint: Checkpoint | None = None
+) -> tuple[models.TasteModel, splits.Split, training.History]:
+    """Build and fit the model that a definition describes; checkpoint: as for `fit`.
+
+    Raises what `fit` raises, and ValueError when the data changed.
+    """
     _check_data(definition, interactions)
     split = split_of(definition, interactions)
     settings = training.Settings(**definition["training"])
     torch.manual_seed(settings.seed)
     model = models.build(n_items=interactions.n_items, n_users=interactions.n_users, **definition["model"]).to(device)
-    return model, split, training.fit(model, split, settings)
+    return model, split, training.fit(model, split, settings, checkpoint)
 
 
 def refer(definition: dict, interactions: Interactions) -> tuple[references.Reference, splits.Split, training.History]:
@@ -91,15 +97,20 @@ def _has_read(model: models.TasteModel, path: Path) -> bool:
     return True
 
 
-def run_trial(trial: Trial, interactions: Interactions, device: str = "cpu") -> tuple[dict, dict[str, np.ndarray]]:
+def run_trial(
+    trial: Trial, interactions: Interactions, device: str = "cpu", ledger: Ledger | None = None
+) -> tuple[dict, dict[str, np.ndarray]]:
     """Train and evaluate: the trial's record, and the per-user (or per-window) reciprocal ranks on test with their users.
 
+    ledger: where the state of the training is kept meanwhile. One that finds its state there, made by the same code on the same kind
+    of machine, goes on from it.
     A winner's record also holds what `diagnose` finds. A trial whose loss explodes, or whose method cannot hold the
     data, gives a record too, with the status `failed`: it has used its place in the search.
     """
     record = {"key": trial.key, "dataset": interactions.name, "study": trial.study, "arm": trial.arm, "stage": trial.stage,
               "index": trial.index, "definition": trial.definition, "device": _device_name(device),
               "compiler": kernels.has_compiler()} | provenance()  # fmt: skip
+    checkpoint = Checkpoint(ledger.state(interactions.name, trial.study, trial.key), key_of(record)) if ledger else None
     if interactions.hashes:  # sha256 of the files it was read from
         record["data"] = interactions.hashes
     reset_peak_memory()
@@ -109,7 +120,7 @@ def run_trial(trial: Trial, interactions: Interactions, device: str = "cpu") -> 
         if trial.definition["model"]["kind"] in references.KINDS:
             model, split, history = refer(trial.definition, interactions)
         else:
-            model, split, history = train(trial.definition, interactions, device)
+            model, split, history = train(trial.definition, interactions, device, checkpoint)
     except (training.Diverged, references.TooLarge) as error:
         return record | {"status": "failed", "error": str(error)}, {}
     fitted = time.perf_counter()
@@ -127,7 +138,7 @@ def run_trial(trial: Trial, interactions: Interactions, device: str = "cpu") -> 
         "losses": history.losses,
         "validation_mrr": {str(epoch): mrr for epoch, mrr in history.validation.items()},
         "parameters": sum(p.numel() for p in model.parameters()) if isinstance(model, models.TasteModel) else model.parameters,
-        "seconds": {"fit": round(fitted - start, 2), "test": round(tested - fitted, 2)}
+        "seconds": {"fit": round(fitted - start + history.seconds, 2), "test": round(tested - fitted, 2)}
         | ({"diagnosis": round(time.perf_counter() - tested, 2)} if trial.stage == "seeds" else {}),
         "peak_memory_bytes": peak_memory(device),
     }, arrays
@@ -195,7 +206,7 @@ def run(
             ledger.prepare(subject.dataset, where)
         begin(own)
         todo = (trial for trial in own if time.monotonic() < deadline and not ledger.holds(subject.dataset, trial.study, trial.key))
-        made = elsewhere(todo) if elsewhere else _made_here(todo, interactions, jobs, device)
+        made = elsewhere(todo) if elsewhere else _made_here(todo, interactions, jobs, device, ledger)
         with closing(made):  # an error while writing must end the workers, too
             for record, arrays in made:
                 if record["code"] != code:  # it would not count here, and be made for ever
@@ -222,20 +233,22 @@ def compute(
     return selection, arrays
 
 
-def finish(trial: Trial, interactions: Interactions, device: str) -> tuple[dict, dict[str, np.ndarray]]:
-    """What the ledger keeps of a trial: its record, and its arrays if it is a finalist."""
-    record, arrays = run_trial(trial, interactions, device)
+def finish(trial: Trial, interactions: Interactions, device: str, ledger: Ledger | None = None) -> tuple[dict, dict[str, np.ndarray]]:
+    """What the ledger keeps of a trial: its record, and its arrays if it is a finalist. ledger: as for `run_trial`."""
+    record, arrays = run_trial(trial, interactions, device, ledger)
     return record, arrays if trial.stage == "seeds" else {}
 
 
-def _made_here(trials: Iterator[Trial], interactions: Interactions, jobs: int, device: str) -> Made:
-    return _in_processes(trials, interactions, jobs, device) if jobs > 1 else (finish(trial, interactions, device) for trial in trials)
+def _made_here(trials: Iterator[Trial], interactions: Interactions, jobs: int, device: str, ledger: Ledger) -> Made:
+    if jobs > 1:
+        return _in_processes(trials, interactions, jobs, device, ledger)
+    return (finish(trial, interactions, device, ledger) for trial in trials)
 
 
-def _in_processes(trials: Iterator[Trial], interactions: Interactions, jobs: int, device: str) -> Made:
-    """As `finish`, in `jobs` processes, each with its share of the cores and its own copy of the data; only this one writes."""
+def _in_processes(trials: Iterator[Trial], interactions: Interactions, jobs: int, device: str, ledger: Ledger) -> Made:
+    """As `finish`, in `jobs` processes, each with its share of the cores and its own copy of the data; only this one writes records."""
     threads = max(1, cores() // jobs)
-    made = in_processes(_work, trials, jobs, _start_worker, threads, interactions, device)
+    made = in_processes(_work, trials, jobs, _start_worker, threads, interactions, device, ledger)
     try:
         with closing(made):
             yield from made
@@ -246,9 +259,9 @@ def _in_processes(trials: Iterator[Trial], interactions: Interactions, jobs: int
 _worker: dict = {}
 
 
-def _start_worker(threads: int, interactions: Interactions, device: str) -> None:
+def _start_worker(threads: int, interactions: Interactions, device: str, ledger: Ledger) -> None:
     set_threads(threads)
-    _worker.update(interactions=interactions, device=device)
+    _worker.update(interactions=interactions, device=device, ledger=ledger)
 
 
 def set_threads(threads: int) -> None:

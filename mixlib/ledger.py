@@ -22,7 +22,7 @@ import numpy as np
 
 COMPUTING = (  # the rooms that decide a result
     "reading", "parsers", "own", "datasets", "synthetic", "splits", "models", "losses", "kernels", "evaluation", "codes", "diagnostics",
-    "references", "training", "experiments",
+    "references", "checkpoints", "training", "experiments",
 )  # fmt: skip
 LISTED = tomllib.loads(Path(__file__).with_name("versions.toml").read_text(encoding="utf-8"))
 SAME, SAME_WITHOUT_LSTMS = frozenset(LISTED["same"]), frozenset(LISTED["same_without_lstms"])
@@ -83,6 +83,10 @@ class Ledger:
         """Where the record of a trial lies, or would."""
         return self.folder(dataset, study) / f"{key}.json"
 
+    def state(self, dataset: str, study: str, key: str) -> Path:
+        """Where the state of a trial that is being trained lies, until its record is written."""
+        return self.folder(dataset, study) / f".{key}.state.safetensors"
+
     def folder(self, dataset: str, study: str) -> Path:
         """Where the records of a study lie. A data set given by a path has the name of the folder of that file, one given by parameters
         a name made of its letters.
@@ -139,14 +143,13 @@ class Ledger:
         self.prepare(record["dataset"], record["study"])
         try:
             with _alone(path.parent):  # two writers of one trial must not leave the arrays of one beside the record of the other
-                with suppress(FileNotFoundError, ValueError):
-                    _sound(path)
-                    return path
-                if arrays:
-                    with renamed(path.with_suffix(".npz")) as partial:
-                        partial.write_bytes(packed.getvalue())
-                with renamed(path) as partial:
-                    partial.write_text(text, encoding="utf-8")
+                if not self.holds(record["dataset"], record["study"], record["key"]):
+                    if arrays:
+                        with renamed(path.with_suffix(".npz")) as partial:
+                            partial.write_bytes(packed.getvalue())
+                    with renamed(path) as partial:
+                        partial.write_text(text, encoding="utf-8")
+                self.state(record["dataset"], record["study"], record["key"]).unlink(missing_ok=True)
         except OSError as error:
             raise _cannot_write(path.parent, error) from error
         return path

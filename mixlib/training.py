@@ -1,15 +1,18 @@
 """Fit a model: batches, negatives, optimiser, early stopping on validation MRR, early signs of trouble."""
 
+import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from mixlib import kernels
+from mixlib import checkpoints, kernels
+from mixlib.checkpoints import Checkpoint
 from mixlib.evaluation import interaction_ranks, sequence_reciprocal_ranks, user_metrics
 from mixlib.losses import LOSSES, Loss
 from mixlib.models import Represented, SequenceModel, TasteModel
@@ -58,11 +61,15 @@ class Settings:
 
 @dataclass
 class History:
-    """What happened: mean loss of every epoch, validation MRR by epoch (counted from 1), and the epoch whose parameters are kept."""
+    """What happened: mean loss of every epoch, validation MRR by epoch (counted from 1), and the epoch whose parameters are kept.
+
+    seconds: that went into the states it went on from, where it was cut off.
+    """
 
     losses: list[float] = field(default_factory=list)
     validation: dict[int, float] = field(default_factory=dict)
     best_epoch: int = 0
+    seconds: float = 0.0
 
     @property
     def best(self) -> float:
@@ -90,9 +97,10 @@ def _tiny_as_zero() -> Iterator[None]:
 
 
 @_tiny_as_zero()
-def fit(model: TasteModel, data: Split, settings: Settings) -> History:
+def fit(model: TasteModel, data: Split, settings: Settings, checkpoint: Checkpoint | None = None) -> History:
     """Fit a model on data.train, in place, and leave it at the epoch with the best MRR on data.validation.
 
+    checkpoint: where the state is kept every ten minutes; a fit that finds one there goes on from it, to the same parameters.
     Progress shows on a terminal only. The same seed, machine and number of threads give bit-identical parameters on a CPU.
     Raises Diverged on a NaN or exploding loss, ValueError when model and data do not belong together or train is empty.
     """
@@ -124,10 +132,12 @@ def fit(model: TasteModel, data: Split, settings: Settings) -> History:
 
     recorded = _records(device, sequential, settings)
     make_step = _Recorded(step, optimizer, settings.batch_size, generator) if recorded else step
-    history = History()
-    kept: dict[str, Tensor] = {}
-    with tqdm(total=settings.epochs, desc=model.kind, unit="epoch", leave=False, disable=None) as progress:
-        for epoch in range(1, settings.epochs + 1):
+    history, kept, began = History(), dict[str, Tensor](), time.monotonic()
+    if checkpoint and (last := checkpoint.read()):
+        kept, history = _restore(last[0], model, optimizer, generator), _history(last[1])
+    done, before, saved = len(history.losses), history.seconds, began
+    with tqdm(total=settings.epochs, initial=done, desc=model.kind, unit="epoch", leave=False, disable=None) as progress:
+        for epoch in range(done + 1, settings.epochs + 1):
             total.zero_()
             order = torch.randperm(len(users), generator=generator, device=device)
             batches = order.split(settings.batch_size)
@@ -151,8 +161,41 @@ def fit(model: TasteModel, data: Split, settings: Settings) -> History:
             progress.set_postfix(loss=f"{history.losses[-1]:.4f}", mrr=f"{history.best:.4f}" if kept else "-")
             if kept and epoch - history.best_epoch >= settings.patience * settings.validate_every:
                 break
+            if checkpoint and time.monotonic() - saved >= checkpoints.EVERY:
+                saved = time.monotonic()
+                rest = asdict(history) | {"seconds": before + saved - began}
+                checkpoint.write(_state(kept, model, optimizer, generator), rest)
     model.load_state_dict(kept)
     return history
+
+
+def _state(kept: dict[str, Tensor], model: TasteModel, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> dict[str, Tensor]:
+    """All tensors that a fit goes on from, by name."""
+    moments = {f"{place}.{name}": values for place, one in optimizer.state_dict()["state"].items() for name, values in one.items()}
+    parts = {"model": model.state_dict(), "kept": kept, "optimizer": moments, "generator": {"state": generator.get_state()}}
+    return {f"{part}.{name}": values for part, tensors in parts.items() for name, values in tensors.items()}
+
+
+def _restore(
+    state: dict[str, Tensor], model: TasteModel, optimizer: torch.optim.Optimizer, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Put everything back as it was, and give what was kept."""
+    parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    for name, values in state.items():
+        part, _, name = name.partition(".")
+        parts[part][name] = values
+    moments: dict[int, dict[str, Tensor]] = defaultdict(dict)
+    for name, values in parts["optimizer"].items():
+        place, _, name = name.partition(".")
+        moments[int(place)][name] = values
+    model.load_state_dict(parts["model"])
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": dict(moments)})
+    generator.set_state(parts["generator"]["state"])
+    return {name: values.to(model.device) for name, values in parts["kept"].items()}
+
+
+def _history(rest: dict) -> History:
+    return History(**rest | {"validation": {int(epoch): mrr for epoch, mrr in rest["validation"].items()}})
 
 
 def _records(device: torch.device, sequential: bool, settings: Settings) -> bool:

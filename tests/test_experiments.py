@@ -449,7 +449,7 @@ def test_processes_leave_out_no_trial(tiny, monkeypatch):
 
     monkeypatch.setattr(workers, "ProcessPoolExecutor", Immediate)
     trials = search_trials(STUDIES["factorization"], Subject.of(tiny), TINY)["factorization"]
-    made = experiments._in_processes(iter(trials), tiny, 2, "cpu")
+    made = experiments._in_processes(iter(trials), tiny, 2, "cpu", Ledger())
     assert sorted(record["key"] for record, _ in made) == sorted(trial.key for trial in trials)
 
 
@@ -478,10 +478,10 @@ def test_a_trial_that_diverges_is_recorded_as_failed_and_not_chosen(tiny, tmp_pa
     first = search_trials(STUDIES["factorization"], Subject.of(tiny), TINY)["factorization"][0]
     fit = training.fit
 
-    def fragile(model, data, settings):
+    def fragile(model, data, settings, checkpoint):
         if settings.learning_rate == first.definition["training"]["learning_rate"] and settings.seed == 0:
             raise training.Diverged("the loss of epoch 1 is not a number: lower the learning rate.")
-        return fit(model, data, settings)
+        return fit(model, data, settings, checkpoint)
 
     monkeypatch.setattr(training, "fit", fragile)
     found = run("factorization", tiny, tmp_path)

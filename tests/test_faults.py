@@ -28,12 +28,14 @@ NURSERY = f"""
 import json, os, sys, time
 from dataclasses import replace
 import torch
-from mixlib import datasets, experiments, studies
+from mixlib import checkpoints, datasets, experiments, studies
 from mixlib.ledger import Ledger
+
+checkpoints.EVERY = 0  # seconds: the state of each epoch is kept
 
 def study(where, jobs, mark):
     os.environ["MIXLIB_MARK"] = mark
-    budget = replace(studies.DEMO, trials=4, seeds=3, epochs={{"sequences": 2, "factorization": 2}})
+    budget = replace(studies.DEMO, trials=4, seeds=3, epochs={{"sequences": 12, "factorization": 12}})
     said = lambda record: os.write(1, (record["key"] + "\\n").encode())  # at once, for two processes share the pipe
     experiments.run("factorization", datasets.load("{NAME}"), Ledger(where), budget, jobs=jobs, report=said)
 
@@ -126,7 +128,7 @@ def marked(mark):
 @pytest.mark.parametrize(("jobs", "kills"), [(1, KILLS or 6), (2, KILLS or 1)])
 def test_a_killed_study_loses_and_doubles_nothing(nursery, undisturbed, tmp_path, jobs, kills):
     wanted, seconds = undisturbed
-    draw, where, said, done, left, ended = random.Random(jobs), tmp_path / "0", set(), 0, 0, 0
+    draw, where, said, done, left, ended, states = random.Random(jobs), tmp_path / "0", set(), 0, 0, 0, 0
     longest = 0.7 * seconds if jobs == 1 else 10.0  # processes take their time to begin
     while done < kills or said != set(wanted):
         mark = f"{tmp_path.name}-{time.monotonic_ns()}"
@@ -142,6 +144,7 @@ def test_a_killed_study_loses_and_doubles_nothing(nursery, undisturbed, tmp_path
         assert said | set(new) <= set(found), "a finished trial was lost"
         done += len(found) < TRIALS
         said, left = set(found), left + len(list(where.rglob("*.tmp")))
+        states += len(list(where.rglob("*.state.safetensors")))
         gone = time.monotonic() + 120  # one that was just starting first imports everything, then sees
         while marked(mark) and time.monotonic() < gone:
             time.sleep(0.05)
@@ -149,14 +152,14 @@ def test_a_killed_study_loses_and_doubles_nothing(nursery, undisturbed, tmp_path
         if len(found) == TRIALS and done < kills:
             ended += 1
             where, said = tmp_path / str(ended), set()
-    assert essence(where) == wanted
-    print(f"{jobs} jobs: {done} kills, {ended + 1} studies brought to their end, {left} temporary files seen")
+    assert essence(where) == wanted and not list(where.rglob("*.state.safetensors"))
+    print(f"{jobs} jobs: {done} kills, {ended + 1} studies brought to their end, {left} temporary files and {states} states of trials seen")
 
 
 def test_two_studies_on_one_ledger_leave_every_record_once(nursery, undisturbed, tmp_path):
     nursery.begin((str(tmp_path), 1, "none"), (str(tmp_path), 1, "none"))
     assert set(nursery.end()) == set(undisturbed[0]) and essence(tmp_path) == undisturbed[0]
-    assert not list(tmp_path.rglob("*.tmp")) and len(list(tmp_path.rglob("*.json"))) == TRIALS
+    assert not list(tmp_path.rglob(".*")) and len(list(tmp_path.rglob("*.json"))) == TRIALS
 
 
 def test_many_writers_of_the_same_trials_leave_sound_pairs(tmp_path):

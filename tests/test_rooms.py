@@ -30,8 +30,9 @@ ABOVE = {  # what a room may know of the others; every room may know `names`
     "codes": {"models"},
     "diagnostics": {"datasets", "models", "splits"},
     "references": {"splits"},
-    "training": {"models", "losses", "splits", "evaluation", "kernels"},  # early stopping needs the evaluation
     "ledger": set(),
+    "checkpoints": {"ledger"},
+    "training": {"models", "losses", "splits", "evaluation", "kernels", "checkpoints"},  # early stopping needs the evaluation
     "workers": set(),
     "studies": {"datasets", "references", "training"},
     "plans": {"datasets", "references", "training", "ledger", "studies"},
