@@ -12,7 +12,7 @@ test: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest --nbval
+	$(BIN)/pytest --nbval --numprocesses auto --maxprocesses 4 --dist loadfile
 
 # The faults again, many times as often as in the tests: 100 kills for one job and 100 for two, 2,000 damaged files for each reader.
 faults: .venv/installed

@@ -1143,6 +1143,23 @@ def test_what_copies_do(found, monkeypatch):
     assert effect < 0
 
 
+def test_which_trials_have_models_from_a_processor_and_a_gpu():
+    found: dict[tuple[str, str], list[int]] = {}
+    for name in (path.name for path in (ROOT / "results").iterdir() if path.is_dir() and not outcomes.apart(path.name)):
+        for study in ("sequences", "factorization"):
+            devices = collections.defaultdict(set)
+            for record in Ledger(ROOT / "results").read(name, study).values():
+                if record["stage"] == "search":
+                    devices[record["index"]].add(record["device"].startswith("cpu"))
+            if mixed := sorted(index for index, kinds in devices.items() if len(kinds) > 1):
+                found[name, study] = mixed
+    assert found.keys() == {(name, "factorization") for name in ("amazon-apps", "movielens-1m", "goodbooks-v1")}
+    assert found["amazon-apps", "factorization"] == [2, *range(14, 20)]
+    assert (found["movielens-1m", "factorization"], found["goodbooks-v1", "factorization"]) == ([5], [2])
+    said = (ROOT / "book" / "determinism.md").read_text(encoding="utf-8")
+    assert "the trials 2 and 14 to 19 on Amazon apps, 5 on Movielens 1M and 2 on Goodbooks" in said
+
+
 def test_every_record_in_the_repository_is_of_code_that_counts():
     wrote = {re.search(r'^ "code": "(\w+)",$', path.read_text(), re.M)[1] for path in (ROOT / "results").glob("*/*/*.json")}
     assert len(wrote) > 20 and wrote <= {*SAME, *SAME_WITHOUT_LSTMS, code_version()}
