@@ -151,7 +151,7 @@ def interval(values: np.ndarray, users: np.ndarray | None = None, level: float =
 
 
 def ratio(ours: np.ndarray, theirs: np.ndarray, users: np.ndarray) -> tuple[float, tuple[float, float]]:
-    """Ratio of the means of ours and theirs (n,), paired, and its 95 % interval, as `interval` takes it."""
+    """Ratio of the means of ours and theirs (n,), paired, and its 95% interval, as `interval` takes it."""
     above, below = _sums(ours, users)[0], _sums(theirs, users)[0]
     return float(above.sum() / below.sum()), _bootstrap(above, below)
 
