@@ -110,7 +110,7 @@ def run_trial(
     record = {"key": trial.key, "dataset": interactions.name, "study": trial.study, "arm": trial.arm, "stage": trial.stage,
               "index": trial.index, "definition": trial.definition, "device": _device_name(device),
               "compiler": kernels.has_compiler()} | provenance()  # fmt: skip
-    checkpoint = Checkpoint(ledger.state(interactions.name, trial.study, trial.key), key_of(record)) if ledger else None
+    checkpoint = Checkpoint(ledger.state(interactions.name, trial.study, trial.key, key_of(record))) if ledger else None
     if interactions.hashes:  # sha256 of the files it was read from
         record["data"] = interactions.hashes
     reset_peak_memory()

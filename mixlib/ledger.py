@@ -26,7 +26,9 @@ COMPUTING = (  # the rooms that decide a result
 )  # fmt: skip
 LISTED = tomllib.loads(Path(__file__).with_name("versions.toml").read_text(encoding="utf-8"))
 SAME, SAME_WITHOUT_LSTMS = frozenset(LISTED["same"]), frozenset(LISTED["same_without_lstms"])
-ABANDONED = 3600  # seconds after which a temporary file has lost its writer; writing takes less than one
+STATE = ".state.safetensors"
+ABANDONED = 3600  # seconds after which a temporary file has lost its writer; writing takes some at most
+FORGOTTEN = 30 * 24 * 3600  # seconds after which nobody goes on from a state
 
 
 def key_of(definition: dict) -> str:
@@ -83,9 +85,9 @@ class Ledger:
         """Where the record of a trial lies, or would."""
         return self.folder(dataset, study) / f"{key}.json"
 
-    def state(self, dataset: str, study: str, key: str) -> Path:
-        """Where the state of a trial that is being trained lies, until its record is written."""
-        return self.folder(dataset, study) / f".{key}.state.safetensors"
+    def state(self, dataset: str, study: str, key: str, mark: str) -> Path:
+        """Where the state of a trial that is being trained lies, until its record is written. mark: of the code and machine."""
+        return self.folder(dataset, study) / f".{key}.{mark}{STATE}"
 
     def folder(self, dataset: str, study: str) -> Path:
         """Where the records of a study lie. A data set given by a path has the name of the folder of that file, one given by parameters
@@ -149,7 +151,8 @@ class Ledger:
                             partial.write_bytes(packed.getvalue())
                     with renamed(path) as partial:
                         partial.write_text(text, encoding="utf-8")
-                self.state(record["dataset"], record["study"], record["key"]).unlink(missing_ok=True)
+                for state in path.parent.glob(f".{path.stem}.*{STATE}"):
+                    state.unlink(missing_ok=True)
         except OSError as error:
             raise _cannot_write(path.parent, error) from error
         return path
@@ -170,7 +173,8 @@ class Ledger:
             raise _cannot_write(folder, error) from error
 
     def set_aside(self, dataset: str, study: str) -> list[str]:
-        """Rename records of a study that do not count, so that their trials run again, and remove what killed writers left.
+        """Rename records of a study that do not count, so that their trials run again, and remove what killed writers left, and states
+        of trainings that are on record or forgotten.
 
         What was set aside before stays. Gives a sentence for each.
         """
@@ -191,6 +195,10 @@ class Ledger:
             with suppress(FileNotFoundError):
                 if time.time() - left.stat().st_mtime > ABANDONED:
                     left.unlink()
+        for state in self.folder(dataset, study).glob(f".*{STATE}"):
+            with suppress(FileNotFoundError):
+                if self.holds(dataset, study, state.name.split(".")[1]) or time.time() - state.stat().st_mtime > FORGOTTEN:
+                    state.unlink()
         return said
 
     def datasets(self) -> list[str]:

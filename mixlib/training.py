@@ -1,7 +1,6 @@
 """Fit a model: batches, negatives, optimiser, early stopping on validation MRR, early signs of trouble."""
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -132,9 +131,8 @@ def fit(model: TasteModel, data: Split, settings: Settings, checkpoint: Checkpoi
 
     recorded = _records(device, sequential, settings)
     make_step = _Recorded(step, optimizer, settings.batch_size, generator) if recorded else step
-    history, kept, began = History(), dict[str, Tensor](), time.monotonic()
-    if checkpoint and (last := checkpoint.read()):
-        kept, history = _restore(last[0], model, optimizer, generator), _history(last[1])
+    began = time.monotonic()
+    kept, history = _resumed(checkpoint, model, optimizer, generator) if checkpoint else ({}, History())
     done, before, saved = len(history.losses), history.seconds, began
     with tqdm(total=settings.epochs, initial=done, desc=model.kind, unit="epoch", leave=False, disable=None) as progress:
         for epoch in range(done + 1, settings.epochs + 1):
@@ -163,39 +161,53 @@ def fit(model: TasteModel, data: Split, settings: Settings, checkpoint: Checkpoi
                 break
             if checkpoint and time.monotonic() - saved >= checkpoints.EVERY:
                 saved = time.monotonic()
-                rest = asdict(history) | {"seconds": before + saved - began}
+                rest = asdict(history) | {"seconds": before + saved - began, "model": _form(model)}
                 checkpoint.write(_state(kept, model, optimizer, generator), rest)
     model.load_state_dict(kept)
     return history
 
 
 def _state(kept: dict[str, Tensor], model: TasteModel, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> dict[str, Tensor]:
-    """All tensors that a fit goes on from, by name."""
-    moments = {f"{place}.{name}": values for place, one in optimizer.state_dict()["state"].items() for name, values in one.items()}
-    parts = {"model": model.state_dict(), "kept": kept, "optimizer": moments, "generator": {"state": generator.get_state()}}
+    """All tensors that a fit goes on from, by name; a model of one's own may also draw from torch's generators."""
+    random = {"ours": generator.get_state(), "torch": torch.get_rng_state()}
+    if model.device.type == "cuda":
+        random["card"] = torch.cuda.get_rng_state(model.device)
+    moments = {
+        f"{what}.{name}": values for name, parameter in model.named_parameters() for what, values in optimizer.state[parameter].items()
+    }
+    parts = {"model": model.state_dict(), "kept": kept, "moments": moments, "random": random}
     return {f"{part}.{name}": values for part, tensors in parts.items() for name, values in tensors.items()}
 
 
-def _restore(
-    state: dict[str, Tensor], model: TasteModel, optimizer: torch.optim.Optimizer, generator: torch.Generator
-) -> dict[str, Tensor]:
-    """Put everything back as it was, and give what was kept."""
-    parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
-    for name, values in state.items():
+def _resumed(
+    checkpoint: Checkpoint, model: TasteModel, optimizer: torch.optim.Optimizer, generator: torch.Generator
+) -> tuple[dict[str, Tensor], History]:
+    """What was kept, and what happened, by the last state, with everything put back as it was then; nothing where there is none."""
+    read = checkpoint.read()
+    if not read or read[1].pop("model") != _form(model):
+        return {}, History()
+    parts: dict[str, dict[str, Tensor]] = {"kept": {}}
+    for name, values in read[0].items():
         part, _, name = name.partition(".")
-        parts[part][name] = values
-    moments: dict[int, dict[str, Tensor]] = defaultdict(dict)
-    for name, values in parts["optimizer"].items():
-        place, _, name = name.partition(".")
-        moments[int(place)][name] = values
+        parts.setdefault(part, {})[name] = values
     model.load_state_dict(parts["model"])
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": dict(moments)})
-    generator.set_state(parts["generator"]["state"])
-    return {name: values.to(model.device) for name, values in parts["kept"].items()}
+    parameters = dict(model.named_parameters())
+    for name, values in parts["moments"].items():
+        what, _, name = name.partition(".")
+        parameter = parameters[name]
+        like = parameter.detach() if values.shape == parameter.shape else values.to(parameter.device)
+        optimizer.state[parameter][what] = torch.empty_like(like).copy_(values)  # in memory as the parameter lies
+    generator.set_state(parts["random"]["ours"])
+    torch.set_rng_state(parts["random"]["torch"])
+    if "card" in parts["random"]:
+        torch.cuda.set_rng_state(parts["random"]["card"], model.device)
+    rest = read[1] | {"validation": {int(epoch): mrr for epoch, mrr in read[1]["validation"].items()}}
+    return {name: values.to(model.device) for name, values in parts["kept"].items()}, History(**rest)
 
 
-def _history(rest: dict) -> History:
-    return History(**rest | {"validation": {int(epoch): mrr for epoch, mrr in rest["validation"].items()}})
+def _form(model: TasteModel) -> list:
+    """Names, sizes and types of all that a model holds."""
+    return [[name, [*values.shape], str(values.dtype)] for name, values in model.state_dict().items()]
 
 
 def _records(device: torch.device, sequential: bool, settings: Settings) -> bool:
