@@ -683,9 +683,9 @@ def test_which_model_is_ahead_and_the_part_of_size(found):
     half = size["movielens-100k"][reports.HALF]
     assert sum(half.by_seed < outcomes.SHORT * half.mrr) == 1
     wider = [each[reports.WIDE].search["parameters"] / each[reports.MIXTURE].search["parameters"] for each in size.values()]
-    assert (round(min(wider), 1), round(max(wider), 1)) == (1.1, 3.4)
+    assert (round(min(wider), 1), round(max(wider), 1)) == (1.1, 4.1)
     smaller = [each[reports.HALF].search["parameters"] < each[reports.MIXTURE].search["parameters"] for each in size.values()]
-    assert sum(smaller) == 4 and not smaller[OURS.index("movielens-100k")]
+    assert sum(smaller) == 3 and not smaller[OURS.index("movielens-100k")]
     assert numbers["embedding_mixture_sides"].startswith("better on ")
     fewer = {name: Evidence.of(found["amazon-" + name, reports.SIZE], reports.MIXTURE, "factorization") for name in ("beauty", "apps")}
     again = {name: Evidence.of(found["amazon-" + name, "factorization"], reports.MIXTURE, "factorization") for name in ("beauty", "apps")}
