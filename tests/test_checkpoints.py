@@ -234,7 +234,7 @@ def states(ledger):
     return sorted(ledger.root.rglob("*.state.safetensors"))
 
 
-def test_a_worker_goes_on_from_a_state(tiny, begun, capfd):
+def test_a_worker_goes_on_from_a_state(tiny, begun):
     """Of the search's three trials one has begun: in a process of two it is gone on with, and its state goes."""
     ledger, trial = begun
     (path,) = states(ledger)

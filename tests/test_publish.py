@@ -670,10 +670,8 @@ def test_which_model_is_ahead_and_the_part_of_size(found):
     assert sum(int(bound) < 10 for bound in ruled_out) == 1  # Amazon apps
     assert all(str(numbers[name]).startswith("worse on all 6 data sets (") for name in ("projection_mixture_sides", "size_sides"))
     done = {dataset: found[dataset, reports.SIZE].selection.trials for dataset in OURS}
-    assert sum(trials <= 2 for trials in done.values()) == 4 and {name for name in OURS if done[name] == 20} == {
-        "movielens-100k",
-        "movielens-1m",
-    }
+    assert sum(trials <= 2 for trials in done.values()) == 4
+    assert {name for name in OURS if done[name] == 20} == {"movielens-100k", "movielens-1m"}
     (luck,) = [row for _, row in searching.luck(found, Ledger(ROOT / "results")).iterrows()
                if (row["data set"], row["mixture"]) == ("Movielens 100K", "Mixture-LSTM")]  # fmt: skip
     said = (ROOT / "book" / "verdict.md").read_text(encoding="utf-8")
