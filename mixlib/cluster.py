@@ -1,7 +1,6 @@
 """Trials on the workers of a dask.distributed cluster. Whoever reaches its scheduler can run code on it: keep it on a trusted network."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError
 from uuid import uuid4
 
 import numpy as np
@@ -72,7 +71,7 @@ def on_cluster(
                     yield future.result()
         except KilledWorker as error:
             raise RuntimeError(f"a trial ended several workers, perhaps for lack of memory: {error}") from None
-        except (CancelledError, OSError) as error:
+        except Exception as error:  # a client that has lost its scheduler fails in other ways, too: as a KeyError where it lists workers
             if client.status == "running":
                 raise
             raise OSError(f"the scheduler at {address} is gone: start it and its workers again; finished trials are kept, and the command "

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
+from operator import attrgetter
 from threading import Barrier, Event
 
 import pytest
@@ -214,6 +215,23 @@ def finish(monkeypatch):
         monkeypatch.setattr(cluster, "finish", made)
 
     return note
+
+
+@pytest.mark.parametrize("step", ["Client.scheduler_info", "Client.submit", "Future.result"])
+def test_a_scheduler_that_is_lost_at_any_step_is_one_clear_error(tiny, finish, monkeypatch, step):
+    import distributed
+
+    finish()
+    asked = attrgetter(step)(distributed)
+
+    def lost(caller, *given, **named):
+        distributed.default_client().close()  # what a client does when its scheduler has not answered for a minute
+        return asked(caller, *given, **named)
+
+    with cluster_of({}) as there, pytest.raises(OSError, match=r"the scheduler at tcp://.* is gone: start it and its workers again"):
+        made = begin(there, tiny)[1]
+        monkeypatch.setattr(f"distributed.{step}", lost)
+        next(made)
 
 
 def test_a_study_for_gpus_runs_on_the_workers_that_offer_one(tiny, finish):
