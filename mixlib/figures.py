@@ -117,7 +117,7 @@ def table1(results: dict[tuple[str, str], Results], references: Mapping[tuple[st
             printed = PUBLISHED["paper"]["mrr"].get(dataset) or PUBLISHED["archive"]["mrr"].get(dataset)
             outcomes(axes, shown[dataset, name], printed, _two_lines((references or {}).get((dataset, name))))
             axes.set_title(f"{title(dataset)}\n{name}", loc="left")
-            if row < len(datasets) - 1:
+            if any((below, name) in shown for below in datasets[row + 1 :]):
                 axes.set_xlabel("")
     return figure
 
@@ -227,8 +227,7 @@ def gains(by_skew: pd.DataFrame, by_tastes: pd.DataFrame, pooled: pd.DataFrame) 
         axes.set_xticks(range(len(levels)), [str(level) for level in levels])
         axes.set_xlim(-0.6, max(len(levels), 1) - 0.4)
         axes.set_title(f"Generated:\n{LABELS[kind]}", loc="left")
-        if len(rows):  # two seeds can give an interval that would leave nothing else to see
-            axes.set_ylim(*(np.array([-150, 150]) * rows["relative"].abs().max()))
+        _cut(axes, rows["relative"], "y")
     for axes in others[1:]:
         axes.set_ylabel("")
     shown = {name: mark for axes in (first, *others) for mark, name in zip(*axes.get_legend_handles_labels(), strict=True)}
@@ -276,13 +275,22 @@ def true_tastes(by_components: pd.DataFrame) -> "Figure":
     return figure
 
 
-def _cut(axes: "Axes", shares: pd.Series) -> None:
-    """Cut a panel of gains from left to right at half as much again as the largest: two seeds can give an interval that leaves nothing else
-    to see.
+def _cut(axes: "Axes", shares: pd.Series, along: str = "x") -> None:
+    """Cut a panel of gains at half as much again as the largest: two seeds can give an interval that leaves nothing else to see. An arrow
+    ends each that reaches beyond.
     """
-    if len(shares):
-        low, high, most = *axes.get_xlim(), 150 * shares.abs().max()
-        axes.set_xlim(max(low, -most), min(high, most))
+    if shares.empty:
+        return
+    (low, high), most, place = getattr(axes, f"get_{along}lim")(), 150 * shares.abs().max(), "xy".index(along)
+    low, high = max(low, -most), min(high, most)
+    axes.set(**{f"{along}lim": (low, high)})
+    for container in axes.containers:
+        point, _, (bars,) = container.lines
+        for ends in bars.get_segments():
+            for end, edge, mark in ((ends[0], low, "<v"), (ends[1], high, ">^")):
+                if abs(end[place]) > abs(edge):
+                    end[place] = edge
+                    axes.plot(*end, mark[place], color=point.get_color(), ms=5, clip_on=False)
 
 
 def _around(rows: pd.DataFrame) -> np.ndarray:

@@ -18,8 +18,7 @@ SCALE = "initial scale"  # Xavier's gain, which this book does not call gain: th
 SIZE, MIXTURE = "factorization-size", "embedding_mixture"  # the study of size, and the mixture that it is about
 FORMS = ("bpr", "log_bpr", "bpr of 5", "log_bpr of 5")  # of BPR: as they are used, and with as many negatives as the adaptive hinge
 WIDE, HALF = "factorization/as large as the mixture", "factorization/half as large"  # its single vectors
-SIDES = {AHEAD: "better beyond the interval", BEHIND: "worse beyond the interval", UNDECIDED: "the interval contains 0, so undecided",
-         ONE_SEED: ONE_SEED}  # fmt: skip
+SIDES = {AHEAD: "ahead, decided", BEHIND: "behind, decided", UNDECIDED: "undecided", ONE_SEED: ONE_SEED}
 
 
 def holm(p_values: Iterable[float]) -> np.ndarray:
@@ -123,6 +122,14 @@ def verdicts(results: Results, where: str = "") -> list[str]:
 def sentence(who: str, found: Evidence, other: str) -> str:
     """A paired difference in one sentence: who against which other, by how much, and what that decides."""
     return f"{who} against {other}: {found} in test MRR, {SIDES[found.side]}."
+
+
+def by_side(found: Iterable[tuple[str, Evidence]]) -> list[str]:
+    """Comparisons in lists, one for each side: those ahead first; says so when there are none."""
+    sides: dict[str, list[str]] = {side: [] for side in SIDES}
+    for what, one in found:
+        sides[one.side].append(what)
+    return [f"{SIDES[side].capitalize()}: {'; '.join(some)}." for side, some in sides.items() if some] or [NOTHING]
 
 
 def largest_variant(found: Iterable[Results]) -> str:

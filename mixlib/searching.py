@@ -156,7 +156,7 @@ def uncounted_verdicts(found: Found, ledger: Ledger) -> list[str]:
         for arms in results.mixtures if name in MAIN else ():
             made, counted = on_record(results, ledger, arms), results.selection.trials
             every = len(made[arms[0]])
-            reached = [[f"{winner(made[arm][:n]):.3f}" for arm in arms] for n in (counted, every)]
+            reached = [[f"{winner(made[arm][:n]):.4f}" for arm in arms] for n in (counted, every)]
             if every > counted:
                 said.append(f"{title(dataset)}: {every} search trials of {label(arms[0])} and of {label(arms[1])} are on record, of which "
                             f"{counted} count, since what wins with more has no fresh seeds yet. In the search, the best on validation "
@@ -292,19 +292,23 @@ def plateau_verdicts(found: Found, ledger: Ledger) -> list[str]:
     """The trainings of main studies, search trials and winners' seeds, whose test MRR is at most a tenth above that of popularity, data set
     by data set; those that failed are not among them.
     """
-    said, none, references = [], [], references_of(found)
+    said, none, seeds, references = [], [], 0, references_of(found)
     for (dataset, name), results in found.items():
         popularity = references[dataset, name].outcomes.get("popularity") if name in MAIN and (dataset, name) in references else None
         if popularity is None:
             continue
         trials, rows, most = trials_of(results, ledger), [], 1.1 * popularity.mrr
         for arm, outcome in results.outcomes.items():
-            low = [(int(((values > 0) & (values <= most)).sum()), len(values)) for values in (trials[arm][1], outcome.by_seed)]
-            if any(few for few, _ in low):
-                rows.append(f"{label(arm)} {low[0][0]} of {low[0][1]} search trials, {low[1][0]} of {low[1][1]} seeds of the winner")
+            few, fresh = (int(((values > 0) & (values <= most)).sum()) for values in (trials[arm][1], outcome.by_seed))
+            if few or fresh:
+                also = f" and {fresh} of {len(outcome.by_seed)} seeds of the winner" if fresh else ""
+                rows.append(f"{label(arm)} {few} of {len(trials[arm][1])}{also}")
+            seeds += fresh
         where = f"{title(dataset)}, {name}"
         if rows:
-            said.append(f"{where}: {'; '.join(rows)}.")
+            said.append(f"{where}: {', '.join(rows)}.")
         else:
             none.append(where)
-    return [*said, *([f"None: {'; '.join(none)}."] if none else [])] or [reports.NOTHING]
+    if not said and not none:
+        return [reports.NOTHING]
+    return [*said, *([f"None: {'; '.join(none)}."] if none else []), *([] if seeds else ["Of the seeds of winners: none."])]

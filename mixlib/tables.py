@@ -118,35 +118,25 @@ def reference_points(found: Found, datasets: Iterable[str], unordered: Collectio
                         "method": label(arm),
                         "test MRR [95%]": _mrr(outcome, reports.absent(results, arm)),
                     }
-                    row["best model minus this [95%]"] = "the best model" if outcome and outcome is ours else _gain(ours, outcome)
+                    gap = Evidence.between(ours, outcome) if ours and outcome and outcome is not ours else None
+                    row["best model minus this [95%]"] = gap.over_users if gap else "the best model" if outcome else ""
+                    row[reports.OVER_SEEDS] = gap.over_seeds if gap else ""
                     tried = results is not None and arm in results.selection.finalists
                     rows.append(row | {SPENT: reports.spent(results if tried else None)})
     return pd.DataFrame(rows)
 
 
 def reference_verdicts(found: Found, arm: str = "") -> list[str]:
-    """A sentence for every data set and protocol: the best model against a reference, the best if none is named. The best is that on
-    validation.
-    """
-    said, references = [], references_of(found)
-    for key, results in found.items():
-        others = references.get(key)
-        if key[1] not in MAIN or others is None:
-            continue
-        ours, theirs = best(results.outcomes.values()), others.outcomes.get(arm) if arm else best(others.outcomes.values())
-        if ours is None or theirs is None:
-            continue
-        budgets = f"{results.selection.trials} against {references[key].selection.trials} search trials"
-        who = f"{title(key[0])}, {key[1]} ({budgets}): {label(ours.arm)}"
-        said.append(reports.sentence(who, Evidence.between(ours, theirs), label(theirs.arm)))
-    return said or [reports.NOTHING]
-
-
-def _gain(ours: Outcome | None, theirs: Outcome | None) -> str:
-    """The paired difference with its interval, or nothing where one is missing."""
-    if ours is None or theirs is None:
-        return ""
-    return Evidence.between(ours, theirs).over_users
+    """Where the best model is ahead of a reference, the best if none is named, and where it is behind. The best is that on validation."""
+    compared, references = [], references_of(found)
+    for (dataset, name), results in found.items():
+        others = references.get((dataset, name)) if name in MAIN else None
+        ours = best(results.outcomes.values())
+        theirs = (others.outcomes.get(arm) if arm else best(others.outcomes.values())) if others else None
+        if ours and theirs:
+            what = f"{title(dataset)}, {name} ({label(ours.arm)} against {label(theirs.arm)})"
+            compared.append((what, Evidence.between(ours, theirs)))
+    return reports.by_side(compared)
 
 
 def cells(factorial: pd.DataFrame) -> pd.DataFrame:
@@ -254,32 +244,34 @@ def true_tastes_verdicts(by_components: pd.DataFrame) -> list[str]:
     return said
 
 
-def _gains(found: Found, study: str, pairs: list[tuple[str, str]]) -> list[str]:
+def controlled(results: Results) -> list[tuple[str, str]]:
+    """The mixture and each single vector of a study of size; what it shares with the main study that it stands beside is left out."""
+    study = results.selection.study
+    return [(CONTROLS[study.name], arm) for arm in study.own if arm != CONTROLS[study.name]]
+
+
+def size_verdicts(results: Results) -> list[str]:
+    """What the mixture gains over single vectors as large on one data set, a sentence for each size; none without records."""
     said = []
-    for (dataset, name), results in found.items():
-        for ours, theirs in pairs if name == study else ():
-            both, who = [results.outcomes.get(arm) for arm in (ours, theirs)], f"{title(dataset)}: {label(ours)}"
-            sizes = [numbers_for_a_user(one) for one in both if one]
-            if all(both):
-                inside = [f"{one.search['parameters'] / 1e6:.2f}" for one in both if one]
-                size = f" ({sizes[0]} and {sizes[1]} numbers for a user, {inside[0]} and {inside[1]} million parameters in all)"
-                other = label(theirs) + (size if all(sizes) else "")
-                said.append(reports.sentence(who, Evidence.of(results, ours, theirs), other))
-            elif reports.FAILED in (reports.absent(results, arm) for arm in (ours, theirs)):
-                said.append(f"{who} against {label(theirs)}: {reports.FAILED}.")
+    for ours, theirs in controlled(results):
+        both = [results.outcomes.get(arm) for arm in (ours, theirs)]
+        sizes = [numbers_for_a_user(one) for one in both if one]
+        if all(both):
+            inside = [f"{one.search['parameters'] / 1e6:.2f}" for one in both if one]
+            size = f" ({sizes[0]} and {sizes[1]} numbers for a user, {inside[0]} and {inside[1]} million parameters in all)"
+            said.append(reports.sentence(label(ours), Evidence.of(results, ours, theirs), label(theirs) + (size if all(sizes) else "")))
+        elif reports.FAILED in (reports.absent(results, arm) for arm in (ours, theirs)):
+            said.append(f"{label(ours)} against {label(theirs)}: {reports.FAILED}.")
     return said
 
 
-def capacity_verdicts(found: Found, names: Iterable[str] = CONTROLS) -> list[str]:
-    """What the mixture gains over single vectors as large, a sentence for each data set and size of these studies; none without records.
-
-    What a study shares with the main study that it stands beside is left out.
-    """
-    said = []
-    for name in names:
-        mixture = CONTROLS[name]
-        said += _gains(found, name, [(mixture, arm) for arm in STUDIES[name].own if arm != mixture])
-    return said
+def capacity_verdicts(found: Found) -> list[str]:
+    """Where mixtures are ahead of single vectors as large, and where they are behind."""
+    return reports.by_side(
+        (f"{title(dataset)} ({label(ours)} against {label(theirs)})", Evidence.of(results, ours, theirs))
+        for (dataset, name), results in found.items() if name in CONTROLS
+        for ours, theirs in controlled(results) if {ours, theirs} <= set(results.outcomes)
+    )  # fmt: skip
 
 
 def capacity(found: Found, datasets: Iterable[str]) -> pd.DataFrame:

@@ -122,18 +122,18 @@ def test_sentences_on_size_and_loss_hold_one_comparison_for_each_arm_that_was_ru
     experiments.run("factorization-losses", data, ledger, replace(TINY, trials=1, seeds=2), arms=losses)
     found = outcomes.collected(ledger)
     results = found["synthetic", "factorization-losses"]
-    size, loss = tables.capacity_verdicts(found), reports.loss_verdicts(results)
+    size, loss = tables.size_verdicts(found["synthetic", "factorization-capacity"]), reports.loss_verdicts(results)
     one, five = (Evidence.of(results, losses[0], other) for other in losses[1:])
     who = "Factorization: the adaptive hinge loss against BPR as printed"
     assert loss == [
         f"{who}: {one} in test MRR, {reports.SIDES[one.side]}.",
         f"{who}, 5 negatives: {five} in test MRR, {reports.SIDES[five.side]}.",
     ]
-    assert [sentence.partition(": ")[2].partition(" (")[0] for sentence in size] == [
-        f"{labels.label(arms[2])} against {labels.label(arm)}" for arm in arms[:2]
-    ]
+    pairs = [f"{labels.label(arms[2])} against {labels.label(arm)}" for arm in arms[:2]]
+    assert [sentence.partition(" (")[0] for sentence in size] == pairs
     assert all(sentence.endswith("one seed, so not judged.") for sentence in size)
-    assert tables.capacity_verdicts({}) == []
+    assert tables.capacity_verdicts(found) == [f"One seed, so not judged: {'; '.join(f'Synthetic ({pair})' for pair in pairs)}."]
+    assert tables.capacity_verdicts({}) == [reports.NOTHING]
 
 
 @pytest.mark.parametrize("wide", [reports.WIDE, reports.HALF])
@@ -143,15 +143,17 @@ def test_vectors_as_large_as_the_mixture_stand_in_tables_sentences_and_abstract(
     found = outcomes.collected(ledger)
     one = Evidence.of(found["synthetic", study], mixture, wide)
     control, narrow = labels.label(wide), labels.label("factorization")
-    said = tables.capacity_verdicts(found)
-    assert said == tables.capacity_verdicts(found, [study]) and len(said) == 2  # none on the narrow one: the gains have it
+    said = tables.size_verdicts(found["synthetic", study])
+    assert len(said) == 2  # none on the narrow one: the gains have it
     searches = [found["synthetic", study].outcomes[arm].search for arm in (mixture, wide)]
     models, counts = [one["definition"]["model"] for one in searches], [f"{one['parameters'] / 1e6:.2f}" for one in searches]
     sizes = f"({2 * models[0]['components'] * models[0]['dim']} and {models[1]['dim']} numbers for a user, "
     sizes += f"{counts[0]} and {counts[1]} million parameters in all)"
-    assert said[place] == reports.sentence(f"Synthetic: {labels.label(mixture)}", one, f"{control} {sizes}")
+    assert said[place] == reports.sentence(labels.label(mixture), one, f"{control} {sizes}")
+    where = [line for line in tables.capacity_verdicts(found) if f"Synthetic ({labels.label(mixture)} against {control})" in line]
+    assert len(where) == 1 and where[0].startswith(f"{reports.SIDES[one.side].capitalize()}: ")
     left = without(found, {wide})
-    assert tables.capacity_verdicts(left)[place] == f"Synthetic: {labels.label(mixture)} against {control}: failed in all trials."
+    assert tables.size_verdicts(left["synthetic", study])[place] == f"{labels.label(mixture)} against {control}: failed in all trials."
     rows = tables.capacity(found, NAMES).set_index("model")
     assert rows.loc[[control, labels.label(mixture)], "mixture minus this [95%]"].tolist() == [one.over_users, ""]
     assert rows.loc[control, reports.OVER_SEEDS] == one.over_seeds and narrow in rows.index
@@ -354,16 +356,18 @@ def test_hours_are_those_of_all_records(planned, ledger, data, tmp_path):
 
 def test_the_best_reference_is_set_against_the_best_model(found):
     said = tables.reference_verdicts(found)
-    assert len(said) == 2
-    for sentence, family in zip(said, ("sequences", "factorization"), strict=True):
+    for family in ("sequences", "factorization"):
         pair = [
             max(found["synthetic", name].outcomes.values(), key=lambda outcome: outcome.search["validation"]["mrr"])
             for name in (family, f"{family.removesuffix('s')}-references")
         ]
         found_here = Evidence.between(*pair)
-        assert f" {labels.label(pair[0].arm)} against {labels.label(pair[1].arm)}: {found_here} in test MRR" in sentence
-        assert sentence.endswith(f", {reports.SIDES[found_here.side]}.")
-        assert "(2 against 2 search trials)" in sentence
+        what = f"Synthetic, {family} ({labels.label(pair[0].arm)} against {labels.label(pair[1].arm)})"
+        assert [line for line in said if what in line] == [
+            line for line in said if line.startswith(reports.SIDES[found_here.side].capitalize())
+        ]
+        table = tables.reference_points(found, ["synthetic"]).query("protocol == @family").set_index("method")
+        assert table.loc[labels.label(pair[1].arm), reports.OVER_SEEDS] == found_here.over_seeds
     assert tables.reference_verdicts({}) == ["No records yet: nothing can be said."]
 
 
@@ -371,7 +375,8 @@ def test_a_reference_that_is_named_is_set_against_the_best_model_whether_it_is_t
     references = found["synthetic", "factorization-references"].outcomes
     best = max(found["synthetic", "factorization"].outcomes.values(), key=lambda outcome: outcome.search["validation"]["mrr"])
     (said,) = tables.reference_verdicts({key: one for key, one in found.items() if "factorization" in key[1]}, "als")
-    assert f": {labels.label(best.arm)} against Implicit ALS: {Evidence.between(best, references['als'])} in test MRR" in said
+    side = reports.SIDES[Evidence.between(best, references["als"]).side].capitalize()
+    assert said == f"{side}: Synthetic, factorization ({labels.label(best.arm)} against Implicit ALS)."
     assert tables.reference_verdicts(found, "markov") == tables.reference_verdicts(
         {k: v for k, v in found.items() if k[1][0] == "s"}, "markov"
     )
@@ -793,8 +798,13 @@ def test_the_factorial_has_intervals_for_other_seeds_and_comparisons_with_larger
     points = [len(box[0].get_xdata()) for box in figures.gains(gains.gain_by_skew({}, {}), every, pooling.means({})).axes[2].containers]
     assert points == [1]  # of the mixture against the baseline alone
     main = every.loc[(every["protocol"] == "factorization") & every["gain"].notna(), "relative"]
-    limits = figures.gains(gains.gain_by_skew({}, {}), every.assign(low=-9.0, high=9.0), pooling.means({})).axes[2].get_ylim()
-    assert limits == pytest.approx((-150 * main.abs().max(), 150 * main.abs().max()))
+    for low, high, arrows in ((-9.0, 9.0, ["v", "^"]), (0.0, 9.0, ["^"]), (0.0, 0.0, [])):
+        wide = every.assign(**{"relative low": low, "relative high": high})
+        panel = figures.gains(gains.gain_by_skew({}, {}), wide, pooling.means({})).axes[2]
+        ends = {line.get_marker(): line.get_ydata()[0] for line in panel.lines if not line.get_clip_on()}
+        limits = dict(zip("v^", panel.get_ylim(), strict=True))
+        assert list(ends) == arrows and ends == {mark: limits[mark] for mark in arrows}
+        assert [abs(end) for end in ends.values()] == pytest.approx([150 * main.abs().max()] * len(arrows))
     shown = tables.cells(every)[["mixture", "against"]].to_numpy().tolist()
     assert [labels.label(arm) for arm in arms] in shown
 
@@ -1148,15 +1158,16 @@ def test_trainings_that_end_as_popularity_does_are_counted(found, ledger):
     trials = searching.trials_of(found[key], ledger)
     low = {arm: ((trials[arm][1] <= 1.1 * popularity).sum(), (outcome.by_seed <= 1.1 * popularity).sum())
            for arm, outcome in found[key].outcomes.items()}  # fmt: skip
-    (said,) = searching.plateau_verdicts({one: found[one] for one in (key, ("synthetic", "factorization-references"))}, ledger)
+    said, *last = searching.plateau_verdicts({one: found[one] for one in (key, ("synthetic", "factorization-references"))}, ledger)
     for arm, (few, seeds) in low.items():
-        told = f"{labels.label(arm)} {few} of 2 search trials, {seeds} of 2 seeds of the winner"
+        told = f"{labels.label(arm)} {few} of 2{f' and {seeds} of 2 seeds of the winner' if seeds else ''}"
         assert (told in said) == bool(few or seeds)
     assert any(map(any, low.values())) or said == "None: Synthetic, factorization."
+    assert last == ([] if any(seeds for _, seeds in low.values()) else ["Of the seeds of winners: none."])
     better = replace(found["synthetic", "factorization-references"].outcomes["popularity"], values=np.full(120, 9.0))
     beaten = replace(found["synthetic", "factorization-references"], outcomes={"popularity": better})
     (said,) = searching.plateau_verdicts({key: found[key], ("synthetic", "factorization-references"): beaten}, ledger)
-    assert said.count("2 of 2 search trials, 2 of 2 seeds") == 3
+    assert said.count("2 of 2 and 2 of 2 seeds") == 3
     assert searching.plateau_verdicts({}, ledger) == [reports.NOTHING]
 
 

@@ -31,6 +31,7 @@
   const who = labelled("Viewer ", "select");
   const step = labelled("Items seen ", "input", { type: "range", min: 0, value: 0 });
   const said = make("output", controls);
+  const name = make("p", root, null, { class: "explorer-name" });
   const chart = make("div", root, null, { class: "explorer-chart" });
   const columns = make("div", root, null, { class: "explorer-columns" });
   const history = make("div", columns);
@@ -44,9 +45,10 @@
     said.textContent = `${t} of ${n}`;
 
     chart.replaceChildren();
-    const width = 640, height = 150;
-    const svg = draw("svg", chart, { viewBox: `-8 -4 ${width + 16} ${height + 26}`, role: "img",
-      "aria-label": "Weight of each taste after each item: " + viewer.weights[t].map((w, k) => `taste ${k + 1} ${Math.round(100 * w)} %`).join(", ") });
+    const width = Math.min(chart.clientWidth || 640, 736) - 60, height = 150; // one unit is one pixel, so that text is as large on a phone
+    const svg = draw("svg", chart, { viewBox: `-52 -8 ${width + 60} ${height + 50}`, role: "img",
+      "aria-label": "Weight of each taste after each item: " + viewer.weights[t].map((w, k) => `taste ${k + 1} ${Math.round(100 * w)}%`).join(", ") });
+    const write = (text, x, y, more) => { draw("text", svg, { x, y, fill: "currentColor", "font-size": 12, ...more }).textContent = text; };
     const x = (i) => (i * width) / n;
     let floor = new Array(n + 1).fill(0);
     for (let k = 0; k < m; k++) {
@@ -56,15 +58,12 @@
       floor = top;
     }
     draw("line", svg, { x1: x(t), x2: x(t), y1: -4, y2: height + 4, stroke: "currentColor", "stroke-width": 2.5 });
-    for (let i = 0; i <= n; i += 2) draw("text", svg, { x: x(i), y: height + 18, "text-anchor": "middle", fill: "currentColor", "font-size": 12 }).textContent = i;
+    for (let i = 0; i <= n; i += Math.ceil((24 * n) / width)) write(i, x(i), height + 18, { "text-anchor": "middle" });
+    write("items seen", width / 2, height + 36, { "text-anchor": "middle" });
+    for (const share of [0, 50, 100]) write(`${share}%`, -5, height * (1 - share / 100) + 4, { "text-anchor": "end" });
+    write("share of the attention", 0, 0, { "text-anchor": "middle", transform: `translate(-42 ${height / 2}) rotate(-90)` });
 
-    history.replaceChildren();
-    make("h3", history, "History");
-    const list = make("ol", history);
-    viewer.items.forEach((item, i) => {
-      const button = make("button", make("li", list), of.titles[item], { type: "button", class: i < t ? "seen" : "unseen" });
-      button.addEventListener("click", () => { step.value = i + 1; show(); });
-    });
+    history.querySelectorAll("button").forEach((button, i) => { button.className = i < t ? "seen" : "unseen"; });
 
     tastes.replaceChildren();
     make("h3", tastes, t ? `Tastes after ${t} item${t > 1 ? "s" : ""}` : "Tastes before the first item");
@@ -72,7 +71,7 @@
     for (const k of order) {
       const card = make("section", tastes);
       card.style.borderLeftColor = colours[k % colours.length];
-      make("b", card, `Taste ${k + 1}: ${Math.round(100 * viewer.weights[t][k])} %`);
+      make("b", card, `Taste ${k + 1}: ${Math.round(100 * viewer.weights[t][k])}%`);
       const best = make("div", card);
       viewer.best[t][k].forEach((item, i) => {
         if (i) best.append("; ");
@@ -89,13 +88,23 @@
   }
 
   function restart() {
-    step.max = current().viewer.items.length;
+    const { of, viewer } = current();
+    step.max = viewer.items.length;
     step.value = step.max;
+    name.textContent = viewer.name;
+    history.replaceChildren();
+    make("h3", history, "History");
+    const list = make("ol", history);
+    viewer.items.forEach((item, i) => {
+      const button = make("button", make("li", list), of.titles[item], { type: "button" });
+      button.addEventListener("click", () => { step.value = i + 1; show(); });
+    });
     show();
   }
 
   set.addEventListener("change", fill);
   who.addEventListener("change", restart);
   step.addEventListener("input", show);
+  window.addEventListener("resize", show);
   fill();
 })();
