@@ -51,16 +51,14 @@ def on_cluster(
         try:
             while True:
                 workers = client.scheduler_info(n_workers=-1)["workers"].values()
-                fit = [worker for worker in workers if needed.items() <= worker["resources"].items()]
+                fit = [worker for worker in workers if all(worker["resources"].get(what, 0) >= least for what, least in needed.items())]
                 if not (workers or alone):
                     say(f"no worker of {address} is left: the trials wait for one to join; `dask worker {address} --nthreads 1` starts it.")
                 alone = not workers
                 if workers and not fit:
                     raise OSError("no worker offers a GPU: start those that have one with `--resources GPU=1`, or use --device cpu.")
-                running |= {
-                    client.submit(_finish, trial, name, device, key=f"{name}-{trial.key}", resources=needed, pure=False)
-                    for _, trial in zip(range(max(len(fit), 1) - len(running)), trials, strict=False)
-                }
+                for _, trial in zip(range(max(len(fit), 1) - len(running)), trials, strict=False):
+                    running.add(client.submit(_finish, trial, name, device, key=f"{name}-{trial.key}", resources=needed, pure=False))
                 if not running:
                     return
                 try:

@@ -271,15 +271,18 @@ def cut(interactions: Interactions, seed: int) -> tuple[Split | None, str]:
         return None, f"There are no sequences to cut: {error}"
 
 
-def fit_tastes(items: torch.Tensor, chosen: torch.Tensor, m: int, seed: int, steps: int = 400) -> tuple[np.ndarray, np.ndarray]:
-    """Fit one user's m tastes to the items (c,) chosen among given item vectors (n, d), by log-BPR: scores (n,), tastes (m, d)."""
+def fit_tastes(items: torch.Tensor, chosen: torch.Tensor, m: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fit one user's m tastes to the items (c,) chosen among given item vectors (n, d), by log-BPR: scores (n,), tastes (m, d), and their
+    attention vectors (m, d), none of a single taste.
+    """
     torch.manual_seed(seed)
     parameters = [torch.randn(1, m, items.shape[1], requires_grad=True) for _ in range(min(m, 2))]  # a single taste needs no attention
     optimizer = torch.optim.Adam(parameters, lr=0.05)
-    for step in range(steps + 1):
+    for step in range(401):
         scores = score(parameters[0], parameters[1] if m > 1 else None, items, torch.zeros(len(items)))[0]  # (n,)
-        if step < steps:
+        if step < 400:
             optimizer.zero_grad()
             log_bpr(scores[chosen], scores[torch.randint(len(items), (5, len(chosen)))]).mean().backward()
             optimizer.step()
-    return scores.detach().numpy(), parameters[0].detach().numpy()[0]
+    tastes, *attention = (found.detach().numpy()[0] for found in parameters)
+    return scores.detach().numpy(), tastes, attention[0] if attention else tastes[:0]

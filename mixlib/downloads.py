@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from hashlib import new, sha1
+from hashlib import file_digest, new, sha1
 from pathlib import Path, PurePosixPath
 
 from mixlib.reading import Refused, most
@@ -76,9 +76,7 @@ def hash_of(path: Path, kind: str = "sha256") -> str:
     """The hash of a file in hexadecimal digits; kind: a name that hashlib knows, or `git` for the id of a git blob."""
     digest = sha1(f"blob {path.stat().st_size}\0".encode()) if kind == "git" else new(kind)
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return file_digest(file, lambda: digest).hexdigest()
 
 
 def verify(path: Path, download: Download) -> None:

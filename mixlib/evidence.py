@@ -90,7 +90,7 @@ class Share:
 @lru_cache(maxsize=4096)  # several tables and figures show the same share
 def share(ours: Outcome, theirs: Outcome) -> Share:
     """The share of two outcomes, all of whose seeds have the same split; variances over users and seeds are added as in
-    `outcomes.standard_error`. Raises ValueError when they are not of the same users or windows.
+    `outcomes.over_seeds`. Raises ValueError when they are not of the same users in the same order.
     """
     paired(ours, theirs)
     value, (low, high) = ratio(ours.values, theirs.values, ours.users)

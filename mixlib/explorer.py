@@ -71,13 +71,15 @@ def tastes_at(model: TasteModel, windows: torch.Tensor, top: int) -> tuple[torch
     return share, (weight * liking).masked_fill(known.unsqueeze(1), -torch.inf).topk(min(top, new), dim=2).indices
 
 
-def taste_table(model: TasteModel, windows: Iterable[np.ndarray], interactions: Interactions, last: int = 6, top: int = 4) -> pd.DataFrame:
-    """For each of the windows (t,): the user's last items, oldest first, then the tastes as `tastes_at` gives them, the heaviest first."""
+def taste_table(model: TasteModel, windows: Iterable[np.ndarray], interactions: Interactions) -> pd.DataFrame:
+    """For each of the windows (t,): the user's last six items, oldest first, then the tastes as `tastes_at` gives them, with four items
+    each, the heaviest first.
+    """
     rows: list[dict] = []
     for number, window in enumerate(windows, 1):
-        history = "; ".join(interactions.titles_of(window[window != 0][-last:]))
+        history = "; ".join(interactions.titles_of(window[window != 0][-6:]))
         rows.append({"user": number, "what": "last items", "weight": "", "titles": history})
-        share, own = (found[0] for found in tastes_at(model, torch.as_tensor(window[None]), top))
+        share, own = (found[0] for found in tastes_at(model, torch.as_tensor(window[None]), 4))
         rows += [{"user": number, "what": f"taste {k + 1}", "weight": f"{share[k]:.2f}",
                   "titles": "; ".join(interactions.titles_of(own[k].numpy()))} for k in torch.argsort(-share).tolist()]  # fmt: skip
     return pd.DataFrame(rows, columns=["user", "what", "weight", "titles"])

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mixlib.labels import LABELS, PUBLISHED, label, title
+from mixlib.ledger import renamed
 from mixlib.models import SEQUENTIAL
 from mixlib.outcomes import MAIN, Results, best
 from mixlib.reports import HALF, SIZE
@@ -44,8 +45,9 @@ def save(figure: "Figure", path: str | Path) -> None:
     """Write path.svg and path.pdf, the same bytes every time."""
     base = Path(path)
     base.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(base.with_suffix(".svg"), metadata={"Date": None})
-    figure.savefig(base.with_suffix(".pdf"), metadata={"CreationDate": None})
+    for form, dated in (("svg", "Date"), ("pdf", "CreationDate")):
+        with renamed(base.with_suffix(f".{form}")) as partial:
+            figure.savefig(partial, format=form, metadata={dated: None})
 
 
 def close(figure: "Figure") -> None:
@@ -72,8 +74,8 @@ def outcomes(
             axes.plot(published[arm], y, MARKERS[kind], mfc="white", mec="#777777", ms=7)
     axes.set_yticks(range(len(names)), [label(arm) for arm in names])
     axes.set_ylim(len(names) - 0.5, -0.5 - 0.45 * len(references or {}))  # names of references lie above the marks
-    marks = [*[o.bounds[1] for o in results.outcomes.values()], *[value for arm, value in (published or {}).items() if arm in names],
-             *(references or {}).values()]  # fmt: skip
+    printed = [value for arm, value in (published or {}).items() if arm in names]
+    marks = [*(outcome.bounds[1] for outcome in results.outcomes.values()), *printed, *(references or {}).values()]
     for number, (name, mrr) in enumerate((references or {}).items()):
         axes.axvline(mrr, ls=":", color="#777777", lw=1.2, zorder=0)
         side, shift = ("left", 3) if mrr < max(marks) / 2 else ("right", -3)  # away from the nearer end of the panel
@@ -87,7 +89,7 @@ def components(axes: "Axes", results: Results) -> None:
     """Test MRR against the number of tastes m, from arms named `kind/m`, with 95% intervals."""
     kinds = dict.fromkeys(arm.partition("/")[0] for arm in results.outcomes)
     for kind in kinds:
-        points = [(int(arm.partition("/")[2]), o) for arm, o in results.outcomes.items() if arm.startswith(kind + "/")]
+        points = [(int(arm.partition("/")[2]), outcome) for arm, outcome in results.outcomes.items() if arm.startswith(kind + "/")]
         m = [number for number, _ in points]
         mean = np.array([outcome.mrr for _, outcome in points])
         bounds = np.array([outcome.bounds for _, outcome in points])
@@ -154,7 +156,12 @@ def searches(curves: dict[tuple[str, str], dict[str, np.ndarray]], references: M
 
 
 def lines(axes: "Axes", x: Sequence[float], curves: dict[str, np.ndarray], xlabel: str, ylabel: str, labelled: bool = True) -> None:
-    """Curves over x in the same colours and dashes for the same names in every panel, with a legend unless told not to."""
+    """Up to three curves over x in the same colours and dashes for the same names in every panel, with a legend unless told not to.
+
+    Raises ValueError when there are more.
+    """
+    if len(curves) > 3:
+        raise ValueError(f"there are colours for three curves, not for {len(curves)}.")
     for (name, y), colour, dash in zip(curves.items(), ("#333333", "#0072B2", "#D55E00"), ("-", "--", "-."), strict=False):
         axes.plot(x, y, dash, color=colour, label=name)
     if labelled:
@@ -163,13 +170,19 @@ def lines(axes: "Axes", x: Sequence[float], curves: dict[str, np.ndarray], xlabe
     axes.set_ylabel(ylabel)
 
 
-def circle(axes: "Axes", items: np.ndarray, chosen: np.ndarray, scores: np.ndarray, tastes: np.ndarray, name: str) -> None:
-    """Items (n, 2) in the plane, shaded by score (n,); the chosen ones ringed; the tastes (m, 2) as arrows."""
+def circle(
+    axes: "Axes", items: np.ndarray, chosen: np.ndarray, scores: np.ndarray, tastes: np.ndarray, attention: np.ndarray, name: str
+) -> None:
+    """Items (n, 2) in the plane, shaded by score (n,); the chosen ones ringed; the tastes (m, 2) as arrows, a colour each, and dashed in
+    the same colour the attention vectors (m or 0, 2).
+    """
     order = scores.argsort().argsort() / (len(scores) - 1)
     axes.scatter(items[:, 0], items[:, 1], c=order, cmap="Greys", s=70, edgecolors="#BBBBBB", linewidths=0.5, vmin=-0.1)
-    axes.scatter(items[chosen, 0], items[chosen, 1], s=150, facecolors="none", edgecolors="#D55E00", linewidths=1.2)
-    for x, y in tastes / np.linalg.norm(tastes, axis=1, keepdims=True):
-        axes.annotate("", (0.8 * x, 0.8 * y), (0, 0), arrowprops={"arrowstyle": "-|>", "color": "#D55E00", "lw": 2})
+    axes.scatter(items[chosen, 0], items[chosen, 1], s=150, facecolors="none", edgecolors="#333333", linewidths=1.2)
+    for vectors, dash in ((tastes, "-"), (attention, "--")):
+        for (x, y), colour in zip(vectors, ("#D55E00", "#0072B2"), strict=False):
+            end, look = 0.8 / np.hypot(x, y), {"arrowstyle": "-|>", "color": colour, "lw": 2, "linestyle": dash}
+            axes.annotate("", (end * x, end * y), (0, 0), arrowprops=look)
     axes.set(aspect="equal", xticks=[], yticks=[], title=name, xlim=(-1.25, 1.25), ylim=(-1.25, 1.25))
     axes.spines[:].set_visible(False)
 
@@ -284,8 +297,7 @@ def _cut(axes: "Axes", shares: pd.Series, along: str = "x") -> None:
     (low, high), most, place = getattr(axes, f"get_{along}lim")(), 150 * shares.abs().max(), "xy".index(along)
     low, high = max(low, -most), min(high, most)
     axes.set(**{f"{along}lim": (low, high)})
-    for container in axes.containers:
-        point, _, (bars,) = container.lines
+    for point, _, (bars,) in axes.containers:
         for ends in bars.get_segments():
             for end, edge, mark in ((ends[0], low, "<v"), (ends[1], high, ">^")):
                 if abs(end[place]) > abs(edge):

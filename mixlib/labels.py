@@ -51,7 +51,7 @@ def title(dataset: str) -> str:
 
 
 def digits_for(*values: float) -> int:
-    """How many decimals show all these values: three, or four where three would show one as 0 that is not."""
+    """Decimals for these values: three, or four where three would show one as 0 that is not; below 0.00005 its sign alone is left."""
     return 4 if any(0 < abs(value) < 0.0005 for value in values) else 3
 
 

@@ -65,7 +65,7 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """A study's selection and the outcome of every arm; no outcomes while seeds are missing. left_out: what was not used, and why."""
+    """A study's selection and the outcome of every arm; no outcomes before each winner has a seed. left_out: what was not used, and why."""
 
     selection: Selection
     outcomes: dict[str, Outcome]
@@ -137,23 +137,14 @@ class Results:
 
 @lru_cache(maxsize=4096)  # several tables and figures show the same difference
 def paired(ours: Outcome, theirs: Outcome) -> Comparison:
-    """Paired comparison of two outcomes. Raises ValueError when they are not of the same users or windows."""
+    """Paired comparison of two outcomes. Raises ValueError when they are not of the same users in the same order."""
     if not np.array_equal(ours.users, theirs.users):
         raise ValueError(f"{ours.arm} and {theirs.arm} were tested on different users, so that they cannot be compared in pairs.")
     return compare(ours.values, theirs.values, ours.users)
 
 
 def over_seeds(ours: Outcome, theirs: Outcome, apart: bool = False) -> tuple[float, float] | None:
-    """95% interval of the same difference for other users and other seeds, by Student's t; None where either has one seed."""
-    if (found := standard_error(ours, theirs, apart)) is None:
-        return None
-    gap, (error, freedom) = paired(ours, theirs).difference, found
-    half = float(stats.t.ppf(0.975, freedom)) * error
-    return gap - half, gap + half
-
-
-def standard_error(ours: Outcome, theirs: Outcome, apart: bool = False) -> tuple[float, float] | None:
-    """Standard error of the paired difference for other users and other seeds, and its degrees of freedom; None where either has one seed.
+    """95% interval of the same difference for other users and other seeds, by Student's t; None where either has one seed.
 
     Variances are added, that of the mean difference over users and that of the mean over seeds on each side; the degrees of freedom are
     those of Welch and Satterthwaite, so that few seeds make an interval wide. What is noise of one user with one seed is in both, so that
@@ -164,7 +155,9 @@ def standard_error(ours: Outcome, theirs: Outcome, apart: bool = False) -> tuple
     if min(map(len, sides)) < 2:
         return None
     gap = paired(ours, theirs)
-    return added(gap.low, gap.high, sides)
+    error, freedom = added(gap.low, gap.high, sides)
+    half = float(stats.t.ppf(0.975, freedom)) * error
+    return gap.difference - half, gap.difference + half
 
 
 def added(low: float, high: float, sides: list[np.ndarray]) -> tuple[float, float]:
@@ -281,7 +274,7 @@ Found = dict[tuple[str, str], Results]  # by (data set, study)
 
 def collected(ledger: Ledger, names: Iterable[str] = STUDIES, datasets: Iterable[str] | None = None) -> Found:
     """Results of the given studies on the given data sets (default: all that have records and are not `apart`)."""
-    where = [d for d in ledger.datasets() if not apart(d)] if datasets is None else datasets
+    where = [dataset for dataset in ledger.datasets() if not apart(dataset)] if datasets is None else datasets
     versions = {dataset: version_of(ledger, dataset) for dataset in where}
     found = {(dataset, name): recorded(ledger, dataset, name, version=versions[dataset]) for dataset in where for name in names}
     return by_budget({key: results for key, results in found.items() if results})

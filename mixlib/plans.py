@@ -33,9 +33,9 @@ class Subject:
     @classmethod
     def of_record(cls, record: dict) -> "Subject":
         """The subject that a record is about; lengths 0 where it has no windows, names empty where its definition is of another form."""
-        d = record["definition"] if isinstance(record["definition"], dict) else {}
-        split = d["split"] if isinstance(d.get("split"), dict) else {}
-        return cls(d.get("dataset", ""), d.get("fingerprint", ""), split.get("max_length", 0), split.get("min_length", 0))
+        definition = record["definition"] if isinstance(record["definition"], dict) else {}
+        split = definition["split"] if isinstance(definition.get("split"), dict) else {}
+        return cls(definition.get("dataset", ""), definition.get("fingerprint", ""), split.get("max_length", 0), split.get("min_length", 0))
 
     def __str__(self) -> str:
         windows = f", windows of {self.min_length} to {self.max_length}" if self.max_length else ""

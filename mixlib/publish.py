@@ -31,44 +31,55 @@ def write_tables(project: Project) -> None:
     folder.mkdir(exist_ok=True)
     for name, table in shown.tables().items():
         with renamed(folder / f"{name}.csv") as partial:
-            table.to_csv(partial, index=False)
+            table.replace(r"(?<=\d) of (?=\d)", "\N{NO-BREAK SPACE}of\N{NO-BREAK SPACE}", regex=True).to_csv(partial, index=False)
     for name, figure in shown.figures().items():
         figures.save(figure, project.book / "figures" / name)
         figures.close(figure)
     for name, sentences in shown.sentences().items():
         with renamed(folder / f"{name}.md") as partial:
-            partial.write_text("".join(f"* {said[0].upper()}{said[1:]}\n" for said in sentences or [reports.NOTHING]))
+            partial.write_text("".join(f"* {said[0].upper()}{said[1:]}\n" for said in sentences or [reports.NOTHING]), encoding="utf-8")
     kept = [path for path in sorted(folder.glob("explorer/*.json")) if _here(project, path.stem)]
     extracts = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in kept}
     with renamed(folder / "explorer.html") as partial:
         partial.write_text(explorer.html(extracts), encoding="utf-8")
 
 
-def _state_of_tables(project: Project) -> str:
-    """A hash of all that `write_tables` reads and writes: records and their arrays, counts, code, published numbers; tables and figures."""
+def _read_by_tables(project: Project) -> str:
+    """A hash of all that `write_tables` reads: records and their arrays, counts, code, published numbers."""
     files = [path for kind in ("json", "npz") for path in project.ledger.root.rglob(f"*.{kind}")]
-    files += [path for folder in ("tables", "figures") for path in (project.book / folder).rglob("*.*") if path.is_file()]
     return _state([*files, *(path for kind in ("py", "toml") for path in Path(__file__).parent.glob(f"*.{kind}"))])
 
 
-def _state_of_pages(project: Project, toc: dict) -> str:
-    """A hash of all that `render` reads and writes: contents, the book's files, the version of Jupyter Book; the pages."""
+def _tables(project: Project) -> str:
+    """A hash of the tables and figures."""
+    return _state([path for folder in ("tables", "figures") for path in (project.book / folder).rglob("*.*") if path.is_file()])
+
+
+def _read_by_pages(project: Project, toc: dict) -> str:
+    """A hash of all that `render` reads: contents, the book's files, the version of Jupyter Book."""
     files = [path for path in project.book.rglob("*") if not {"_build", "__pycache__"}.intersection(path.parts)]
-    files += (project.book / "_build" / "html").rglob("*")
     return _state([path for path in files if path.is_file()], f"{yaml.safe_dump(toc)}{version('jupyter-book')}")
+
+
+def _pages(project: Project) -> str:
+    """A hash of the rendered pages."""
+    return _state([path for path in (project.book / "_build" / "html").rglob("*") if path.is_file()])
 
 
 def _state(files: list[Path], more: str = "") -> str:
     return sha256("".join([*(f"{path} {file_hash(path)}\n" for path in sorted(files)), more]).encode()).hexdigest()
 
 
-def _unless_done(stamp: Path, force: bool, state: Callable[[], str], make: Callable[[], object]) -> None:
-    """Make what is not made yet, or not from what is there now: the stamp holds the state that followed the last time."""
-    if force or not stamp.is_file() or stamp.read_text() != state():
+def _unless_done(stamp: Path, force: bool, read: Callable[[], str], made: Callable[[], str], make: Callable[[], object]) -> None:
+    """Make what is not made yet, or not from what is there now. The stamp holds the state of what is read, as it was before, so that what
+    changes meanwhile is made of the next time, and that of what was made.
+    """
+    before = read()
+    if force or not stamp.is_file() or stamp.read_text() != before + made():
         print(f"making the {stamp.name}", flush=True)
         make()
         stamp.parent.mkdir(parents=True, exist_ok=True)
-        stamp.write_text(state())
+        stamp.write_text(before + made())
 
 
 def counts(project: Project) -> dict[str, dict]:
@@ -219,6 +230,6 @@ def book(names: list[str], force: bool = False, root: str | Path = ".") -> str:
         note_twins(project, interactions)
     forget(project)
     stamps, toc = project.book / "_build" / ".ran", contents(project, names)
-    _unless_done(stamps / "tables", force, lambda: _state_of_tables(project), lambda: write_tables(project))
-    _unless_done(stamps / "pages", force, lambda: _state_of_pages(project, toc), lambda: render(project, toc))
+    _unless_done(stamps / "tables", force, lambda: _read_by_tables(project), lambda: _tables(project), lambda: write_tables(project))
+    _unless_done(stamps / "pages", force, lambda: _read_by_pages(project, toc), lambda: _pages(project), lambda: render(project, toc))
     return f"The book is ready: {project.book / '_build' / 'html' / 'index.html'}"

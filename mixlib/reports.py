@@ -187,17 +187,17 @@ def table1(results: Found, unordered: Collection[str]) -> pd.DataFrame:
     rows = []
     for name in MAIN:
         for arm in STUDIES[name].arms:
-            ours = {title(d): _cell(results.get((d, name)), arm) if applies(d, name, unordered) else "no order" for d in columns}
-            printed = {title(d): _published(d, arm) for d in columns}
+            ours = {title(to): _cell(results.get((to, name)), arm) if applies(to, name, unordered) else "no order" for to in columns}
+            printed = {title(to): _published(to, arm) for to in columns}
             rows += [{"model": label(arm), "source": "this book"} | ours, {"model": "", "source": "2018"} | printed]
-        budgets = {title(d): spent(results.get((d, name))) for d in columns}
+        budgets = {title(to): spent(results.get((to, name))) for to in columns}
         rows.append({"model": f"budget, {name}", "source": "trials, seeds"} | budgets)
     return pd.DataFrame(rows)
 
 
 def spent(results: Results | None) -> str:
     """`3 of 20, 2 of 5`: search trials and seeds, done of planned."""
-    return f"{results.trials_done}, {results.seeds_done}" if results and results.outcomes else "none"
+    return f"{results.trials_done}, {results.seeds_done}" if results and results.selection.trials else "none"
 
 
 def absent(results: Results | None, arm: str) -> str:

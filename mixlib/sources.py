@@ -18,7 +18,7 @@ class Download:
     """One file at an https address: the files that are kept of it (of a zip: its members, else itself) and what proves it.
 
     proof: `sha256:...`, `git:...` (the id of a git blob), or nothing where none is published. limit: bytes that it may have at most.
-    needed: whether the data set can do without. read: raises ValueError when the file is not of its form.
+    needed: whether the data set cannot do without it. read: raises ValueError when the file is not of its form.
     """
 
     url: str

@@ -122,7 +122,8 @@ def reference_points(found: Found, datasets: Iterable[str], unordered: Collectio
                     row["best model minus this [95%]"] = gap.over_users if gap else "the best model" if outcome else ""
                     row[reports.OVER_SEEDS] = gap.over_seeds if gap else ""
                     tried = results is not None and arm in results.selection.finalists
-                    rows.append(row | {SPENT: reports.spent(results if tried else None)})
+                    spent = reports.spent(results) if outcome else results.trials_done if results and tried else reports.spent(None)
+                    rows.append(row | {SPENT: spent})
     return pd.DataFrame(rows)
 
 
@@ -293,9 +294,9 @@ def capacity(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
 
 def numbers_for_a_user(outcome: Outcome) -> str:
     """How many numbers the winner's tables hold for each user: d, or 2 m d of an embedding mixture; empty for a sequence model."""
-    d = outcome.search["definition"]
-    tastes = 2 * d["model"]["components"] if d["model"]["kind"] == "embedding_mixture" and d["model"]["components"] > 1 else 1
-    return f"{tastes * d['model']['dim']:,}" if d["family"] == "factorization" else ""
+    model, family = outcome.search["definition"]["model"], outcome.search["definition"]["family"]
+    tastes = 2 * model["components"] if model["kind"] == "embedding_mixture" and model["components"] > 1 else 1
+    return f"{tastes * model['dim']:,}" if family == "factorization" else ""
 
 
 def dims(found: Found, datasets: Iterable[str]) -> pd.DataFrame:

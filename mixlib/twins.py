@@ -116,24 +116,19 @@ def copy_verdicts(ledger: Ledger) -> list[str]:
     for name in dict.fromkeys(names):
         results, references = (outcomes.recorded(ledger, name, study) for study in ("sequences", "sequence-references"))
         if results and results.mixtures:
-            one = _of_first_seed(results, ledger)
             markov = references.outcomes.get("markov") if references else None
-            gap, wide = results.against("mixture_lstm", "lstm"), results.over_seeds("mixture_lstm", "lstm")
-            more = f", over seeds, too: {bounds(gap.difference, wide)}" if wide else ""
-            alone = f", with the first seed alone {one}" if wide else ""
+            found = Evidence.between(results.outcomes["mixture_lstm"], results.outcomes["lstm"])
+            alone = f", with the first seed alone {_of_first_seed(results, ledger)}" if found.wide else ""
             known = f"; {label('markov')} reaches {with_interval(markov.mrr, markov.bounds)}" if markov else ""
             reached = " and ".join(f"the {label(arm)} reaches {_by_seed(results.outcomes[arm])}" for arm in ("lstm", "mixture_lstm"))
-            differs = with_interval(gap.difference, (gap.low, gap.high), sign=True)
-            said.append(
-                f"{title(name)}: {reached}. The difference is {differs}{more} (trials, seeds: {reports.spent(results)}){alone}{known}."
-            )
+            spent = reports.spent(results)
+            said.append(f"{title(name)}: {reached}. The difference is {found} (trials, seeds: {spent}){alone}{known}.")
     return said or [reports.NOTHING]
 
 
 def _of_first_seed(results: Results, ledger: Ledger) -> str:
     ours, theirs = (ledger.arrays(results.outcomes[arm].records[0])["reciprocal_ranks"] for arm in ("mixture_lstm", "lstm"))
-    gap = compare(ours, theirs, results.outcomes["lstm"].users)
-    return with_interval(gap.difference, (gap.low, gap.high), sign=True)
+    return Evidence(compare(ours, theirs, results.outcomes["lstm"].users)).over_users
 
 
 def _by_seed(outcome: Outcome) -> str:

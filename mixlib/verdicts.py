@@ -92,7 +92,7 @@ def claims(found: Found, ratios: dict[str, float]) -> pd.DataFrame:
         ("factorization", "factorization", "projection_mixture"),
         ("factorization", "factorization", "embedding_mixture"),
     ):
-        printed = _list(f"{title(d)} {mrr[mixture] - mrr[baseline]:+.3f}" for d, mrr in PUBLISHED["paper"]["mrr"].items())
+        printed = _list(f"{title(dataset)} {mrr[mixture] - mrr[baseline]:+.3f}" for dataset, mrr in PUBLISHED["paper"]["mrr"].items())
         gaps, again = _gaps(found, study, [(mixture, baseline)]), Gaps()
         for other, what in AGAIN.items():
             again |= {f"{who}, {what}": gap for who, gap in _gaps(found, other, [(mixture, baseline)]).items()}
@@ -121,8 +121,8 @@ def claims(found: Found, ratios: dict[str, float]) -> pd.DataFrame:
         ("factorization-components", "embedding_mixture", "factorization"),
     ):
         printed = _list(
-            f"{title(d)} {mrr['8'] - mrr['2']:+.4f}, best at m = {max(mrr, key=mrr.__getitem__)}"
-            for d, mrr in PUBLISHED["components"][name].items()
+            f"{title(dataset)} {mrr['8'] - mrr['2']:+.4f}, best at m = {max(mrr, key=mrr.__getitem__)}"
+            for dataset, mrr in PUBLISHED["components"][name].items()
         )
         gaps = _gaps(found, study, [(f"{kind}/8", f"{kind}/2")])
         rows.append(_row(f"More tastes are better: {LABELS[kind]}, m = 8 against 2.", printed, gaps, "{numref}`tab-components`"))
@@ -131,7 +131,9 @@ def claims(found: Found, ratios: dict[str, float]) -> pd.DataFrame:
 
 def _large_row(found: Found) -> dict[str, str]:
     """That the increases are large: a word without a number, so that the shares of the baselines' MRR are given, and not judged."""
-    printed = [f"{title(d)}, {name}: {_best_share(mrr, name):+.0%}" for d, mrr in PUBLISHED["paper"]["mrr"].items() for name in MAIN]
+    printed = [
+        f"{title(dataset)}, {name}: {_best_share(mrr, name):+.0%}" for dataset, mrr in PUBLISHED["paper"]["mrr"].items() for name in MAIN
+    ]
     every = reports.family(found)
     lost, ahead = (sum(one.evidence.side == BEHIND for one in every), [one for one in every if one.evidence.side == AHEAD])
     budgets = [f" ({one.evidence.budget})" if one.evidence.budget else "" for one in ahead]
@@ -189,9 +191,9 @@ def _modest_row(found: Found) -> dict[str, str]:
 def _skew_row(found: Found, ratios: dict[str, float]) -> dict[str, str]:
     """The conjecture on popularity, which the paper draws from its three data sets: gains of the best mixtures against the ratio."""
     printed = _list(
-        f"{title(d)} {_best_share(mrr, 'sequences'):+.0%} (sequences), {_best_share(mrr, 'factorization'):+.0%} (factorization) at ratio "
-        f"{PUBLISHED['counts'][d]['ratio']:.1f}"
-        for d, mrr in PUBLISHED["paper"]["mrr"].items()
+        f"{title(dataset)} {_best_share(mrr, 'sequences'):+.0%} (sequences), {_best_share(mrr, 'factorization'):+.0%} (factorization) at "
+        f"ratio {PUBLISHED['counts'][dataset]['ratio']:.1f}"
+        for dataset, mrr in PUBLISHED["paper"]["mrr"].items()
     )
     table = gains.gain_by_skew(found, ratios)
     judged = correlation_verdict(gains.skew_correlations(table))

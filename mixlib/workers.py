@@ -26,7 +26,8 @@ def in_processes(function: Callable, tasks: Iterator, jobs: int, initializer: Ca
     running: set[Future] = set()
     try:
         while True:
-            running |= {pool.submit(function, task) for _, task in zip(range(jobs - len(running)), tasks, strict=False)}
+            for _, task in zip(range(jobs - len(running)), tasks, strict=False):
+                running.add(pool.submit(function, task))  # one by one: what runs is known even if the next task cannot be had
             if not running:
                 return
             finished, running = wait(running, return_when=FIRST_COMPLETED)

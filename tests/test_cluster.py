@@ -250,6 +250,12 @@ def test_a_study_for_the_cpu_runs_on_every_worker_at_once(tiny, finish):
         assert {record["worker"] for record, _ in begin(there, tiny, number=2)[1]} == {0, 1}
 
 
+def test_a_worker_that_offers_several_gpus_is_fit(tiny, finish):
+    finish()
+    with cluster_of({"resources": {"GPU": 2}}) as there:
+        assert len(list(begin(there, tiny, "cuda", number=2)[1])) == 2
+
+
 @pytest.mark.parametrize("resources", [{}, {"GPU": 0.5}, {"gpu": 1}])
 def test_workers_of_which_none_offers_a_gpu_are_one_clear_error(tiny, resources):
     with cluster_of({"resources": resources}) as there, pytest.raises(OSError, match=r"no worker offers a GPU: .* `--resources GPU=1`"):

@@ -91,3 +91,20 @@ def test_a_catalogue_that_leaves_too_few_new_items_has_no_viewers(items, viewers
     for viewer in found:
         assert np.isfinite(viewer["weights"]).all()
         assert not set(viewer["items"]) & set(np.ravel(viewer["best"][-1]))
+
+
+def test_weights_and_best_items_are_those_of_their_definition():
+    torch.manual_seed(1)
+    model, windows = models.build("mixture_lstm", 150, dim=4, components=3), torch.tensor([[0, 0, 7], [3, 9, 20]])
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter)
+    shares, best = explorer.tastes_at(model, windows, 5)
+    with torch.no_grad():
+        (tastes, attention), scores = model.represent(windows), model.scores(windows)
+        for i, window in enumerate(windows.tolist()):
+            new = [item for item in range(1, 151) if item not in window]
+            weight = (attention[i] @ model.item_vectors.T).softmax(dim=0)  # (m, n)
+            hundred = sorted(new, key=scores[i].tolist().__getitem__)[-100:]
+            assert torch.allclose(shares[i], weight[:, hundred].mean(dim=1))
+            for worth, found in zip((weight * (tastes[i] @ model.item_vectors.T)).tolist(), best[i].tolist(), strict=True):
+                assert found == sorted(new, key=worth.__getitem__, reverse=True)[:5]

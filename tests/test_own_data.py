@@ -322,6 +322,18 @@ def nap(seconds):
     time.sleep(seconds)
 
 
+def test_a_task_that_cannot_be_had_ends_a_run_at_once():
+    def tasks():
+        yield 0
+        yield 60
+        raise OSError("the ledger cannot be read")
+
+    before = time.monotonic()
+    with pytest.raises(OSError, match="cannot be read"):
+        list(workers.in_processes(nap, tasks(), 2))
+    assert time.monotonic() - before < 50
+
+
 def test_closing_a_run_leaves_the_callers_other_processes_alone():
     mine = multiprocessing.get_context("spawn").Process(target=nap, args=(60,))
     mine.start()

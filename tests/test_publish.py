@@ -189,9 +189,23 @@ def test_tables_are_due_again_when_a_record_or_one_of_them_changes(tmp_path):
         lambda: (tmp_path / "results" / "books" / "s" / "arrays.npz").write_bytes(b"altered"),
     ):
         change()
-        states.append(publish._state_of_tables(project))
-        assert publish._state_of_tables(project) == states[-1]
+        states.append(publish._read_by_tables(project) + publish._tables(project))
+        assert publish._read_by_tables(project) + publish._tables(project) == states[-1]
     assert len(set(states)) == 4
+
+
+def test_what_changes_while_it_is_read_is_made_of_the_next_time(tmp_path, capsys):
+    source, made = tmp_path / "source", tmp_path / "made"
+    source.write_text("1")
+
+    def make():
+        made.write_text(source.read_text())
+        if made.read_text() == "1":
+            source.write_text("2")  # by somebody else, when it has been read
+
+    for step, said in enumerate(("making the stamp", "making the stamp", "")):
+        publish._unless_done(tmp_path / "stamp", False, source.read_text, lambda: made.read_text() if made.exists() else "", make)
+        assert (made.read_text(), capsys.readouterr().out.strip()) == ("1" if step == 0 else "2", said)
 
 
 def test_tables_are_due_again_when_a_published_number_changes(tmp_path, monkeypatch):
@@ -199,9 +213,9 @@ def test_tables_are_due_again_when_a_published_number_changes(tmp_path, monkeypa
     (tmp_path / "notebooks").mkdir()
     rooms = shutil.copytree(Path(publish.__file__).parent, tmp_path / "mixlib")
     monkeypatch.setattr(publish, "__file__", str(rooms / "publish.py"))
-    before = publish._state_of_tables(notebooks.Project(tmp_path))
+    before = publish._read_by_tables(notebooks.Project(tmp_path))
     (rooms / "published.toml").write_text((rooms / "published.toml").read_text() + "# corrected\n")
-    assert publish._state_of_tables(notebooks.Project(tmp_path)) != before
+    assert publish._read_by_tables(notebooks.Project(tmp_path)) != before
 
 
 def test_the_taste_explorer_shows_the_winners_of_the_ledger():

@@ -10,6 +10,7 @@ import pytest
 from conftest import CUT_OFF
 
 import mixlib
+from mixlib.ledger import COMPUTING
 
 HOME = Path(mixlib.__file__).parent
 ABOVE = {  # what a room may know of the others; every room may know `names`
@@ -82,6 +83,15 @@ def imports(nodes):
 
 def tree(room):
     return ast.parse((HOME / f"{room}.py").read_text(encoding="utf-8"))
+
+
+def test_the_code_version_is_of_all_rooms_that_a_trial_goes_through():
+    seen, left = set(), {"experiments"}
+    while left:
+        seen.add(room := left.pop())
+        left |= (imports(ast.walk(tree(room))) & {*ROOMS}) - seen
+    decide_nothing = {"downloads", "ledger", "names", "plans", "prepared", "sources", "studies", "workers"}  # of the numbers of a trial
+    assert seen - decide_nothing == {*COMPUTING}
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -798,7 +798,8 @@ def test_the_factorial_has_intervals_for_other_seeds_and_comparisons_with_larger
     points = [len(box[0].get_xdata()) for box in figures.gains(gains.gain_by_skew({}, {}), every, pooling.means({})).axes[2].containers]
     assert points == [1]  # of the mixture against the baseline alone
     main = every.loc[(every["protocol"] == "factorization") & every["gain"].notna(), "relative"]
-    for low, high, arrows in ((-9.0, 9.0, ["v", "^"]), (0.0, 9.0, ["^"]), (0.0, 0.0, [])):
+    at = every["relative"]
+    for low, high, arrows in ((-9.0, 9.0, ["v", "^"]), (at, 9.0, ["^"]), (at, at, [])):
         wide = every.assign(**{"relative low": low, "relative high": high})
         panel = figures.gains(gains.gain_by_skew({}, {}), wide, pooling.means({})).axes[2]
         ends = {line.get_marker(): line.get_ydata()[0] for line in panel.lines if not line.get_clip_on()}
