@@ -299,8 +299,8 @@ def _cut(axes: "Axes", shares: pd.Series, along: str = "x") -> None:
     axes.set(**{f"{along}lim": (low, high)})
     for point, _, (bars,) in axes.containers:
         for ends in bars.get_segments():
-            for end, edge, mark in ((ends[0], low, "<v"), (ends[1], high, ">^")):
-                if abs(end[place]) > abs(edge):
+            for end, edge, beyond, mark in ((ends[0], low, ends[0][place] < low, "<v"), (ends[1], high, ends[1][place] > high, ">^")):
+                if beyond:
                     end[place] = edge
                     axes.plot(*end, mark[place], color=point.get_color(), ms=5, clip_on=False)
 

@@ -124,12 +124,13 @@ def sentence(who: str, found: Evidence, other: str) -> str:
     return f"{who} against {other}: {found} in test MRR, {SIDES[found.side]}."
 
 
-def by_side(found: Iterable[tuple[str, Evidence]]) -> list[str]:
-    """Comparisons in lists, one for each side: those ahead first; says so when there are none."""
-    sides: dict[str, list[str]] = {side: [] for side in SIDES}
-    for what, one in found:
-        sides[one.side].append(what)
-    return [f"{SIDES[side].capitalize()}: {'; '.join(some)}." for side, some in sides.items() if some] or [NOTHING]
+def by_side(found: Iterable[tuple[str, str, str, Evidence]]) -> list[str]:
+    """Comparisons, each of a data set, an arm, another and the evidence, side by side, those ahead first; says so when there are none."""
+    sides: dict[str, dict[str, list[str]]] = {side: {} for side in SIDES}
+    for dataset, ours, theirs, one in found:
+        sides[one.side].setdefault(f"{label(ours)} against {label(theirs)}", []).append(title(dataset))
+    said = {side: "; ".join(f"{pair}, on {', '.join(where)}" for pair, where in some.items()) for side, some in sides.items() if some}
+    return [f"{SIDES[side].capitalize()}: {pairs}." for side, pairs in said.items()] or [NOTHING]
 
 
 def largest_variant(found: Iterable[Results]) -> str:

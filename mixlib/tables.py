@@ -135,8 +135,7 @@ def reference_verdicts(found: Found, arm: str = "") -> list[str]:
         ours = best(results.outcomes.values())
         theirs = (others.outcomes.get(arm) if arm else best(others.outcomes.values())) if others else None
         if ours and theirs:
-            what = f"{title(dataset)}, {name} ({label(ours.arm)} against {label(theirs.arm)})"
-            compared.append((what, Evidence.between(ours, theirs)))
+            compared.append((dataset, ours.arm, theirs.arm, Evidence.between(ours, theirs)))
     return reports.by_side(compared)
 
 
@@ -269,7 +268,7 @@ def size_verdicts(results: Results) -> list[str]:
 def capacity_verdicts(found: Found) -> list[str]:
     """Where mixtures are ahead of single vectors as large, and where they are behind."""
     return reports.by_side(
-        (f"{title(dataset)} ({label(ours)} against {label(theirs)})", Evidence.of(results, ours, theirs))
+        (dataset, ours, theirs, Evidence.of(results, ours, theirs))
         for (dataset, name), results in found.items() if name in CONTROLS
         for ours, theirs in controlled(results) if {ours, theirs} <= set(results.outcomes)
     )  # fmt: skip
