@@ -1,5 +1,6 @@
-"""The command line: `mixlib fetch / run / status / book`. Errors are one line; exit code 1 is an error, 2 wrong usage, 130 stopped."""
+"""The command line: `mixlib fetch / run / status / book`. Errors are one line. Exit codes: 1 an error, 2 wrong usage, 128 + signal."""
 
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -84,6 +85,8 @@ def run(
     device = _device(device, here=not cluster)
     interactions = datasets.load(dataset)
     _note(interactions.notes)
+    if dataset.endswith((".csv", ".csv.gz")):
+        _note((f"the data set is named {interactions.name}, after the folder of the file.",))
     chosen = studies.study_for(study, interactions)
     if chosen.only_for not in (None, interactions.name):
         _note((f"{study} is planned for {chosen.only_for} alone: on {interactions.name} it is an extra.",))
@@ -97,9 +100,13 @@ def run(
     for line in (line for where in folders for line in ledger.set_aside(interactions.name, where)):
         print(line, flush=True)
     records = [one for where in folders for one in ledger.read(interactions.name, where).values()]
-    ours = [one for one in records if Subject.of_record(one).fingerprint == interactions.fingerprint]
-    if others := len(records) - len(ours):
-        _note((f"{others} of the records here are of other data than these, fingerprint {interactions.fingerprint}: they do not count.",))
+    subject = Subject.of(interactions)
+    about = [Subject.of_record(one) for one in records]
+    ours = [record for record, one in zip(records, about, strict=True) if subject.agrees(one)]
+    if others := sum(one.fingerprint != subject.fingerprint for one in about):
+        _note((f"{others} of the records here are of other data than these, fingerprint {subject.fingerprint}: they do not count.",))
+    if others := len(records) - len(ours) - others:
+        _note((f"{others} of the records here are of other windows than {subject.min_length} to {subject.max_length}: they do not count.",))
     if older := sum(one.get("code") != code_version() for one in ours):
         _note((f"{older} of the records here are of earlier versions of mixlib, among those that versions.toml names: they are used.",))
     elsewhere = None
@@ -116,6 +123,9 @@ def run(
         reached = outcomes.study(study, interactions, ledger=ledger, arms=arm or (), trials=budget.trials, seeds=budget.seeds)
         for name, one in reached.outcomes.items():
             print(f"{labels.label(name)}: test MRR {labels.with_interval(one.mrr, one.bounds)}")
+            if short := one.short_of_search:
+                _note((f"{short} of {len(one.records)} seeds fall far short of the search's training of the same settings, which reached "
+                       f"{one.search['test']['mrr']:.3f} in test MRR: the training is not sure to succeed.",))  # fmt: skip
         if (users := min((len(set(one.users.tolist())) for one in reached.outcomes.values()), default=FEW_USERS)) < FEW_USERS:
             _note((f"{users} user{'s' * (users > 1)} in the test part: intervals over so few say little.",))
     print(f"{interactions.name}, {study}: {_end(selection, planned, i, n)}")
@@ -213,7 +223,10 @@ def status(
     if not Path(results).is_dir():
         raise FileNotFoundError(f"there is no folder {results}: run this where the ledger lies, or name its folder with --results.")
     ledger = Snapshot(results)
-    for name in (name for name in dataset or () if not outcomes.apart(name)):
+    dataset = [
+        Path(name).expanduser().absolute().name if Path(name).expanduser().is_dir() and "/" in name else name for name in dataset or ()
+    ]
+    for name in (name for name in dataset if not outcomes.apart(name)):
         choose(
             "recorded data set", name, {*(known for known in ledger.datasets() if not outcomes.apart(known)), *TITLES, *datasets.names()}
         )
@@ -230,10 +243,11 @@ def book(
 ) -> None:
     """Run the notebooks that changed, and render the book."""
     import re
+    import shlex
 
     from mixlib import publish
 
-    names = datasets.split()
+    names = shlex.split(datasets)  # a path with spaces has quotes of its own
     if not names:
         raise ValueError("no data set is named: --datasets synthetic runs the notebooks on the generated one.")
     if joined := next((name for name in names if re.fullmatch(r"[\w.-]+(,[\w.-]+)+", name)), None):
@@ -247,7 +261,7 @@ def _explained(error: Exception) -> str:
 
     if isinstance(error, OSError) and error.errno and error.filename:
         return f"cannot use {error.filename}: {error.strerror}."
-    if not isinstance(error, UnknownName) or error.what != "data set":
+    if not isinstance(error, UnknownName) or error.what not in ("data set", "recorded data set"):
         return str(error)
     from mixlib.datasets import root_folder
     from mixlib.labels import TITLES
@@ -265,6 +279,15 @@ def _explained(error: Exception) -> str:
 
 def main() -> None:
     """Run the command line; turn what the reader can mend into one line on standard error."""
+    heard: list[int] = []
+
+    def stop(number: int, _: object) -> None:
+        heard.append(number)
+        raise KeyboardInterrupt
+
+    for name in ("SIGTERM", "SIGHUP"):  # of a batch system, of a terminal that closes: as Ctrl-C, so that workers end, too
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is signal.SIG_DFL:
+            signal.signal(getattr(signal, name), stop)
     try:
         app()
     except (ValueError, OSError, RuntimeError, ImportError) as error:
@@ -273,7 +296,8 @@ def main() -> None:
     except MemoryError:
         print("mixlib: there is not enough memory: take smaller data or fewer --jobs; finished trials are kept.", file=sys.stderr)
         sys.exit(1)
-    except SystemExit as stop:
-        if stop.code == 130:
+    except SystemExit as end:
+        if end.code == 130:
             print("mixlib: stopped; what was finished is kept, and the same command goes on from there.", file=sys.stderr)
+            end.code = 128 + heard[0] if heard else 130
         raise

@@ -81,12 +81,16 @@ def facts(interactions: Interactions) -> dict[str, float]:
 
 
 def unfit(interactions: Interactions, family: str) -> tuple[str, ...]:
-    """Sentences on users whom a study of the family leaves out, or of whom it knows nothing where those are one in twenty or more."""
+    """Sentences on users whom a study of the family leaves out, or of whom it knows nothing where those are one in twenty or more; and on
+    windows that end on an item they hold, where those are one in five or more.
+    """
     if family == "sequences":
         counts = np.bincount(interactions.users)
         short, least = int(((counts > 0) & (counts < interactions.min_length)).sum()), interactions.min_length
         said = f"{short:,} of {(counts > 0).sum():,} users are left out: they have fewer than {least} interactions (min_length)."
-        return (said,) if short else ()
+        held = repeats(splits.windows(interactions, interactions.max_length, least))
+        again = f"{held:.0%} of the windows end on an item that they hold already, where whoever repeats what was seen is ranked high."
+        return (*([said] if short else []), *([again] if held >= 0.2 else []))
     split = experiments.split_of(plans.define(family, plans.Subject.of(interactions), {}, {}), interactions)
     tested = np.unique(split.test.users)
     unknown = int((~np.isin(tested, split.train.users)).sum())
@@ -210,10 +214,17 @@ def leaks(split: Split) -> pd.DataFrame:
 
 
 def window_facts(sequences: Sequences) -> dict[str, float]:
-    """Windows, their users, how many of the targets are not the user's last interaction, and the share of padding."""
+    """Windows, their users, how many targets are not the user's last interaction, the share that repeat an item of their window, and that
+    of padding.
+    """
     last = len(np.unique(sequences.users))
     return {"windows": len(sequences), "users": last, "targets before the user's last item": len(sequences) - last,
-            "padding": float((sequences.items == 0).mean())}  # fmt: skip
+            "targets that repeat an item": repeats(sequences), "padding": float((sequences.items == 0).mean())}  # fmt: skip
+
+
+def repeats(sequences: Sequences) -> float:
+    """The share of windows whose last item, the target, stands in them before."""
+    return float((sequences.items[:, :-1] == sequences.items[:, -1:]).any(axis=1).mean()) if len(sequences) else 0.0
 
 
 def own_positives(interactions: Interactions) -> float:

@@ -260,7 +260,10 @@ def _name_of_folder(dataset: str) -> str:
     name, copies, share = str(dataset).partition(":copies=")
     if name.endswith((".csv", ".csv.gz")):
         name = Path(os.path.normpath(Path(name).expanduser().absolute())).parent.name
-    return re.sub(r"[^\w.=-]+", "_", f"{name}{copies}{share}").strip("_")
+    folder = re.sub(r"[^\w.=-]+", "_", f"{name}{copies}{share}").strip("_")
+    if not folder:
+        raise ValueError("the interactions have no name, which their records need: give them one, as in Interactions(..., name='mine').")
+    return folder
 
 
 def _free_end(path: Path) -> str:

@@ -204,36 +204,36 @@ def nothing(name: str) -> Results:
     return Results(Selection(study, PROFILES["paper"].of(study), 0, {}, {}, []), {})
 
 
-def version_of(ledger: Ledger, dataset: str) -> str | None:
-    """The fingerprint of the version of a data set that counts, the same one for all studies; None without records.
+def version_of(ledger: Ledger, dataset: str) -> Subject | None:
+    """The version of a data set that counts, the same one for all studies; None without records.
 
-    It is that of the data that lie here. Of a data set of the book, whose readers may have another form of it, that needs records;
-    otherwise, and where no data lie here, it is the one with the most records.
+    It is that of the data that lie here, and of one's own data with the windows that they say. Of a data set of the book, whose readers may
+    have another form of it, that needs records; otherwise, and where no data lie here, it is the one with the most records.
     """
     every = [Subject.of_record(record).fingerprint for study in STUDIES for record in ledger.read(dataset, study).values()]
     versions = sorted(set(every))
     own = dataset not in TITLES and not dataset.startswith("synthetic")
     if len(versions) > 1 or (versions and own):
         here = lies_here(dataset)
-        if here in versions or (here and own):
-            return here
-    return max(versions, key=every.count, default=None)
+        if here and (own or here.fingerprint in versions):
+            return here if own else replace(here, max_length=0, min_length=0)
+    return Subject(dataset, max(versions, key=every.count), 0, 0) if versions else None
 
 
-def lies_here(dataset: str) -> str | None:
-    """The fingerprint of a data set as it lies here; None if it does not, or cannot be read."""
+def lies_here(dataset: str) -> Subject | None:
+    """A data set as it lies here; None if it does not, or cannot be read."""
     with suppress(ValueError, OSError):
-        return load(dataset).fingerprint
+        return Subject.of(load(dataset))
     return None
 
 
-def recorded(ledger: Ledger, dataset: str, name: str, arms: Iterable[str] = (), version: str | None = None) -> Results | None:
+def recorded(ledger: Ledger, dataset: str, name: str, arms: Iterable[str] = (), version: Subject | None = None) -> Results | None:
     """Results of a study from its records alone, without the data; None if there are none. arms: only these, all if none is named.
 
-    version: the fingerprint of the data, the same one for all studies: `version_of` the data set if none is given.
+    version: of the data, the same one for all studies: `version_of` the data set if none is given.
     """
     version, records = version or version_of(ledger, dataset), ledger.read(dataset, name)
-    counted = Counter(subject for subject in map(Subject.of_record, records.values()) if subject.fingerprint == version)
+    counted = Counter(subject for subject in map(Subject.of_record, records.values()) if version and version.agrees(subject))
     if not counted:
         return None
     ours, study = max(sorted(counted, key=str), key=counted.__getitem__), STUDIES[name].only(arms)
@@ -242,11 +242,17 @@ def recorded(ledger: Ledger, dataset: str, name: str, arms: Iterable[str] = (), 
 
 
 def left_out_of(ledger: Ledger, dataset: str, name: str, ours: Subject) -> tuple[str, ...]:
-    """One clause for each record of a study that does not count, and for each other version of the data that it has records of."""
-    others = Counter(str(subject) for subject in map(Subject.of_record, ledger.read(dataset, name).values()) if subject != ours)
+    """One clause for each record of a study that does not count, and for each other version of the data, or of its windows, that it has
+    records of.
+    """
+    subjects = Counter(map(Subject.of_record, ledger.read(dataset, name).values()))
+    others = {str(one): (number, one.fingerprint == ours.fingerprint) for one, number in subjects.items() if one != ours}
     return (
         *(f"the record {path.name} does not count, {why}" for path, why in ledger.damaged(dataset, name).items()),
-        *(f"{number} records are of another version of the data, {version}" for version, number in sorted(others.items())),
+        *(
+            f"{number} records are of {'other windows' if same else 'another version of the data'}, {version}"
+            for version, (number, same) in sorted(others.items())
+        ),
     )
 
 

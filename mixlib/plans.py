@@ -37,6 +37,11 @@ class Subject:
         split = definition["split"] if isinstance(definition.get("split"), dict) else {}
         return cls(definition.get("dataset", ""), definition.get("fingerprint", ""), split.get("max_length", 0), split.get("min_length", 0))
 
+    def agrees(self, other: "Subject") -> bool:
+        """Whether both are of the same data and windows; lengths of 0 stand for any windows."""
+        windows = [(one.max_length, one.min_length) for one in (self, other) if one.max_length]
+        return self.fingerprint == other.fingerprint and len(set(windows)) < 2
+
     def __str__(self) -> str:
         windows = f", windows of {self.min_length} to {self.max_length}" if self.max_length else ""
         return f"fingerprint {self.fingerprint}{windows}"

@@ -44,8 +44,9 @@ def status(ledger: Ledger, datasets: list[str] | None = None) -> tuple[pd.DataFr
     for dataset in every:
         version = version_of(ledger, dataset)
         here = lies_here(dataset) if version and datasets and not apart(dataset) else None
-        if here not in (None, version):
-            said.append(f"{dataset}: the records counted here are of another version of the data, {version}, than lies here, {here}.")
+        if version and here and here.fingerprint != version.fingerprint:
+            said.append(f"{dataset}: the records counted here are of another version of the data, {version.fingerprint}, than lies here, "
+                        f"{here.fingerprint}.")  # fmt: skip
         folders = ledger.folder(dataset, "any").parent.glob("*/")
         own = sorted({path.name for path in folders} - {*STUDIES})
         said += [f"{dataset}: records of {', '.join(own)}, which the plan does not have."] if own else []
@@ -57,7 +58,7 @@ def status(ledger: Ledger, datasets: list[str] | None = None) -> tuple[pd.DataFr
             found = recorded(ledger, dataset, name, version=version) if records else None
             if found is None and (study.only_for not in (None, dataset) or not applies(dataset, name, without)):
                 continue
-            left_out = found.left_out if found else left_out_of(ledger, dataset, name, Subject(dataset, "", 0, 0))
+            left_out = found.left_out if found else left_out_of(ledger, dataset, name, version or Subject(dataset, "", 0, 0))
             said += [f"{dataset}, {name}: {what}." for what in left_out]
             if found is None and apart(dataset):
                 continue

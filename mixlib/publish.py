@@ -203,9 +203,12 @@ def pages_of(toc: dict) -> list[str]:
 
 
 def _absolute(name: str) -> str:
-    """The name of a data set, from which a path can be followed wherever a notebook runs."""
+    """The name of a data set, from which a path, also of a folder, can be followed wherever a notebook runs."""
     file, copies, share = name.partition(":copies=")
-    return f"{Path(file).expanduser().absolute()}{copies}{share}" if file.endswith((".csv", ".csv.gz")) else name
+    path = Path(file).expanduser()
+    if "/" in file and path.is_dir():
+        path = next(iter(path.glob("interactions.csv*")), path / "interactions.csv")
+    return f"{path.absolute()}{copies}{share}" if path.name.endswith((".csv", ".csv.gz")) else name
 
 
 def book(names: list[str], force: bool = False, root: str | Path = ".") -> str:

@@ -221,7 +221,7 @@ def study_for(name: str, interactions: Interactions) -> Study:
     study = STUDIES[choose("study", name, STUDIES)]
     if study.family == "sequences" and not interactions.ordered:
         raise ValueError(
-            f"{interactions.name} has no order in time, which the study {name} needs: run factorization instead, or "
-            "set `ordered = true` in its dataset.toml if its rows are in order of time."
+            f"{interactions.name} has no order in time, which the study {name} needs: there is no column timestamp. Give the times that "
+            "name; or run factorization; or set `ordered = true` in its dataset.toml if its rows are in order of time."
         )
     return study

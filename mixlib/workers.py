@@ -5,8 +5,10 @@ import os
 import signal
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from threading import Thread
+from threading import RLock, Thread
 from typing import Any
+
+from tqdm import tqdm
 
 
 def cores() -> int:
@@ -41,6 +43,7 @@ def in_processes(function: Callable, tasks: Iterator, jobs: int, initializer: Ca
 
 def _start(initializer: Callable | None, *given: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and ends its workers
+    tqdm.set_lock(RLock())  # its own is a semaphore of the system, which a worker that is ended leaves behind
     Thread(target=_end_with_parent, daemon=True).start()
     if initializer:
         initializer(*given)

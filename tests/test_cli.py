@@ -307,15 +307,17 @@ def test_minutes_leave_the_rest_for_later(mixlib, data_root):
     assert (code, out) == (0, "first, factorization: 60 trials are still missing; the same command goes on.\n")
 
 
-def test_an_interrupt_is_exit_code_130_and_keeps_finished_trials(data_root, tmp_path):
+@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("heard, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_run_that_is_stopped_has_its_exit_code_and_keeps_finished_trials(data_root, tmp_path, heard, code, jobs):
     write(data_root / "first", 1)
-    running = start("run", "--dataset", "first", "--study", "factorization", "--device", "cpu", cwd=tmp_path)
+    running = start("run", "--dataset", "first", "--study", "factorization", "--device", "cpu", "--jobs", jobs, cwd=tmp_path)
     assert running.stdout is not None
     assert running.stdout.readline() == "search: 60 trials to run\n"
     first = running.stdout.readline()
-    running.send_signal(signal.SIGINT)
+    running.send_signal(heard)
     out, err = running.communicate(timeout=60)
-    assert "validation MRR" in first and running.returncode == 130
+    assert "validation MRR" in first and running.returncode == code, err
     assert err.splitlines()[1:] == ["mixlib: stopped; what was finished is kept, and the same command goes on from there."]
     kept = Ledger(tmp_path / "results").read("first", "factorization")
     assert 1 + len(out.splitlines()) <= len(kept) < 60
@@ -328,3 +330,34 @@ def test_help_is_quick_because_it_imports_no_torch(tmp_path):
         found = subprocess.run([sys.executable, "-c", text, *words, "--help"], capture_output=True, text=True, cwd=tmp_path, check=True)
         assert "Usage" in found.stdout and found.stdout.splitlines()[-1] == "0 False", found.stdout
         assert json.dumps(found.stderr) == '""'
+
+
+def test_a_log_with_repeats_a_file_and_folders_by_their_paths_are_said(mixlib, data_root, tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [f"{user},{item},{time}" for user in range(40) for time, item in enumerate(rng.integers(0, 3, 20))]
+    (data_root / "log").mkdir()
+    path = data_root / "log" / "interactions.csv"
+    path.write_text("user_id,item_id,timestamp\n" + "\n".join(rows) + "\n")
+    code, _, err = mixlib("run", "--dataset", str(path), "--study", "sequences", "--minutes", "0")
+    assert code == 0 and "mixlib: the data set is named log, after the folder of the file." in err
+    assert "mixlib: 100% of the windows end on an item that they hold already, where whoever repeats what was seen is ranked high." in err
+    assert mixlib("run", "--dataset", "log", "--study", "factorization", "--minutes", "0")[2] == []
+    run = ("run", "--dataset", str(path.parent), "--study", "factorization", "--arm", "factorization", "--trials", "1", "--seeds", "1")
+    assert mixlib(*run)[0] == 0
+    code, out, _ = mixlib("status", "--dataset", str(path.parent))
+    assert code == 0 and "log factorization" in " ".join(out.split())
+    assert mixlib("run", "--dataset", "log", "--study", "sequences", "--arm", "lstm", "--trials", "1", "--seeds", "1")[0] == 0
+    (path.parent / "dataset.toml").write_text("max_length = 10\nmin_length = 5\n")
+    err = mixlib("run", "--dataset", "log", "--study", "sequences", "--minutes", "0")[2]
+    assert "mixlib: 2 of the records here are of other windows than 5 to 10: they do not count." in err
+
+
+def test_book_takes_paths_with_spaces_and_folders(mixlib, tmp_path, monkeypatch):
+    from mixlib import publish
+
+    folder = tmp_path / "my data" / "shop"
+    folder.mkdir(parents=True)
+    (folder / "interactions.csv.gz").write_bytes(b"")
+    monkeypatch.setattr(publish, "book", lambda names, force: str([publish._absolute(name) for name in names]))
+    code, out, _ = mixlib("book", "--datasets", f"'{folder}' synthetic")
+    assert (code, out) == (0, f"{[str(folder / 'interactions.csv.gz'), 'synthetic']}\n")

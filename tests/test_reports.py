@@ -104,7 +104,8 @@ def test_of_several_versions_that_of_the_data_that_lie_here_counts(ledger, tiny,
         ledger.write(*record_of(trial, 0.9))
     most = outcomes.version_of(ledger, "movielens-100k")
     monkeypatch.setattr(outcomes, "load", lambda name: here)
-    assert most != outcomes.version_of(ledger, "movielens-100k") == here.fingerprint
+    now = outcomes.version_of(ledger, "movielens-100k")
+    assert most.fingerprint != now.fingerprint == here.fingerprint and most.max_length == now.max_length == 0
     assert outcomes.recorded(ledger, "movielens-100k", "sequences").selection.trials == 3
     third = replace(here, items=np.asarray(here.items)[::-1])  # of which there are no records
     monkeypatch.setattr(outcomes, "load", lambda name: third)
@@ -126,9 +127,22 @@ def test_of_ones_own_data_only_the_version_that_lies_here_counts(ledger, tiny, m
     assert any(f"mine, sequences: 3 records are of another version of the data, fingerprint {before.fingerprint}" in one for one in said)
 
 
+def test_of_ones_own_data_only_records_of_the_windows_that_they_have_now_count(ledger, tiny, monkeypatch):
+    before = replace(tiny, name="mine")
+    for trial in search_trials(STUDIES["sequences"], Subject.of(before), PAPER)["lstm"][:3]:
+        record, arrays = record_of(trial, 0.9)
+        ledger.write(record | {"dataset": "mine"}, arrays)
+    monkeypatch.setattr(outcomes, "load", lambda name: replace(before, min_length=before.min_length + 1))
+    assert outcomes.recorded(ledger, "mine", "sequences") is None
+    table, said = progress.status(ledger, ["mine"])
+    assert table.set_index("study").loc["sequences", "search"] == "0 of 20"
+    windows = f"windows of {before.min_length} to {before.max_length}"
+    assert any(f"mine, sequences: 3 records are of other windows, fingerprint {before.fingerprint}, {windows}" in one for one in said)
+
+
 def test_status_says_when_records_of_the_book_are_of_other_data_than_lie_here(ledger, tiny, monkeypatch):
     monkeypatch.setattr(outcomes, "load", lambda name: replace(tiny, name=name))
-    version = outcomes.version_of(ledger, "movielens-100k")
+    version = outcomes.version_of(ledger, "movielens-100k").fingerprint
     here = tiny.fingerprint
     said = f"movielens-100k: the records counted here are of another version of the data, {version}, than lies here, {here}."
     assert progress.status(ledger, ["movielens-100k"])[1][0] == said
