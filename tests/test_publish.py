@@ -1012,6 +1012,10 @@ def test_what_generated_users_gain():
     assert f"{half}, {of_half}, undecided" in (ROOT / "book" / "findings.md").read_text(encoding="utf-8")
     assert f"half as large {half} ({of_half[1:-1].replace('+', '').replace(', ', ' to ').replace('%', '', 1)}), undecided" in (
         ROOT / "README.md").read_text(encoding="utf-8")  # fmt: skip
+    one = outcomes.recorded(ledger, name.replace("tastes=4", "tastes=1"), reports.SIZE)
+    assert one.done and {Evidence.of(one, reports.MIXTURE, arm).side for arm in ("factorization", reports.HALF, reports.WIDE)} == {
+        UNDECIDED
+    }
     few = cells.loc["factorization"].query("tastes == 4 and trials == 1")
     assert len(few) == 7
     without = cells.loc["factorization"].query("tastes == 4 and twins == 0")["relative"]
