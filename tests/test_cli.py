@@ -17,11 +17,15 @@ from mixlib.ledger import Ledger, key_of
 from mixlib.names import UnknownName, choose
 from mixlib.plans import Trial
 
-MAIN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from mixlib.cli import main; main()"
+MAIN = """import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored
+from mixlib.cli import main
+main()"""
 
 
 def start(*words, **options):
-    """The command line in a process of its own, which hears SIGINT whatever its parents do."""
+    """The command line in a process of its own, which hears SIGINT and SIGHUP whatever its parents do."""
     return subprocess.Popen(
         [sys.executable, "-c", MAIN, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"}, **options,

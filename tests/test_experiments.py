@@ -202,7 +202,7 @@ def test_an_unknown_study_is_an_error_that_suggests_one(tiny):
 
 
 def test_a_sequence_study_needs_an_order_in_time(tiny, tmp_path):
-    with pytest.raises(ValueError, match="synthetic has no order in time, which the study sequences needs: run factorization instead"):
+    with pytest.raises(ValueError, match="synthetic has no order in time, which the study sequences needs: there is no column timestamp"):
         run("sequences", replace(tiny, ordered=False), tmp_path)
 
 

@@ -1042,9 +1042,9 @@ def test_trials_that_do_not_count_yet_are_said(data, planned, tmp_path):
     (said,) = searching.uncounted_verdicts(every, kept)
     assert said.startswith("Synthetic: 2 search trials of Mixture-LSTM and of LSTM are on record, of which 1 count")
     reached = [
-        f"{searched[arm, which[arm]]['test']['mrr']:.3f}" for which in (dict.fromkeys(best, 0), best) for arm in ("mixture_lstm", "lstm")
+        f"{searched[arm, which[arm]]['test']['mrr']:.4f}" for which in (dict.fromkeys(best, 0), best) for arm in ("mixture_lstm", "lstm")
     ]
-    assert re.findall(r"0\.\d{3}", said) == reached
+    assert re.findall(r"0\.\d{4}", said) == reached
 
 
 def test_trials_of_the_same_settings_are_compared_in_pairs(found, ledger, monkeypatch):
