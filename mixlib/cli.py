@@ -223,9 +223,7 @@ def status(
     if not Path(results).is_dir():
         raise FileNotFoundError(f"there is no folder {results}: run this where the ledger lies, or name its folder with --results.")
     ledger = Snapshot(results)
-    dataset = [
-        Path(name).expanduser().absolute().name if Path(name).expanduser().is_dir() and "/" in name else name for name in dataset or ()
-    ]
+    dataset = [_recorded_as(name) for name in dataset or ()]
     for name in (name for name in dataset if not outcomes.apart(name)):
         choose(
             "recorded data set", name, {*(known for known in ledger.datasets() if not outcomes.apart(known)), *TITLES, *datasets.names()}
@@ -234,6 +232,14 @@ def status(
     if table.empty and dataset and not left_out:
         raise ValueError(f"nothing is recorded of {', '.join(dataset)} yet.")
     print("\n".join([*([] if table.empty else [table.to_string(index=False)]), *left_out]))
+
+
+def _recorded_as(name: str) -> str:
+    """The name that records of a data set have: of a folder that is given by its path, the folder's."""
+    from pathlib import Path
+
+    folder = Path(name).expanduser()
+    return folder.absolute().name if "/" in name and folder.is_dir() else name
 
 
 @app.command()

@@ -288,10 +288,10 @@ def fit_tastes(items: torch.Tensor, chosen: torch.Tensor, m: int, seed: int) -> 
     """
     torch.manual_seed(seed)
     parameters = [torch.randn(1, m, items.shape[1], requires_grad=True) for _ in range(min(m, 2))]  # a single taste needs no attention
-    optimizer = torch.optim.Adam(parameters, lr=0.05)
-    for step in range(401):
+    optimizer, steps = torch.optim.Adam(parameters, lr=0.05), 400
+    for step in range(steps + 1):
         scores = score(parameters[0], parameters[1] if m > 1 else None, items, torch.zeros(len(items)))[0]  # (n,)
-        if step < 400:
+        if step < steps:
             optimizer.zero_grad()
             log_bpr(scores[chosen], scores[torch.randint(len(items), (5, len(chosen)))]).mean().backward()
             optimizer.step()

@@ -125,7 +125,7 @@ def sentence(who: str, found: Evidence, other: str) -> str:
 
 
 def by_side(found: Iterable[tuple[str, str, str, Evidence]]) -> list[str]:
-    """Comparisons, each of a data set, an arm, another and the evidence, side by side, those ahead first; says so when there are none."""
+    """Comparisons, each of a data set, an arm, another and the evidence: a list for each side, ahead first; says so when there are none."""
     sides: dict[str, dict[str, list[str]]] = {side: {} for side in SIDES}
     for dataset, ours, theirs, one in found:
         sides[one.side].setdefault(f"{label(ours)} against {label(theirs)}", []).append(title(dataset))
@@ -188,10 +188,10 @@ def table1(results: Found, unordered: Collection[str]) -> pd.DataFrame:
     rows = []
     for name in MAIN:
         for arm in STUDIES[name].arms:
-            ours = {title(to): _cell(results.get((to, name)), arm) if applies(to, name, unordered) else "no order" for to in columns}
-            printed = {title(to): _published(to, arm) for to in columns}
+            ours = {title(one): _cell(results.get((one, name)), arm) if applies(one, name, unordered) else "no order" for one in columns}
+            printed = {title(one): _published(one, arm) for one in columns}
             rows += [{"model": label(arm), "source": "this book"} | ours, {"model": "", "source": "2018"} | printed]
-        budgets = {title(to): spent(results.get((to, name))) for to in columns}
+        budgets = {title(one): spent(results.get((one, name))) for one in columns}
         rows.append({"model": f"budget, {name}", "source": "trials, seeds"} | budgets)
     return pd.DataFrame(rows)
 

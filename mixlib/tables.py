@@ -119,7 +119,7 @@ def reference_points(found: Found, datasets: Iterable[str], unordered: Collectio
                         "test MRR [95%]": _mrr(outcome, reports.absent(results, arm)),
                     }
                     gap = Evidence.between(ours, outcome) if ours and outcome and outcome is not ours else None
-                    row["best model minus this [95%]"] = gap.over_users if gap else "the best model" if outcome else ""
+                    row["best model minus this [95%]"] = gap.over_users if gap else "the best model" if outcome and outcome is ours else ""
                     row[reports.OVER_SEEDS] = gap.over_seeds if gap else ""
                     tried = results is not None and arm in results.selection.finalists
                     spent = reports.spent(results) if outcome else results.trials_done if results and tried else reports.spent(None)

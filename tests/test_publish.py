@@ -722,8 +722,8 @@ def test_single_vectors_with_just_as_many_numbers_are_ahead_where_the_search_of_
     ):
         size, results = found[dataset, reports.SIZE], found[dataset, study]
         assert size.done and results.done and tables.numbers_for_a_user(size.outcomes[reports.WIDE]) == most
-        mixtures = size.outcomes[reports.MIXTURE], results.outcomes[mixture], results.outcomes[vector]
-        assert [tables.numbers_for_a_user(one) for one in mixtures] == [equal] * 3
+        alike = size.outcomes[reports.MIXTURE], results.outcomes[mixture], results.outcomes[vector]
+        assert [tables.numbers_for_a_user(one) for one in alike] == [equal] * 3
         assert Evidence.of(results, mixture, vector).side == BEHIND
     said = (ROOT / "book" / "index.md").read_text(encoding="utf-8")
     assert "384 numbers against 256 and 128; a single vector with as many as that mixture is ahead on both as well" in said

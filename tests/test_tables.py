@@ -408,6 +408,7 @@ def test_a_method_that_failed_is_said(data, planned, tmp_path, monkeypatch):
     experiments.run("factorization-references", data, Ledger(tmp_path), replace(TINY, trials=1, seeds=1))
     table = tables.reference_points(outcomes.collected(Ledger(tmp_path)), NAMES).set_index(["protocol", "method"]).loc["factorization"]
     assert table.loc["EASE", "test MRR [95%]"] == "failed in all trials" and "[" in table.loc["ItemKNN", "test MRR [95%]"]
+    assert set(table["best model minus this [95%]"]) == {""}  # no model of the main study was run
 
 
 def without(found, arms):
