@@ -57,15 +57,13 @@ def refer(definition: dict, interactions: Interactions) -> tuple[references.Refe
     _check_data(definition, interactions)
     split = split_of(definition, interactions)
     model = references.fit(split, seed=definition["training"]["seed"], **definition["model"])
-    if isinstance(split.validation, splits.Sequences):
-        found = evaluation.sequence_reciprocal_ranks(model, split.validation)
-    else:
-        found = evaluation.interaction_reciprocal_ranks(model, split, "validation")
-    return model, split, training.History(validation={0: float(found.mean())})
+    return model, split, training.History(validation={0: training.validation_mrr(model, split)})
 
 
 def _check_data(definition: dict, interactions: Interactions) -> None:
     found, wanted = interactions.fingerprint, definition["fingerprint"]
+    if interactions.name != definition["dataset"]:
+        raise ValueError(f"these are the interactions of {interactions.name}, not of {definition['dataset']}: load those.")
     if found != wanted:
         raise ValueError(f"{definition['dataset']} has changed: its fingerprint is {found}, not {wanted}.")
 

@@ -29,11 +29,16 @@ def pays(multiplications: int, device: torch.device) -> bool:
     return wish == "1" or multiplications >= WORTH
 
 
+def compiler() -> str | None:
+    """The C++ compiler that torch.compile will find."""
+    names = (os.environ.get("CXX", ""), "g++", "c++", "clang++")
+    return next(filter(None, map(shutil.which, names)), None)
+
+
 @cache
 def has_compiler() -> bool:
-    """Whether torch.compile will find a C++ compiler, and one that finds the headers of Python."""
-    names = (os.environ.get("CXX", ""), "g++", "c++", "clang++")
-    found = next(filter(None, map(shutil.which, names)), None)
+    """Whether there is a C++ compiler, and one that finds the headers of Python."""
+    found = compiler()
     if not found:
         return False
     probe = [found, "-fsyntax-only", f"-I{sysconfig.get_path('include')}", "-x", "c++", "-"]

@@ -22,7 +22,7 @@ import numpy as np
 
 COMPUTING = (  # the rooms that decide a result
     "reading", "parsers", "own", "datasets", "synthetic", "splits", "models", "losses", "kernels", "evaluation", "codes", "diagnostics",
-    "references", "checkpoints", "training", "experiments",
+    "references", "checkpoints", "adam", "training", "experiments",
 )  # fmt: skip
 LISTED = tomllib.loads(Path(__file__).with_name("versions.toml").read_text(encoding="utf-8"))
 SAME, SAME_WITHOUT_LSTMS = frozenset(LISTED["same"]), frozenset(LISTED["same_without_lstms"])

@@ -42,6 +42,10 @@ class Table(nn.Embedding):
         return rows(self.weight, input)
 
 
+class UserTable(Table):
+    """Vectors of users. A batch reads those of its users, given as they are, and no others: `adam` is late with the rest."""
+
+
 def rows(table: Tensor, ids: Tensor) -> Tensor:
     """Rows (..., d) of a table (n, d) by ids (...): as torch's embedding, but `backward` adds to a parameter's `grad` where it lies.
 
@@ -100,8 +104,8 @@ class TasteTables(nn.Module):
     def __init__(self, n_users: int, dim: int, components: int):
         super().__init__()
         self.shape = (components, dim)
-        self.tastes = Table(n_users, components * dim)
-        self.attention = Table(n_users, components * dim) if components > 1 else None
+        self.tastes = UserTable(n_users, components * dim)
+        self.attention = UserTable(n_users, components * dim) if components > 1 else None
 
     def forward(self, users: Tensor) -> Represented:
         """Tastes and attention: (b,) -> (b, m, d) twice."""
@@ -231,8 +235,8 @@ def build(kind: str, n_items: int, n_users: int | None = None, dim: int = 32, co
 SEQUENTIAL = ("lstm", "mixture_lstm")
 
 KINDS: dict[str, Callable[[int, int, int, float], nn.Module]] = {  # name -> encoder of (users, d, m, gain)
-    "factorization": lambda n_users, d, m, gain: nn.Sequential(Table(n_users, d), OneTaste()),
-    "projection_mixture": lambda n_users, d, m, gain: nn.Sequential(Table(n_users, d), Heads(d, m, bias=False, gain=gain)),
+    "factorization": lambda n_users, d, m, gain: nn.Sequential(UserTable(n_users, d), OneTaste()),
+    "projection_mixture": lambda n_users, d, m, gain: nn.Sequential(UserTable(n_users, d), Heads(d, m, bias=False, gain=gain)),
     "embedding_mixture": lambda n_users, d, m, gain: TasteTables(n_users, d, m),
     "lstm": lambda n_users, d, m, gain: OneTaste(),
     "mixture_lstm": lambda n_users, d, m, gain: Heads(d, m, bias=True),

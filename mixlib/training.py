@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from mixlib import checkpoints, kernels
+from mixlib import adam, checkpoints, kernels
+from mixlib.adam import Adam
 from mixlib.checkpoints import Checkpoint
-from mixlib.evaluation import interaction_ranks, sequence_reciprocal_ranks, user_metrics
+from mixlib.evaluation import Scorer, interaction_ranks, sequence_reciprocal_ranks, user_metrics
 from mixlib.losses import LOSSES, Loss
-from mixlib.models import Represented, SequenceModel, TasteModel
+from mixlib.models import Represented, SequenceModel, TasteModel, UserTable
 from mixlib.names import choose
 from mixlib.splits import Sequences, Split
 
@@ -118,11 +119,13 @@ def fit(model: TasteModel, data: Split, settings: Settings, checkpoint: Checkpoi
     users = torch.as_tensor(data.train.users, device=device)
     items = torch.as_tensor(data.train.items, device=device)
     work = _positions(data) * model.components * model.dim * settings.epochs
-    loss_of = _compiled_loss if kernels.pays(work, device) else _batch_loss
-    optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, weight_decay=settings.l2, fused=True)
+    compiled = kernels.pays(work, device)
+    loss_of = _compiled_loss if compiled else _batch_loss
+    optimizer = Adam(model.parameters(), settings.learning_rate, settings.l2, _late(model, settings) if compiled else [])
     total = torch.zeros((), device=device)
 
     def step(rows: Tensor) -> None:
+        optimizer.reach(users[rows])
         loss = loss_of(model, users[rows], items[rows], draw, LOSSES[settings.loss])
         optimizer.zero_grad(set_to_none=False)
         loss.backward()
@@ -141,6 +144,7 @@ def fit(model: TasteModel, data: Split, settings: Settings, checkpoint: Checkpoi
             batches = order.split(settings.batch_size)
             for rows in batches:
                 make_step(rows)
+            optimizer.settle()
             history.losses.append(float(total) / len(batches))
             _check(history.losses, settings)
             if epoch % settings.validate_every == 0 or epoch == settings.epochs:
@@ -165,6 +169,12 @@ def fit(model: TasteModel, data: Split, settings: Settings, checkpoint: Checkpoi
                 checkpoint.write(_state(kept, model, optimizer, generator), rest)
     model.load_state_dict(kept)
     return history
+
+
+def _late(model: TasteModel, settings: Settings) -> list[Tensor]:
+    """The tables of users that Adam may be late with."""
+    tables = dict.fromkeys(module.weight for module in model.encoder.modules() if isinstance(module, UserTable))  # two may share one
+    return [table for table in tables if adam.suits(table, settings.batch_size)] if adam.compiled() else []
 
 
 def _state(kept: dict[str, Tensor], model: TasteModel, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> dict[str, Tensor]:
@@ -254,7 +264,7 @@ class _Recorded:
             group["capturable"] = is_so
 
 
-def validation_mrr(model: TasteModel, data: Split) -> float:
+def validation_mrr(model: Scorer, data: Split) -> float:
     """The paper's MRR on data.validation: mean over windows, or over users of the mean over their items."""
     if isinstance(data.validation, Sequences):
         return float(sequence_reciprocal_ranks(model, data.validation).mean())

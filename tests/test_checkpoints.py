@@ -11,7 +11,7 @@ from conftest import model_for, split_for
 from safetensors.torch import save_file
 from torch import nn
 
-from mixlib import checkpoints, experiments, kernels, models, training
+from mixlib import adam, checkpoints, experiments, kernels, models, training
 from mixlib.checkpoints import Checkpoint
 from mixlib.ledger import Ledger
 from mixlib.plans import Subject, search_trials
@@ -26,9 +26,9 @@ def every_epoch(monkeypatch):
     monkeypatch.setattr(checkpoints, "EVERY", 0.0)
 
 
-def fitted(kind, data, where=None, device="cpu", **settings):
+def fitted(kind, data, where=None, device="cpu", dim=8, **settings):
     torch.manual_seed(3)
-    model = model_for(kind, data, dim=8).to(device)
+    model = model_for(kind, data, dim=dim).to(device)
     chosen = training.Settings(**{"epochs": EPOCHS, "batch_size": 64, "learning_rate": 0.02, "seed": 7} | settings)
     history = training.fit(model, split_for(kind, data), chosen, where)
     return {name: values.cpu() for name, values in model.state_dict().items()}, replace(history, seconds=0.0)
@@ -72,6 +72,18 @@ def test_compiled_steps_go_on_too(tiny, tmp_path, monkeypatch):
     whole, where = fitted("embedding_mixture", tiny), Checkpoint(tmp_path / "state")
     cut_off(monkeypatch, fitted, "embedding_mixture", tiny, where, after=3)
     assert same(fitted("embedding_mixture", tiny, where), whole)
+
+
+@pytest.mark.skipif(not kernels.has_compiler(), reason="there is no C++ compiler here")
+@pytest.mark.parametrize("late", [(True, False), (False, True), (True, True)], ids=str)
+def test_a_fit_goes_on_from_a_state_whether_it_was_late_with_its_users_or_not(tiny, tmp_path, monkeypatch, late):
+    monkeypatch.setenv("MIXLIB_COMPILE", "1")
+    settings, where = {"dim": 32, "batch_size": 16}, Checkpoint(tmp_path / "state")
+    monkeypatch.setattr(adam, "suits", lambda table, batch_size: late[0])
+    whole = fitted("embedding_mixture", tiny, **settings)
+    cut_off(monkeypatch, fitted, "embedding_mixture", tiny, where, after=3, **settings)
+    monkeypatch.setattr(adam, "suits", lambda table, batch_size: late[1])
+    assert same(fitted("embedding_mixture", tiny, where, **settings), whole)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")

@@ -503,6 +503,8 @@ def test_data_that_changed_are_an_error(tiny):
     changed = replace(tiny, timestamps=tiny.timestamps + 1)
     with pytest.raises(ValueError, match=f"synthetic has changed: its fingerprint is {changed.fingerprint}, not {tiny.fingerprint}"):
         experiments.train(trial.definition, changed)
+    with pytest.raises(ValueError, match="these are the interactions of another, not of synthetic: load those"):
+        experiments.train(trial.definition, replace(tiny, name="another"))
 
 
 def test_records_hold_neither_paths_nor_host_names(undisturbed, tiny):

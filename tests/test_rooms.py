@@ -33,7 +33,8 @@ ABOVE = {  # what a room may know of the others; every room may know `names`
     "references": {"splits"},
     "ledger": set(),
     "checkpoints": {"ledger"},
-    "training": {"models", "losses", "splits", "evaluation", "kernels", "checkpoints"},  # early stopping needs the evaluation
+    "adam": {"kernels"},
+    "training": {"models", "losses", "splits", "evaluation", "kernels", "adam", "checkpoints"},  # early stopping needs the evaluation
     "workers": set(),
     "studies": {"datasets", "references", "training"},
     "plans": {"datasets", "references", "training", "ledger", "studies"},

@@ -1,0 +1,218 @@
+"""Adam that is late with tables of users: the steps a row has missed are made up for when its user comes up, to the same bits.
+
+A batch names few users, yet Adam changes every row of a table in every step: its moments decay, and weight decay pulls. Without a
+gradient such a step needs nothing but the row. So those missed are made at once, while the row lies in the cache, where in time the
+whole table would pass through memory for each. Most rows soon lie still, as what is left of their moments is too small to change them:
+then only the moments are brought up, without roots and quotients.
+"""
+
+import ctypes
+import subprocess
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mixlib.kernels import compiler
+
+BLOCK = 32  # numbers of a row that are brought up together: widths are multiples of it
+STEPS = 2**16  # after which the corrections of Adam's moments are 1 in 64 bits
+SOURCE = r"""
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+enum { BLOCK = 32, CHUNK = 16, STEPS = 1 << 16 };
+static const float DECAY = 1 - 0.9, KEEP = 0.999, RENEW = 1 - 0.999, EPSILON = 1e-8;
+
+typedef struct { float p[BLOCK], m[BLOCK], v[BLOCK]; } Block; /* parameters and their two moments */
+
+static inline void step(Block *b, const float *gradient, float l2, float size, float root) {
+    for (int i = 0; i < BLOCK; i++) { /* rounded where torch's kernel rounds */
+        float g = fmaf(b->p[i], l2, gradient[i]);
+        b->m[i] = fmaf(DECAY, g - b->m[i], b->m[i]);
+        b->v[i] = fmaf(RENEW * g, g, b->v[i] * KEEP);
+        float spread = root == 1 ? sqrtf(b->v[i]) : sqrtf(b->v[i]) / root; /* a quotient less for most steps */
+        b->p[i] += size * b->m[i] / (spread + EPSILON);
+    }
+}
+
+/* Whether the next CHUNK steps without a gradient leave p as it is: a change below |p| 2^-25 is rounded away. |m| stays below the larger
+   of |m| and |g|, as g = l2 p pulls it there, v keeps at least 0.984 of itself, and size falls and root grows with the steps. */
+static inline int lies_still(const Block *b, float l2, float size, float root) {
+    int moves = 0;
+    for (int i = 0; i < BLOCK; i++) {
+        float p = fabsf(b->p[i]), m = fabsf(b->m[i]), g = p * l2;
+        moves |= !(-1.01f * size * (g > m ? g : m) < p * 0x1p-25f * (0.99f * sqrtf(b->v[i]) / root + EPSILON));
+    }
+    return !moves;
+}
+
+static inline void decay(Block *b, float l2, int64_t steps) {
+    float g[BLOCK];
+    for (int i = 0; i < BLOCK; i++) g[i] = fmaf(b->p[i], l2, 0.0f);
+    while (steps--)
+        for (int i = 0; i < BLOCK; i++) {
+            b->m[i] = fmaf(DECAY, g[i] - b->m[i], b->m[i]);
+            b->v[i] = fmaf(RENEW * g[i], g[i], b->v[i] * KEEP);
+        }
+}
+
+/* Bring n rows of a table p (., width) and of its moments m and v up to step `now`, from those that `seen` says. g: gradients (., width) of
+   the last step, set to 0 once used, or NULL. size, root: -lr / (1 - 0.9^t) and sqrt(1 - 0.999^t) of the steps t = 0..STEPS - 1. */
+void bring_up(float *p, float *m, float *v, float *g, int64_t *seen, const int64_t *rows, int64_t n, int64_t width, int64_t now,
+              const float *size, const float *root, float l2) {
+    static const float none[BLOCK];
+    Block b;
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t at = rows[i] * width; at < (rows[i] + 1) * width; at += BLOCK) {
+            memcpy(b.p, p + at, sizeof b.p);
+            memcpy(b.m, m + at, sizeof b.m);
+            memcpy(b.v, v + at, sizeof b.v);
+            for (int64_t t = seen[rows[i]] + 1, last = g ? now - 1 : now, end; t <= last; t = end + 1) {
+                end = t + CHUNK - 1 < last ? t + CHUNK - 1 : last;
+                int64_t first = t < STEPS ? t : STEPS - 1, final = end < STEPS ? end : STEPS - 1;
+                if (lies_still(&b, l2, size[first], root[final]))
+                    decay(&b, l2, end - t + 1);
+                else
+                    for (int64_t s = t; s <= end; s++) step(&b, none, l2, size[s < STEPS ? s : STEPS - 1], root[s < STEPS ? s : STEPS - 1]);
+            }
+            if (g) {
+                step(&b, g + at, l2, size[now < STEPS ? now : STEPS - 1], root[now < STEPS ? now : STEPS - 1]);
+                memset(g + at, 0, sizeof b.p);
+            }
+            memcpy(p + at, b.p, sizeof b.p);
+            memcpy(m + at, b.m, sizeof b.m);
+            memcpy(v + at, b.v, sizeof b.v);
+        }
+        seen[rows[i]] = now;
+    }
+}
+"""
+
+
+class Adam(torch.optim.Adam):
+    """torch's fused Adam, which changes the rows of late tables (n, width) when `reach` or `settle` asks for them.
+
+    Before a batch, `reach` its rows: until the step that follows, only these may be read or get a gradient, by `models.rows`. `settle`
+    before a table is read otherwise. late: tables that `suits` says yes to. kernel: if not `compiled()`.
+    """
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], lr: float, l2: float, late: Iterable[Tensor] = (), kernel: Callable | None = None
+    ):
+        super().__init__(parameters, lr=lr, weight_decay=l2, fused=True)
+        self.late, self.l2 = list(late), l2
+        self.kernel: Any = kernel or compiled() if self.late else None
+        self.now = 0  # steps made
+        self.reached = torch.zeros(0, dtype=torch.long)
+        self.seen: list[Tensor] = []  # (n,) steps that each row of each late table has had
+        self.gradients: list[Tensor] = []
+        if self.late:
+            self.pool = ThreadPoolExecutor(torch.get_num_threads())
+            self.sizes = torch.tensor([0.0, *(-(lr / (1 - 0.9**t)) for t in range(1, STEPS))])
+            self.roots = torch.tensor([1 - 0.999**t for t in range(STEPS)], dtype=torch.float64).sqrt().float()
+
+    def reach(self, rows: Tensor) -> None:
+        """Bring rows (b,) of the late tables up to the present step."""
+        if self.late:
+            self.reached = rows.unique()
+            self._bring_up(self.reached, [None] * len(self.late))
+
+    def settle(self) -> None:
+        """Bring all rows of the late tables, and the state, up to the present step."""
+        self._bring_up(None, [None] * len(self.late))
+        for table in self.late:
+            self.state[table]["step"].fill_(self.now)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """As torch's; with set_to_none, gradients take no memory until the next call without."""
+        for table in self.late:
+            table.grad = None
+        super().zero_grad(set_to_none)
+        if set_to_none:
+            self.gradients = []
+            return
+        self.gradients = self.gradients or [torch.zeros_like(table) for table in self.late]
+        for table, gradient in zip(self.late, self.gradients, strict=True):
+            table.grad = gradient  # zeros: a step leaves it so
+
+    def step(self, closure=None):
+        """One step of all parameters; of late tables, of the rows that were reached."""
+        for table in self.late:
+            table.grad = None
+        super().step(closure)
+        if self.late:
+            self.now += 1
+            self._bring_up(self.reached, self.gradients)
+
+    def _bring_up(self, rows: Tensor | None, gradients: Iterable[Tensor | None]) -> None:
+        """Rows of the late tables, all if none are given, and what the last step of each goes by."""
+        if not self.seen:
+            self._begin()
+        for table, seen, gradient in zip(self.late, self.seen, gradients, strict=True):
+            state, given = self.state[table], None if gradient is None else gradient.data_ptr()
+            tables = table.data_ptr(), state["exp_avg"].data_ptr(), state["exp_avg_sq"].data_ptr(), given, seen.data_ptr()
+            scales = self.sizes.data_ptr(), self.roots.data_ptr()
+
+            def bring_up(some: Tensor, tables=tables, width=table.shape[1], scales=scales) -> None:
+                self.kernel(*tables, some.data_ptr(), len(some), width, self.now, *scales, self.l2)
+
+            parts = (torch.arange(len(table)) if rows is None else rows).chunk(torch.get_num_threads())
+            if len(parts) > 1:
+                list(self.pool.map(bring_up, parts))
+            else:
+                bring_up(*parts)
+
+    def _begin(self) -> None:
+        """Where the state is none yet, make it; else go on from it, as `settle` left it."""
+        for table in self.late:
+            state = self.state[table]
+            if not state:
+                state |= {"step": torch.zeros(()), "exp_avg": torch.zeros_like(table), "exp_avg_sq": torch.zeros_like(table)}
+            self.now = int(state["step"])
+            self.seen.append(torch.full((len(table),), self.now))
+
+
+def suits(table: Tensor, batch_size: int) -> bool:
+    """Whether a table is worth being late with: far more rows than a batch names, and of a width and a type that the kernel takes."""
+    return table.requires_grad and len(table) >= 4 * batch_size and table.shape[1] % BLOCK == 0 and table.dtype == torch.float32
+
+
+@cache
+def compiled() -> Callable[..., None] | None:
+    """The kernel; None where no compiler makes it, or where its bits are not those of torch's Adam on this machine."""
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        source, library = Path(folder, "adam.c"), Path(folder, "adam.so")
+        source.write_text(SOURCE, encoding="utf-8")
+        flags = ["-x", "c", "-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC"]
+        try:
+            subprocess.run([compiler() or "", *flags, source, "-o", library, "-lm"], check=True, capture_output=True)
+            bring_up = ctypes.CDLL(str(library)).bring_up
+        except (OSError, subprocess.CalledProcessError):
+            return None
+    bring_up.restype = None
+    bring_up.argtypes = [ctypes.c_void_p] * 6 + [ctypes.c_int64] * 3 + [ctypes.c_void_p] * 2 + [ctypes.c_float]
+    return bring_up if _as_in_time(bring_up) else None
+
+
+def _as_in_time(bring_up: Callable[..., None]) -> bool:
+    """Whether a few hundred steps of a small table end at the same bits as torch's."""
+    draw = torch.Generator().manual_seed(0)
+    late, timely = (nn.Parameter(torch.randn(60, BLOCK, generator=draw.manual_seed(0))) for _ in range(2))
+    ours, theirs = Adam([late], 0.01, 1e-4, [late], bring_up), Adam([timely], 0.01, 1e-4)
+    for _ in range(300):
+        rows, gradients = torch.randint(60, (2,), generator=draw), torch.randn(2, BLOCK, generator=draw)
+        ours.reach(rows)
+        for optimizer, table in ((ours, late), (theirs, timely)):
+            table.grad = table.grad if table.grad is not None else torch.zeros_like(table)
+            optimizer.zero_grad(set_to_none=False)
+            table.grad.index_add_(0, rows, gradients)
+            optimizer.step()
+    ours.settle()
+    return torch.equal(late, timely)

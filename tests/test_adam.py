@@ -1,0 +1,163 @@
+import pytest
+import torch
+from torch import nn
+
+from mixlib import adam, kernels, models, splits, training
+from mixlib.adam import Adam
+from mixlib.training import Settings, fit
+
+pytestmark = pytest.mark.skipif(not kernels.has_compiler(), reason="there is no C++ compiler here")
+
+
+def table_of(n, width, seed=0):
+    """Numbers of all sizes, some of them 0."""
+    draw = torch.Generator().manual_seed(seed)
+    values = torch.randn(n, width, generator=draw) * 10 ** (8 * torch.rand(n, width, generator=draw) - 7)
+    return nn.Parameter(values * (torch.rand(n, width, generator=draw) > 0.01))
+
+
+def pair(lr, l2, widths=(64,), n=200, state=None):
+    """Two optimisers with equal tables, ours late with them and torch's, and their tables."""
+    tables = [[table_of(n, width) for width in widths] for _ in range(2)]
+    both = [Adam(tables[0], lr, l2, tables[0]), torch.optim.Adam(tables[1], lr=lr, weight_decay=l2, fused=True)]
+    for optimizer, some in zip(both, tables, strict=True):
+        for table in some if state else []:
+            optimizer.state[table] = {name: torch.full_like(table, value) for name, value in state.items()}
+            optimizer.state[table]["step"] = torch.tensor(float(state["step"]))
+    return both, tables
+
+
+def steps(both, tables, number, seed=0, often=20, draws=5):
+    """The same steps of both, on rows of which the first `often` come up most."""
+    draw = torch.Generator().manual_seed(seed)
+    (ours, theirs), n = both, len(tables[0][0])
+    for _ in range(number):
+        rows = torch.cat([torch.randint(n, (draws // 3,), generator=draw), torch.randint(often, (draws,), generator=draw)])
+        gradients = [torch.randn(len(rows), t.shape[1], generator=draw) * 10 ** (-6 * torch.rand(1, generator=draw)) for t in tables[0]]
+        ours.reach(rows)
+        assert all(torch.equal(*(table[rows].nan_to_num(nan=1e9) for table in some)) for some in zip(*tables, strict=True))
+        ours.zero_grad(set_to_none=False)
+        for ours_, theirs_, gradient in zip(*tables, gradients, strict=True):
+            theirs_.grad = torch.zeros_like(theirs_).index_add_(0, rows, gradient)
+            ours_.grad.index_add_(0, rows, gradient)
+        ours.step()
+        theirs.step()
+
+
+def same(both, tables):
+    """Whether tables and moments are the same to the last bit."""
+    both[0].settle()
+    for ours, theirs in zip(*tables, strict=True):
+        states = [optimizer.state[table] for optimizer, table in zip(both, (ours, theirs), strict=True)]
+        if not torch.equal(ours, theirs) or any(not torch.equal(states[0][name], states[1][name]) for name in states[1]):
+            return False
+    return True
+
+
+@pytest.mark.parametrize(("lr", "l2"), [(1e-3, 0.0), (3e-4, 2e-11), (1e-3, 1e-8), (0.05, 1e-4), (1e-2, 0.1)])
+@pytest.mark.parametrize("kept", [True, False], ids=["near-zero-kept", "near-zero-as-0"])
+def test_late_steps_are_torchs_to_the_last_bit(lr, l2, kept):
+    torch.set_flush_denormal(not kept)
+    try:
+        both, tables = pair(lr, l2, widths=(64, 32, 32))
+        steps(both, tables, 400)
+        assert same(both, tables)
+        both[0].zero_grad()  # what ranking asks for, in the middle
+        assert all(table.grad is None for table in tables[0])
+        steps(both, tables, 100, seed=1)
+        assert same(both, tables)
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def test_rows_that_lie_still_move_again_in_time():
+    """A thousand steps in which only few rows come up: with a weight decay that moves rows by itself, and with one that does not."""
+    for l2 in (1e-12, 1e-6):
+        both, tables = pair(1e-3, l2, n=50)
+        steps(both, tables, 1000, often=2, draws=2)
+        before = tables[1][0].detach().clone()
+        steps(both, tables, 1, often=50, draws=9)
+        assert same(both, tables) and not torch.equal(before, tables[1][0])
+
+
+@pytest.mark.parametrize("step", [30_000, adam.STEPS - 50, 1_000_000])
+def test_late_steps_far_on_are_torchs(step):
+    both, tables = pair(1e-3, 1e-7, state={"step": step, "exp_avg": 1e-3, "exp_avg_sq": 1e-5})
+    steps(both, tables, 100)
+    assert same(both, tables)
+
+
+def test_corrections_do_not_change_after_their_last():
+    assert 1 - 0.9 ** (adam.STEPS - 1) == 1 == 1 - 0.999 ** (adam.STEPS - 1)
+
+
+def test_what_is_not_finite_spreads_as_in_torch():
+    both, tables = pair(1e-3, 1e-8)
+    for some in tables:
+        some[0].data[100, 3], some[0].data[101, 5] = float("nan"), float("inf")
+    steps(both, tables, 50)
+    both[0].settle()
+    assert all(torch.equal(*pair) for pair in zip(*(some[0].isnan() for some in tables), strict=True))
+    assert tables[0][0].isnan().any(dim=1).nonzero().squeeze(1).tolist() == [100, 101]
+
+
+def test_threads_change_nothing():
+    found = []
+    for threads in (1, 3):
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            both, tables = pair(1e-3, 1e-8)
+            steps(both, tables, 60, often=100, draws=40)
+            both[0].settle()
+            found.append(tables[0][0])
+        finally:
+            torch.set_num_threads(before)
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in models.KINDS if kind not in models.SEQUENTIAL])
+def test_a_fit_that_is_late_with_its_users_ends_at_the_same_bits(kind, tiny, monkeypatch):
+    monkeypatch.setenv("MIXLIB_COMPILE", "1")
+    data, found, asked = splits.random_split(tiny), [], []
+    for late in (True, False):
+        monkeypatch.setattr(adam, "suits", lambda table, batch_size, late=late: asked.append(table) or late)
+        torch.manual_seed(0)
+        model = models.build(kind, tiny.n_items, tiny.n_users, dim=32, components=2)
+        history = fit(model, data, Settings(batch_size=32, epochs=4, l2=1e-6, learning_rate=0.01))
+        found.append((history.losses, history.validation, [p.detach().clone() for p in model.parameters()]))
+    assert len(asked) == 2 * (2 if kind == "embedding_mixture" else 1)
+    assert found[0][:2] == found[1][:2] and all(torch.equal(*both) for both in zip(found[0][2], found[1][2], strict=True))
+
+
+def test_only_tables_of_users_are_late_and_only_where_it_pays():
+    settings = Settings(batch_size=100)
+    late = {
+        (kind, n, dim): len(training._late(models.build(kind, 5000, n, dim=dim, components=3), settings))
+        for kind, n, dim in [("embedding_mixture", 400, 32), ("embedding_mixture", 399, 32), ("factorization", 400, 16), ("lstm", None, 32)]
+    }
+    assert [*late.values()] == [2, 0, 0, 0]
+    tied = models.build("embedding_mixture", 5000, 400, dim=32)
+    tied.encoder.attention = tied.encoder.tastes
+    assert [*map(id, training._late(tied, settings))] == [id(tied.encoder.tastes.weight)]
+    tied.encoder.tastes.weight.requires_grad_(False)
+    assert not training._late(tied, settings)
+
+
+def test_a_step_without_gradients_is_an_error():
+    """Not silence: rows would miss it."""
+    both, _ = pair(1e-3, 1e-8)
+    both[0].reach(torch.tensor([1]))
+    with pytest.raises(ValueError, match="zip"):
+        both[0].step()
+
+
+def test_a_kernel_with_other_bits_or_none_at_all_is_not_used(monkeypatch):
+    assert adam.compiled()
+    for source in (adam.SOURCE.replace("RENEW * g, g, b->v[i] * KEEP", "RENEW * g, g, b->v[i] * 0.9989999f"), "no C"):
+        assert source != adam.SOURCE
+        monkeypatch.setattr(adam, "SOURCE", source)
+        assert adam.compiled.__wrapped__() is None
+    monkeypatch.undo()
+    monkeypatch.setattr(adam, "compiler", lambda: None)
+    assert adam.compiled.__wrapped__() is None
