@@ -1,0 +1,77 @@
+"""What it saves that Adam is late with tables of users: the second epoch of three models, with all rows in time and late, on one thread.
+
+`MIXLIB_DATA=... python benchmarks/late.py amazon-apps goodbooks-v1` measures, half an hour, keeps what it found in benchmarks/late.json,
+and writes book/tables/cost-late.csv from that. Nothing is ranked meanwhile. Whether both end with the same parameters is asked, too.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from unittest.mock import patch
+
+import pandas as pd
+import torch
+
+from mixlib import datasets, labels, models, splits, training
+from mixlib.datasets import Interactions
+from mixlib.ledger import provenance
+
+KINDS, TASTES, BATCH = ("factorization", "projection_mixture", "embedding_mixture"), 6, 512
+RECORD = Path(__file__).with_suffix(".json")
+TABLE = Path(__file__).parent.parent / "book" / "tables" / "cost-late.csv"
+
+
+def epochs(kind: str, data: Interactions, late: bool) -> tuple[float, list[torch.Tensor]]:
+    """Milliseconds of a step in the second epoch, and the parameters after it."""
+    split, stamps = splits.random_split(data), list[float]()
+
+    def watched(model: models.TasteModel, split: splits.Split) -> float:
+        stamps.append(time.perf_counter())
+        return 0.0
+
+    torch.manual_seed(0)
+    model = models.build(kind, data.n_items, data.n_users, components=TASTES)
+    settings = training.Settings(batch_size=BATCH, learning_rate=1e-3, l2=1e-8, epochs=2)
+    found = training._late if late else lambda model, settings: []
+    with patch.object(training, "validation_mrr", watched), patch.object(training, "_late", found):
+        training.fit(model, split, settings)
+    return 1000 * (stamps[1] - stamps[0]) / -(-len(split.train) // BATCH), [p.detach() for p in model.parameters()]
+
+
+def measure(data: Interactions) -> list[dict]:
+    """A row for each model."""
+    rows = []
+    for kind in KINDS:
+        (in_time, theirs), (late, ours) = (epochs(kind, data, late) for late in (False, True))
+        row = {"data set": labels.title(data.name), "users": data.n_users, "model": labels.LABELS[kind]}
+        rows.append(row | {"in time": in_time, "late": late, "same": all(map(torch.equal, ours, theirs))})
+        print(rows[-1], flush=True)
+    return rows
+
+
+def draw() -> None:
+    """Write the table of the book's page from the record."""
+    table = pd.DataFrame(json.loads(RECORD.read_text())["rows"])
+    shown = table[["data set"]].assign(
+        **{
+            "users": table["users"].map("{:,}".format),
+            "model": table["model"],
+            "step, rows in time (ms)": table["in time"].map("{:.1f}".format),
+            "rows late (ms)": table["late"].map("{:.1f}".format),
+            "times faster": (table["in time"] / table["late"]).map("{:.1f}".format),
+            "same parameters": table["same"].map({True: "to the last bit", False: "no"}),
+        }
+    )
+    shown.to_csv(TABLE, index=False)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["draw"]:
+        torch.set_num_threads(1)
+        os.environ["MIXLIB_COMPILE"] = "1"
+        RECORD.write_text(
+            json.dumps(provenance() | {"rows": [row for name in sys.argv[1:] for row in measure(datasets.load(name))]}, indent=1)
+        )
+    draw()
