@@ -1,4 +1,4 @@
-"""What it saves that Adam is late with tables of users: the second epoch of three models, with all rows in time and late, on one thread.
+"""What it saves that Adam is late with large tables: the second epoch of three models, with all rows in time and late, on one thread.
 
 `MIXLIB_DATA=... python benchmarks/late.py amazon-apps goodbooks-v1` measures, half an hour, keeps what it found in benchmarks/late.json,
 and writes book/tables/cost-late.csv from that. Nothing is ranked meanwhile. Whether both end with the same parameters is asked, too.
@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 
 from mixlib import datasets, labels, models, splits, training
+from mixlib.adam import Late
 from mixlib.datasets import Interactions
 from mixlib.ledger import provenance
 
@@ -34,7 +35,7 @@ def epochs(kind: str, data: Interactions, late: bool) -> tuple[float, list[torch
     torch.manual_seed(0)
     model = models.build(kind, data.n_items, data.n_users, components=TASTES)
     settings = training.Settings(batch_size=BATCH, learning_rate=1e-3, l2=1e-8, epochs=2)
-    found = training._late if late else lambda model, settings: []
+    found = training._late if late else lambda model, settings: (Late([]), Late([]))
     with patch.object(training, "validation_mrr", watched), patch.object(training, "_late", found):
         training.fit(model, split, settings)
     return 1000 * (stamps[1] - stamps[0]) / -(-len(split.train) // BATCH), [p.detach() for p in model.parameters()]

@@ -1,6 +1,6 @@
-"""Adam that is late with tables of users: the steps a row has missed are made up for when its user comes up, to the same bits.
+"""Adam that is late with large tables: the steps a row has missed are made up for when a batch names it, to the same bits.
 
-A batch names few users, yet Adam changes every row of a table in every step: its moments decay, and weight decay pulls. Without a
+A batch names few users and items, yet Adam changes every row of a table in every step: its moments decay, and weight decay pulls. Without a
 gradient such a step needs nothing but the row. So those missed are made at once, while the row lies in the cache, where in time the
 whole table would pass through memory for each. Most rows soon lie still, as what is left of their moments is too small to change them:
 then only the moments are brought up, without roots and quotients.
@@ -10,6 +10,7 @@ import ctypes
 import subprocess
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -96,72 +97,78 @@ void bring_up(float *p, float *m, float *v, float *g, int64_t *seen, const int64
 """
 
 
+@dataclass(eq=False)
+class Late:
+    """Tables (n, width) of which a batch names a few rows, the same of all; each of those that `suits` says yes to."""
+
+    tables: list[Tensor]
+    reached: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    seen: list[Tensor] = field(default_factory=list)  # (n,) steps that each row of each table has had
+    gradients: list[Tensor] = field(default_factory=list)
+
+
 class Adam(torch.optim.Adam):
-    """torch's fused Adam, which changes the rows of late tables (n, width) when `reach` or `settle` asks for them.
+    """torch's fused Adam, which changes the rows of late tables when `reach` or `settle` asks for them.
 
     Before a batch, `reach` its rows: until the step that follows, only these may be read or get a gradient, by `models.rows`. `settle`
-    before a table is read otherwise. late: tables that `suits` says yes to. kernel: if not `compiled()`.
+    before a table is read otherwise. kernel: if not `compiled()`.
     """
 
-    def __init__(
-        self, parameters: Iterable[nn.Parameter], lr: float, l2: float, late: Iterable[Tensor] = (), kernel: Callable | None = None
-    ):
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, l2: float, late: Iterable[Late] = (), kernel: Callable | None = None):
         super().__init__(parameters, lr=lr, weight_decay=l2, fused=True)
-        self.late, self.l2 = list(late), l2
+        self.late, self.l2 = [some for some in late if some.tables], l2
         self.kernel: Any = kernel or compiled() if self.late else None
         self.now = 0  # steps made
-        self.reached = torch.zeros(0, dtype=torch.long)
-        self.seen: list[Tensor] = []  # (n,) steps that each row of each late table has had
-        self.gradients: list[Tensor] = []
         if self.late:
             self.pool = ThreadPoolExecutor(torch.get_num_threads())
             self.sizes = torch.tensor([0.0, *(-(lr / (1 - 0.9**t)) for t in range(1, STEPS))])
             self.roots = torch.tensor([1 - 0.999**t for t in range(STEPS)], dtype=torch.float64).sqrt().float()
 
-    def reach(self, rows: Tensor) -> None:
-        """Bring rows (b,) of the late tables up to the present step."""
-        if self.late:
-            self.reached = rows.unique()
-            self._bring_up(self.reached, [None] * len(self.late))
+    def reach(self, some: Late, rows: Tensor) -> None:
+        """Bring rows (...) of late tables up to the present step; nothing where there are none."""
+        if some.tables:
+            some.reached = rows.unique()
+            self._bring_up(some, some.reached, [None] * len(some.tables))
 
     def settle(self) -> None:
         """Bring all rows of the late tables, and the state, up to the present step."""
-        self._bring_up(None, [None] * len(self.late))
-        for table in self.late:
-            self.state[table]["step"].fill_(self.now)
+        for some in self.late:
+            self._bring_up(some, None, [None] * len(some.tables))
+            for table in some.tables:
+                self.state[table]["step"].fill_(self.now)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """As torch's; with set_to_none, gradients take no memory until the next call without."""
-        for table in self.late:
-            table.grad = None
+        for some in self.late:
+            for table in some.tables:
+                table.grad = None
         super().zero_grad(set_to_none)
-        if set_to_none:
-            self.gradients = []
-            return
-        self.gradients = self.gradients or [torch.zeros_like(table) for table in self.late]
-        for table, gradient in zip(self.late, self.gradients, strict=True):
-            table.grad = gradient  # zeros: a step leaves it so
+        for some in self.late:
+            some.gradients = [] if set_to_none else some.gradients or [torch.zeros_like(table) for table in some.tables]
+            for table, gradient in zip(some.tables, some.gradients, strict=not set_to_none):
+                table.grad = gradient  # zeros: a step leaves it so
 
     def step(self, closure=None):
         """One step of all parameters; of late tables, of the rows that were reached."""
-        for table in self.late:
-            table.grad = None
+        for some in self.late:
+            for table in some.tables:
+                table.grad = None
         super().step(closure)
-        if self.late:
-            self.now += 1
-            self._bring_up(self.reached, self.gradients)
+        self.now += 1
+        for some in self.late:
+            self._bring_up(some, some.reached, some.gradients)
 
-    def _bring_up(self, rows: Tensor | None, gradients: Iterable[Tensor | None]) -> None:
-        """Rows of the late tables, all if none are given, and what the last step of each goes by."""
-        if not self.seen:
-            self._begin()
-        for table, seen, gradient in zip(self.late, self.seen, gradients, strict=True):
+    def _bring_up(self, some: Late, rows: Tensor | None, gradients: Iterable[Tensor | None]) -> None:
+        """Rows of late tables, all if none are given, and what the last step of each goes by."""
+        if not some.seen:
+            self._begin(some)
+        for table, seen, gradient in zip(some.tables, some.seen, gradients, strict=True):
             state, given = self.state[table], None if gradient is None else gradient.data_ptr()
             tables = table.data_ptr(), state["exp_avg"].data_ptr(), state["exp_avg_sq"].data_ptr(), given, seen.data_ptr()
             scales = self.sizes.data_ptr(), self.roots.data_ptr()
 
-            def bring_up(some: Tensor, tables=tables, width=table.shape[1], scales=scales) -> None:
-                self.kernel(*tables, some.data_ptr(), len(some), width, self.now, *scales, self.l2)
+            def bring_up(part: Tensor, tables=tables, width=table.shape[1], scales=scales) -> None:
+                self.kernel(*tables, part.data_ptr(), len(part), width, self.now, *scales, self.l2)
 
             parts = (torch.arange(len(table)) if rows is None else rows).chunk(torch.get_num_threads())
             if len(parts) > 1:
@@ -169,19 +176,20 @@ class Adam(torch.optim.Adam):
             else:
                 bring_up(*parts)
 
-    def _begin(self) -> None:
+    def _begin(self, some: Late) -> None:
         """Where the state is none yet, make it; else go on from it, as `settle` left it."""
-        for table in self.late:
+        for table in some.tables:
             state = self.state[table]
             if not state:
                 state |= {"step": torch.zeros(()), "exp_avg": torch.zeros_like(table), "exp_avg_sq": torch.zeros_like(table)}
             self.now = int(state["step"])
-            self.seen.append(torch.full((len(table),), self.now))
+            some.seen.append(torch.full((len(table),), self.now))
 
 
-def suits(table: Tensor, batch_size: int) -> bool:
-    """Whether a table is worth being late with: far more rows than a batch names, and of a width and a type that the kernel takes."""
-    return table.requires_grad and len(table) >= 4 * batch_size and table.shape[1] % BLOCK == 0 and table.dtype == torch.float32
+def suits(table: Tensor, named: int) -> bool:
+    """Whether a table is worth being late with where a batch names so many rows, as it is large; and whether the kernel takes it."""
+    worth = table.numel() >= 2**20 and len(table) >= 4 * named
+    return worth and table.requires_grad and table.shape[1] % BLOCK == 0 and table.dtype == torch.float32
 
 
 @cache
@@ -205,10 +213,11 @@ def _as_in_time(bring_up: Callable[..., None]) -> bool:
     """Whether a few hundred steps of a small table end at the same bits as torch's."""
     draw = torch.Generator().manual_seed(0)
     late, timely = (nn.Parameter(torch.randn(60, BLOCK, generator=draw.manual_seed(0))) for _ in range(2))
-    ours, theirs = Adam([late], 0.01, 1e-4, [late], bring_up), Adam([timely], 0.01, 1e-4)
+    some = Late([late])
+    ours, theirs = Adam([late], 0.01, 1e-4, [some], bring_up), Adam([timely], 0.01, 1e-4)
     for _ in range(300):
         rows, gradients = torch.randint(60, (2,), generator=draw), torch.randn(2, BLOCK, generator=draw)
-        ours.reach(rows)
+        ours.reach(some, rows)
         for optimizer, table in ((ours, late), (theirs, timely)):
             table.grad = table.grad if table.grad is not None else torch.zeros_like(table)
             optimizer.zero_grad(set_to_none=False)

@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mixlib import adam, checkpoints, kernels
-from mixlib.adam import Adam
+from mixlib.adam import Adam, Late
 from mixlib.checkpoints import Checkpoint
 from mixlib.evaluation import Scorer, interaction_ranks, sequence_reciprocal_ranks, user_metrics
 from mixlib.losses import LOSSES, Loss
@@ -121,12 +121,18 @@ def fit(model: TasteModel, data: Split, settings: Settings, checkpoint: Checkpoi
     work = _positions(data) * model.components * model.dim * settings.epochs
     compiled = kernels.pays(work, device)
     loss_of = _compiled_loss if compiled else _batch_loss
-    optimizer = Adam(model.parameters(), settings.learning_rate, settings.l2, _late(model, settings) if compiled else [])
+    late_users, late_items = _late(model, settings) if compiled else (Late([]), Late([]))
+    optimizer = Adam(model.parameters(), settings.learning_rate, settings.l2, [late_users, late_items])
     total = torch.zeros((), device=device)
 
+    def candidates(users: Tensor, items: Tensor) -> Tensor:
+        found = torch.cat([items.unsqueeze(0), draw(users)])
+        optimizer.reach(late_items, found)
+        return found
+
     def step(rows: Tensor) -> None:
-        optimizer.reach(users[rows])
-        loss = loss_of(model, users[rows], items[rows], draw, LOSSES[settings.loss])
+        optimizer.reach(late_users, users[rows])
+        loss = loss_of(model, users[rows], items[rows], candidates, LOSSES[settings.loss])
         optimizer.zero_grad(set_to_none=False)
         loss.backward()
         optimizer.step()
@@ -171,10 +177,14 @@ def fit(model: TasteModel, data: Split, settings: Settings, checkpoint: Checkpoi
     return history
 
 
-def _late(model: TasteModel, settings: Settings) -> list[Tensor]:
-    """The tables of users that Adam may be late with."""
-    tables = dict.fromkeys(module.weight for module in model.encoder.modules() if isinstance(module, UserTable))  # two may share one
-    return [table for table in tables if adam.suits(table, settings.batch_size)] if adam.compiled() else []
+def _late(model: TasteModel, settings: Settings) -> tuple[Late, Late]:
+    """The tables of users and of items that Adam may be late with: those of which a batch of interactions reads no other rows."""
+    encoder, named = model.encoder, settings.batch_size
+    tables = dict.fromkeys(module.weight for module in encoder.modules() if isinstance(module, UserTable))  # two may share one
+    items = [] if model.sequential or any(one is model.items.weight for one in encoder.parameters()) else [model.items.weight]
+    candidates = named * (1 + (settings.negatives or LOSSES[settings.loss].negatives))
+    users, items = [one for one in tables if adam.suits(one, named)], [one for one in items if adam.suits(one, candidates)]
+    return (Late(users), Late(items)) if (users or items) and adam.compiled() else (Late([]), Late([]))
 
 
 def _state(kept: dict[str, Tensor], model: TasteModel, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> dict[str, Tensor]:
@@ -272,11 +282,12 @@ def validation_mrr(model: Scorer, data: Split) -> float:
 
 
 Draw = Callable[[Tensor], Tensor]
+Candidates = Callable[[Tensor, Tensor], Tensor]  # of users and their positives
 
 
-def _batch_loss(model: TasteModel, users: Tensor, items: Tensor, draw: Draw, loss: Loss) -> Tensor:
+def _batch_loss(model: TasteModel, users: Tensor, items: Tensor, candidates_of: Candidates, loss: Loss) -> Tensor:
     """Mean loss of a batch: of interactions (b,), (b,), or of the p real items of windows: users (b,), items (b, t)."""
-    represented, candidates = _represented(model, users, items, draw)
+    represented, candidates = _represented(model, users, items, candidates_of)
     if loss.pick:  # the others get no gradient: no graph for them
         with torch.no_grad():
             scores = model.score_candidates(represented, candidates)
@@ -285,23 +296,23 @@ def _batch_loss(model: TasteModel, users: Tensor, items: Tensor, draw: Draw, los
     return loss.function(scores[0], scores[1:]).mean()
 
 
-def _compiled_loss(model: TasteModel, users: Tensor, items: Tensor, draw: Draw, loss: Loss) -> Tensor:
+def _compiled_loss(model: TasteModel, users: Tensor, items: Tensor, candidates_of: Candidates, loss: Loss) -> Tensor:
     """As `_batch_loss`, by the compiled kernels."""
-    represented, candidates = _represented(model, users, items, draw)
+    represented, candidates = _represented(model, users, items, candidates_of)
     if loss.pick:
         candidates = _kept(candidates, kernels.chosen(loss.pick)(*represented, model.item_vectors, model.item_biases, candidates))
     vectors, biases = model.items(candidates), model.biases_of(candidates)  # (c, p, d), (c, p)
     return kernels.mean_loss(loss.function)(*represented, vectors, biases)
 
 
-def _represented(model: TasteModel, users: Tensor, items: Tensor, draw: Draw) -> tuple[Represented, Tensor]:
+def _represented(model: TasteModel, users: Tensor, items: Tensor, candidates_of: Candidates) -> tuple[Represented, Tensor]:
     """Tastes and attention (p, m, d) of every positive of a batch, and its candidates (1 + k, p): the positive, then the negatives."""
     if isinstance(model, SequenceModel):
         represented, items, windows = model.represent_positions(items)  # (p, m, d) twice, (p,), (p,)
         users = users[windows]
     else:
         represented = model.represent(users)
-    return represented, torch.cat([items.unsqueeze(0), draw(users)])
+    return represented, candidates_of(users, items)
 
 
 def _kept(candidates: Tensor, negative: Tensor) -> Tensor:

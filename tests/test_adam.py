@@ -1,9 +1,13 @@
+import importlib.util
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
 from mixlib import adam, kernels, models, splits, training
-from mixlib.adam import Adam
+from mixlib.adam import Adam, Late
 from mixlib.training import Settings, fit
 
 pytestmark = pytest.mark.skipif(not kernels.has_compiler(), reason="there is no C++ compiler here")
@@ -19,7 +23,7 @@ def table_of(n, width, seed=0):
 def pair(lr, l2, widths=(64,), n=200, state=None):
     """Two optimisers with equal tables, ours late with them and torch's, and their tables."""
     tables = [[table_of(n, width) for width in widths] for _ in range(2)]
-    both = [Adam(tables[0], lr, l2, tables[0]), torch.optim.Adam(tables[1], lr=lr, weight_decay=l2, fused=True)]
+    both = [Adam(tables[0], lr, l2, [Late(tables[0])]), torch.optim.Adam(tables[1], lr=lr, weight_decay=l2, fused=True)]
     for optimizer, some in zip(both, tables, strict=True):
         for table in some if state else []:
             optimizer.state[table] = {name: torch.full_like(table, value) for name, value in state.items()}
@@ -34,7 +38,7 @@ def steps(both, tables, number, seed=0, often=20, draws=5):
     for _ in range(number):
         rows = torch.cat([torch.randint(n, (draws // 3,), generator=draw), torch.randint(often, (draws,), generator=draw)])
         gradients = [torch.randn(len(rows), t.shape[1], generator=draw) * 10 ** (-6 * torch.rand(1, generator=draw)) for t in tables[0]]
-        ours.reach(rows)
+        ours.reach(ours.late[0], rows)
         assert all(torch.equal(*(table[rows].nan_to_num(nan=1e9) for table in some)) for some in zip(*tables, strict=True))
         ours.zero_grad(set_to_none=False)
         for ours_, theirs_, gradient in zip(*tables, gradients, strict=True):
@@ -121,33 +125,59 @@ def test_a_fit_that_is_late_with_its_users_ends_at_the_same_bits(kind, tiny, mon
     monkeypatch.setenv("MIXLIB_COMPILE", "1")
     data, found, asked = splits.random_split(tiny), [], []
     for late in (True, False):
-        monkeypatch.setattr(adam, "suits", lambda table, batch_size, late=late: asked.append(table) or late)
+        monkeypatch.setattr(adam, "suits", lambda table, named, late=late: asked.append(table) or late)
         torch.manual_seed(0)
         model = models.build(kind, tiny.n_items, tiny.n_users, dim=32, components=2)
         history = fit(model, data, Settings(batch_size=32, epochs=4, l2=1e-6, learning_rate=0.01))
         found.append((history.losses, history.validation, [p.detach().clone() for p in model.parameters()]))
-    assert len(asked) == 2 * (2 if kind == "embedding_mixture" else 1)
+    assert len(asked) == 2 * (3 if kind == "embedding_mixture" else 2)  # users' and items'
     assert found[0][:2] == found[1][:2] and all(torch.equal(*both) for both in zip(found[0][2], found[1][2], strict=True))
 
 
-def test_only_tables_of_users_are_late_and_only_where_it_pays():
-    settings = Settings(batch_size=100)
-    late = {
-        (kind, n, dim): len(training._late(models.build(kind, 5000, n, dim=dim, components=3), settings))
-        for kind, n, dim in [("embedding_mixture", 400, 32), ("embedding_mixture", 399, 32), ("factorization", 400, 16), ("lstm", None, 32)]
-    }
-    assert [*late.values()] == [2, 0, 0, 0]
-    tied = models.build("embedding_mixture", 5000, 400, dim=32)
-    tied.encoder.attention = tied.encoder.tastes
-    assert [*map(id, training._late(tied, settings))] == [id(tied.encoder.tastes.weight)]
-    tied.encoder.tastes.weight.requires_grad_(False)
-    assert not training._late(tied, settings)
+def late_of(kind, n_items, n_users=None, dim=32, change=lambda model: None, **settings):
+    """How many tables of users and of items are late."""
+    model = models.build(kind, n_items, n_users, dim=dim, components=2)
+    change(model)
+    return tuple(len(some.tables) for some in training._late(model, Settings(batch_size=1024, **settings)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "n_items", "n_users", "dim", "expected"),
+    [
+        ("embedding_mixture", 24_000, 16_384, 32, (2, 0)),  # too few items for the six thousand that a batch names
+        ("embedding_mixture", 40_000, 16_383, 32, (0, 1)),
+        ("factorization", 40_000, 40_000, 32, (1, 1)),
+        ("factorization", 40_000, 40_000, 16, (0, 0)),  # narrower than a block
+        ("projection_mixture", 40_000, 40_000, 32, (1, 1)),
+        ("lstm", 100_000, None, 32, (0, 0)),  # whose windows name other items, too
+    ],
+)
+def test_large_tables_are_late_where_a_batch_names_few_of_their_rows(kind, n_items, n_users, dim, expected):
+    assert late_of(kind, n_items, n_users, dim) == expected
+
+
+def test_tables_that_something_else_may_read_are_not_late():
+    sizes = {"n_items": 40_000, "n_users": 40_000}
+    assert late_of("factorization", **sizes, loss="bpr") == (1, 1) and late_of("factorization", **sizes, negatives=10) == (1, 0)
+
+    def tie(model):
+        model.encoder.attention = model.encoder.tastes
+
+    def read_items(model):
+        model.encoder.items = model.items
+
+    def freeze(model):
+        model.encoder[0].weight.requires_grad_(False)
+
+    assert late_of("embedding_mixture", **sizes, change=tie) == (1, 1)  # once
+    assert late_of("embedding_mixture", **sizes, change=read_items) == (2, 0)
+    assert late_of("factorization", **sizes, change=freeze) == (0, 1)
 
 
 def test_a_step_without_gradients_is_an_error():
     """Not silence: rows would miss it."""
     both, _ = pair(1e-3, 1e-8)
-    both[0].reach(torch.tensor([1]))
+    both[0].reach(both[0].late[0], torch.tensor([1]))
     with pytest.raises(ValueError, match="zip"):
         both[0].step()
 
@@ -161,3 +191,14 @@ def test_a_kernel_with_other_bits_or_none_at_all_is_not_used(monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(adam, "compiler", lambda: None)
     assert adam.compiled.__wrapped__() is None
+
+
+def test_the_table_of_late_rows_comes_from_its_record(tmp_path, monkeypatch):
+    root = Path(__file__).parent.parent
+    spec = importlib.util.spec_from_file_location("late", root / "benchmarks" / "late.py")
+    late = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(late)
+    monkeypatch.setattr(late, "TABLE", tmp_path / "table.csv")
+    late.draw()
+    assert late.TABLE.read_text() == (root / "book" / "tables" / "cost-late.csv").read_text()
+    assert all(row["same"] for row in json.loads(late.RECORD.read_text())["rows"])

@@ -76,13 +76,13 @@ def test_compiled_steps_go_on_too(tiny, tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not kernels.has_compiler(), reason="there is no C++ compiler here")
 @pytest.mark.parametrize("late", [(True, False), (False, True), (True, True)], ids=str)
-def test_a_fit_goes_on_from_a_state_whether_it_was_late_with_its_users_or_not(tiny, tmp_path, monkeypatch, late):
+def test_a_fit_goes_on_from_a_state_whether_it_was_late_or_not(tiny, tmp_path, monkeypatch, late):
     monkeypatch.setenv("MIXLIB_COMPILE", "1")
     settings, where = {"dim": 32, "batch_size": 16}, Checkpoint(tmp_path / "state")
-    monkeypatch.setattr(adam, "suits", lambda table, batch_size: late[0])
+    monkeypatch.setattr(adam, "suits", lambda table, named: late[0])
     whole = fitted("embedding_mixture", tiny, **settings)
     cut_off(monkeypatch, fitted, "embedding_mixture", tiny, where, after=3, **settings)
-    monkeypatch.setattr(adam, "suits", lambda table, batch_size: late[1])
+    monkeypatch.setattr(adam, "suits", lambda table, named: late[1])
     assert same(fitted("embedding_mixture", tiny, where, **settings), whole)
 
 

@@ -105,8 +105,12 @@ def gradients(model, users, items, loss):
     """Loss and gradients with k = 5 negatives that depend on nothing but the number of positives."""
     n_items = model.n_items
     model.zero_grad()
-    drawn = lambda users: torch.randint(1, n_items + 1, (5, len(users)), generator=torch.Generator().manual_seed(3))  # noqa: E731
-    value = training._batch_loss(model, users, items, drawn, loss)
+
+    def candidates(users, items):
+        drawn = torch.randint(1, n_items + 1, (5, len(users)), generator=torch.Generator().manual_seed(3))
+        return torch.cat([items.unsqueeze(0), drawn])
+
+    value = training._batch_loss(model, users, items, candidates, loss)
     value.backward()
     return value.item(), {name: p.grad.clone() for name, p in model.named_parameters()}
 
