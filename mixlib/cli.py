@@ -235,11 +235,13 @@ def status(
 
 
 def _recorded_as(name: str) -> str:
-    """The name that records of a data set have: of a folder that is given by its path, the folder's."""
+    """The name that records of a data set have: of a folder that is given by its path, or by that of its interactions.csv, the folder's."""
     from pathlib import Path
 
-    folder = Path(name).expanduser()
-    return folder.absolute().name if "/" in name and folder.is_dir() else name
+    path = Path(name).expanduser()
+    if name.endswith((".csv", ".csv.gz")) and path.is_file():
+        return path.absolute().parent.name
+    return path.absolute().name if "/" in name and path.is_dir() else name
 
 
 @app.command()

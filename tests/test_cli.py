@@ -348,8 +348,9 @@ def test_a_log_with_repeats_a_file_and_folders_by_their_paths_are_said(mixlib, d
     assert mixlib("run", "--dataset", "log", "--study", "factorization", "--minutes", "0")[2] == []
     run = ("run", "--dataset", str(path.parent), "--study", "factorization", "--arm", "factorization", "--trials", "1", "--seeds", "1")
     assert mixlib(*run)[0] == 0
-    code, out, _ = mixlib("status", "--dataset", str(path.parent))
-    assert code == 0 and "log factorization" in " ".join(out.split())
+    for given in (path.parent, path):
+        code, out, _ = mixlib("status", "--dataset", str(given))
+        assert code == 0 and "log factorization" in " ".join(out.split())
     assert mixlib("run", "--dataset", "log", "--study", "sequences", "--arm", "lstm", "--trials", "1", "--seeds", "1")[0] == 0
     (path.parent / "dataset.toml").write_text("max_length = 10\nmin_length = 5\n")
     err = mixlib("run", "--dataset", "log", "--study", "sequences", "--minutes", "0")[2]
