@@ -1,9 +1,12 @@
-"""Adam that is late with large tables: the steps a row has missed are made up for when a batch names it, to the same bits.
+"""Adam that is late with large tables: the steps a row has missed are made up for when a batch names it.
 
 A batch names few users and items, yet Adam changes every row of a table in every step: its moments decay, and weight decay pulls. Without a
-gradient such a step needs nothing but the row. So those missed are made at once, while the row lies in the cache, where in time the
-whole table would pass through memory for each. Most rows soon lie still, as what is left of their moments is too small to change them:
+gradient such a step needs nothing but the row. So those missed are made at once, while the row lies in the cache, where otherwise the
+whole table passes through memory in every step. Most rows soon lie still, as what is left of their moments is too small to change them:
 then only the moments are brought up, without roots and quotients.
+
+On one thread every bit is that of torch's own Adam. On several, inside `fit`, torch's other threads keep numbers nearer to 0 than 1e-38
+in the rows that fall to them; here they count as 0 in all rows, whatever the number of threads.
 """
 
 import ctypes
@@ -43,13 +46,15 @@ static inline void step(Block *b, const float *gradient, float l2, float size, f
     }
 }
 
-/* Whether the next CHUNK steps without a gradient leave p as it is: a change below |p| 2^-25 is rounded away. |m| stays below the larger
-   of |m| and |g|, as g = l2 p pulls it there, v keeps at least 0.984 of itself, and size falls and root grows with the steps. */
+/* Whether the next CHUNK steps without a gradient leave p as it is: a change below |p| 2^-25 is rounded away, and so is one that comes out
+   as 0. |m| stays below the larger of |m| and |g|, as g = l2 p pulls it there, v keeps at least 0.984 of itself, and size falls and root
+   grows with the steps: the first and the last of them bound all. */
 static inline int lies_still(const Block *b, float l2, float size, float root) {
     int moves = 0;
     for (int i = 0; i < BLOCK; i++) {
         float p = fabsf(b->p[i]), m = fabsf(b->m[i]), g = p * l2;
-        moves |= !(-1.01f * size * (g > m ? g : m) < p * 0x1p-25f * (0.99f * sqrtf(b->v[i]) / root + EPSILON));
+        float most = -1.01f * size * (g > m ? g : m);
+        moves |= !(most == 0 || most < p * 0x1p-25f * (0.99f * sqrtf(b->v[i]) / root + EPSILON));
     }
     return !moves;
 }
@@ -64,6 +69,8 @@ static inline void decay(Block *b, float l2, int64_t steps) {
         }
 }
 
+static inline int64_t capped(int64_t t) { return t < STEPS ? t : STEPS - 1; }
+
 /* Bring n rows of a table p (., width) and of its moments m and v up to step `now`, from those that `seen` says. g: gradients (., width) of
    the last step, set to 0 once used, or NULL. size, root: -lr / (1 - 0.9^t) and sqrt(1 - 0.999^t) of the steps t = 0..STEPS - 1. */
 void bring_up(float *p, float *m, float *v, float *g, int64_t *seen, const int64_t *rows, int64_t n, int64_t width, int64_t now,
@@ -77,14 +84,13 @@ void bring_up(float *p, float *m, float *v, float *g, int64_t *seen, const int64
             memcpy(b.v, v + at, sizeof b.v);
             for (int64_t t = seen[rows[i]] + 1, last = g ? now - 1 : now, end; t <= last; t = end + 1) {
                 end = t + CHUNK - 1 < last ? t + CHUNK - 1 : last;
-                int64_t first = t < STEPS ? t : STEPS - 1, final = end < STEPS ? end : STEPS - 1;
-                if (lies_still(&b, l2, size[first], root[final]))
+                if (lies_still(&b, l2, size[capped(t)], root[capped(end)]))
                     decay(&b, l2, end - t + 1);
                 else
-                    for (int64_t s = t; s <= end; s++) step(&b, none, l2, size[s < STEPS ? s : STEPS - 1], root[s < STEPS ? s : STEPS - 1]);
+                    for (int64_t s = t; s <= end; s++) step(&b, none, l2, size[capped(s)], root[capped(s)]);
             }
             if (g) {
-                step(&b, g + at, l2, size[now < STEPS ? now : STEPS - 1], root[now < STEPS ? now : STEPS - 1]);
+                step(&b, g + at, l2, size[capped(now)], root[capped(now)]);
                 memset(g + at, 0, sizeof b.p);
             }
             memcpy(p + at, b.p, sizeof b.p);
@@ -99,11 +105,11 @@ void bring_up(float *p, float *m, float *v, float *g, int64_t *seen, const int64
 
 @dataclass(eq=False)
 class Late:
-    """Tables (n, width) of which a batch names a few rows, the same of all; each of those that `suits` says yes to."""
+    """Tables (n, width), each of which `suits`, of which a batch names the same few rows."""
 
     tables: list[Tensor]
     reached: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
-    seen: list[Tensor] = field(default_factory=list)  # (n,) steps that each row of each table has had
+    seen: list[Tensor] = field(default_factory=list)  # for each table, (n,) the last step that its rows have had
     gradients: list[Tensor] = field(default_factory=list)
 
 
@@ -111,7 +117,7 @@ class Adam(torch.optim.Adam):
     """torch's fused Adam, which changes the rows of late tables when `reach` or `settle` asks for them.
 
     Before a batch, `reach` its rows: until the step that follows, only these may be read or get a gradient, by `models.rows`. `settle`
-    before a table is read otherwise. kernel: if not `compiled()`.
+    before a table is read otherwise. kernel: in place of `compiled()`.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, l2: float, late: Iterable[Late] = (), kernel: Callable | None = None):
@@ -121,24 +127,26 @@ class Adam(torch.optim.Adam):
         self.now = 0  # steps made
         if self.late:
             self.pool = ThreadPoolExecutor(torch.get_num_threads())
-            self.sizes = torch.tensor([0.0, *(-(lr / (1 - 0.9**t)) for t in range(1, STEPS))])
+            self.sizes = torch.tensor([0.0, *(-(lr / (1 - 0.9**t)) for t in range(1, STEPS))], dtype=torch.float32)
             self.roots = torch.tensor([1 - 0.999**t for t in range(STEPS)], dtype=torch.float64).sqrt().float()
 
     def reach(self, some: Late, rows: Tensor) -> None:
-        """Bring rows (...) of late tables up to the present step; nothing where there are none."""
+        """Bring rows (...) of late tables up to the present step; nothing where there are no such tables. IndexError on rows outside."""
         if some.tables:
-            some.reached = rows.unique()
-            self._bring_up(some, some.reached, [None] * len(some.tables))
+            some.reached, n = rows.long().unique(), min(map(len, some.tables))  # in order
+            if len(some.reached) and not 0 <= some.reached[0] <= some.reached[-1] < n:
+                raise IndexError(f"rows {some.reached[0]} to {some.reached[-1]} are asked for, of a table of {n:,}.")
+            self._bring_up(some, some.reached)
 
     def settle(self) -> None:
         """Bring all rows of the late tables, and the state, up to the present step."""
         for some in self.late:
-            self._bring_up(some, None, [None] * len(some.tables))
+            self._bring_up(some)
             for table in some.tables:
                 self.state[table]["step"].fill_(self.now)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """As torch's; with set_to_none, gradients take no memory until the next call without."""
+        """As torch's; those of late tables are zeros already, as a step leaves them. With set_to_none, they take no memory meanwhile."""
         for some in self.late:
             for table in some.tables:
                 table.grad = None
@@ -146,10 +154,12 @@ class Adam(torch.optim.Adam):
         for some in self.late:
             some.gradients = [] if set_to_none else some.gradients or [torch.zeros_like(table) for table in some.tables]
             for table, gradient in zip(some.tables, some.gradients, strict=not set_to_none):
-                table.grad = gradient  # zeros: a step leaves it so
+                table.grad = gradient
 
     def step(self, closure=None):
-        """One step of all parameters; of late tables, of the rows that were reached."""
+        """One step of all parameters; of late tables, of the rows that were reached last. No closure where there are such."""
+        if closure and self.late:
+            raise ValueError("late tables take no closure: give gradients by backward.")
         for some in self.late:
             for table in some.tables:
                 table.grad = None
@@ -158,11 +168,12 @@ class Adam(torch.optim.Adam):
         for some in self.late:
             self._bring_up(some, some.reached, some.gradients)
 
-    def _bring_up(self, some: Late, rows: Tensor | None, gradients: Iterable[Tensor | None]) -> None:
-        """Rows of late tables, all if none are given, and what the last step of each goes by."""
+    def _bring_up(self, some: Late, rows: Tensor | None = None, gradients: Iterable[Tensor] | None = None) -> None:
+        """Rows of late tables, all if none are given. gradients: of the last of their steps, if it has any."""
         if not some.seen:
             self._begin(some)
-        for table, seen, gradient in zip(some.tables, some.seen, gradients, strict=True):
+        given_all = [None] * len(some.tables) if gradients is None else gradients
+        for table, seen, gradient in zip(some.tables, some.seen, given_all, strict=True):
             state, given = self.state[table], None if gradient is None else gradient.data_ptr()
             tables = table.data_ptr(), state["exp_avg"].data_ptr(), state["exp_avg_sq"].data_ptr(), given, seen.data_ptr()
             scales = self.sizes.data_ptr(), self.roots.data_ptr()
@@ -182,14 +193,15 @@ class Adam(torch.optim.Adam):
             state = self.state[table]
             if not state:
                 state |= {"step": torch.zeros(()), "exp_avg": torch.zeros_like(table), "exp_avg_sq": torch.zeros_like(table)}
-            self.now = int(state["step"])
+            self.now = max(self.now, int(state["step"]))
             some.seen.append(torch.full((len(table),), self.now))
 
 
 def suits(table: Tensor, named: int) -> bool:
     """Whether a table is worth being late with where a batch names so many rows, as it is large; and whether the kernel takes it."""
     worth = table.numel() >= 2**20 and len(table) >= 4 * named
-    return worth and table.requires_grad and table.shape[1] % BLOCK == 0 and table.dtype == torch.float32
+    ours = table.is_leaf and table.requires_grad and table.is_contiguous() and table.dtype == torch.float32
+    return worth and ours and table.shape[1] % BLOCK == 0
 
 
 @cache
@@ -206,22 +218,23 @@ def compiled() -> Callable[..., None] | None:
             return None
     bring_up.restype = None
     bring_up.argtypes = [ctypes.c_void_p] * 6 + [ctypes.c_int64] * 3 + [ctypes.c_void_p] * 2 + [ctypes.c_float]
-    return bring_up if _as_in_time(bring_up) else None
+    return bring_up if _as_torchs(bring_up) else None
 
 
-def _as_in_time(bring_up: Callable[..., None]) -> bool:
-    """Whether a few hundred steps of a small table end at the same bits as torch's."""
+def _as_torchs(kernel: Callable[..., None]) -> bool:
+    """Whether a few hundred steps of a small table, in which rows move and lie still, end at the same bits as torch's."""
     draw = torch.Generator().manual_seed(0)
-    late, timely = (nn.Parameter(torch.randn(60, BLOCK, generator=draw.manual_seed(0))) for _ in range(2))
+    late, usual = (nn.Parameter(torch.randn(200, BLOCK, generator=draw.manual_seed(0))) for _ in range(2))
     some = Late([late])
-    ours, theirs = Adam([late], 0.01, 1e-4, [some], bring_up), Adam([timely], 0.01, 1e-4)
+    ours, theirs = Adam([late], 1e-4, 1e-10, [some], kernel), Adam([usual], 1e-4, 1e-10)
     for _ in range(300):
-        rows, gradients = torch.randint(60, (2,), generator=draw), torch.randn(2, BLOCK, generator=draw)
+        rows, gradients = torch.randint(200, (2,), generator=draw), torch.randn(2, BLOCK, generator=draw)
         ours.reach(some, rows)
-        for optimizer, table in ((ours, late), (theirs, timely)):
+        for optimizer, table in ((ours, late), (theirs, usual)):
             table.grad = table.grad if table.grad is not None else torch.zeros_like(table)
             optimizer.zero_grad(set_to_none=False)
             table.grad.index_add_(0, rows, gradients)
             optimizer.step()
     ours.settle()
-    return torch.equal(late, timely)
+    moments = [torch.equal(ours.state[late][name], theirs.state[usual][name]) for name in ("exp_avg", "exp_avg_sq")]
+    return torch.equal(late, usual) and all(moments)

@@ -43,7 +43,7 @@ class Table(nn.Embedding):
 
 
 class UserTable(Table):
-    """Vectors of users. A batch reads those of its users, given as they are, and no others: `adam` is late with the rest."""
+    """Vectors of users. Every batch reads those of its own users, by their ids unchanged, and no others: `adam` is late with the rest."""
 
 
 def rows(table: Tensor, ids: Tensor) -> Tensor:

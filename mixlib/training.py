@@ -131,8 +131,9 @@ def fit(model: TasteModel, data: Split, settings: Settings, checkpoint: Checkpoi
         return found
 
     def step(rows: Tensor) -> None:
-        optimizer.reach(late_users, users[rows])
-        loss = loss_of(model, users[rows], items[rows], candidates, LOSSES[settings.loss])
+        ours = users[rows]
+        optimizer.reach(late_users, ours)
+        loss = loss_of(model, ours, items[rows], candidates, LOSSES[settings.loss])
         optimizer.zero_grad(set_to_none=False)
         loss.backward()
         optimizer.step()
@@ -179,12 +180,13 @@ def fit(model: TasteModel, data: Split, settings: Settings, checkpoint: Checkpoi
 
 def _late(model: TasteModel, settings: Settings) -> tuple[Late, Late]:
     """The tables of users and of items that Adam may be late with: those of which a batch of interactions reads no other rows."""
-    encoder, named = model.encoder, settings.batch_size
-    tables = dict.fromkeys(module.weight for module in encoder.modules() if isinstance(module, UserTable))  # two may share one
-    items = [] if model.sequential or any(one is model.items.weight for one in encoder.parameters()) else [model.items.weight]
+    own, items, named = [*model.encoder.parameters()], model.items.weight, settings.batch_size
+    tables = {module.weight: None for module in model.encoder.modules() if isinstance(module, UserTable)}  # two may share one
+    users = [table for table in tables if table is not items and adam.suits(table, named)]
+    read = type(model) is not TasteModel or any(one is items for one in own)  # by others than the candidates
     candidates = named * (1 + (settings.negatives or LOSSES[settings.loss].negatives))
-    users, items = [one for one in tables if adam.suits(one, named)], [one for one in items if adam.suits(one, candidates)]
-    return (Late(users), Late(items)) if (users or items) and adam.compiled() else (Late([]), Late([]))
+    both = users, [items] if not read and adam.suits(items, candidates) else []
+    return (Late(both[0]), Late(both[1])) if any(both) and adam.compiled() else (Late([]), Late([]))
 
 
 def _state(kept: dict[str, Tensor], model: TasteModel, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> dict[str, Tensor]:
