@@ -16,7 +16,6 @@ import pandas as pd
 import torch
 
 from mixlib import datasets, labels, models, splits, training
-from mixlib.adam import Late
 from mixlib.datasets import Interactions
 from mixlib.ledger import provenance
 
@@ -38,7 +37,7 @@ def epochs(kind: str, l2: float, data: Interactions, late: bool) -> tuple[float,
     torch.manual_seed(0)
     model = models.build(kind, data.n_items, data.n_users, components=TASTES)
     settings = training.Settings(batch_size=BATCH, learning_rate=1e-3, l2=l2, epochs=2)
-    found = training._late if late else lambda model, settings: (Late([]), Late([]))
+    found = training._late if late else lambda model, settings: ([], [])
     with patch.object(training, "validation_mrr", watched), patch.object(training, "_late", found):
         training.fit(model, split, settings)
     return 1000 * (stamps[1] - stamps[0]) / -(-len(split.train) // BATCH), [p.detach() for p in model.parameters()]
@@ -63,7 +62,7 @@ def draw() -> None:
             "users": table["users"].map("{:,}".format),
             "items": table["items"].map("{:,}".format),
             "model": table["model"],
-            "L2": table["l2"].map("{:.0e}".format),
+            "L2": table["l2"].map("{:.0e}".format).str.replace("-", "\N{NON-BREAKING HYPHEN}"),
             "step, rows in time (ms)": table["in time"].map("{:.1f}".format),
             "rows late (ms)": table["late"].map("{:.1f}".format),
             "times faster": (table["in time"] / table["late"]).map("{:.1f}".format),
@@ -77,7 +76,7 @@ if __name__ == "__main__":
     if sys.argv[1:] != ["draw"]:
         torch.set_num_threads(1)
         os.environ["MIXLIB_COMPILE"] = "1"
-        RECORD.write_text(
-            json.dumps(provenance() | {"rows": [row for name in sys.argv[1:] for row in measure(datasets.load(name))]}, indent=1)
-        )
+        made_with = provenance()
+        rows = [row for name in sys.argv[1:] for row in measure(datasets.load(name))]
+        RECORD.write_text(json.dumps(made_with | {"rows": rows}, indent=1) + "\n")
     draw()

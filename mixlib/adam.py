@@ -26,12 +26,13 @@ from mixlib.kernels import compiler
 
 BLOCK = 32  # numbers of a row that are brought up together: widths are multiples of it
 STEPS = 2**16  # after which the corrections of Adam's moments are 1 in 64 bits
+# BLOCK and STEPS are given to the compiler. The decays are those that torch's Adam has where none are given, as here.
 SOURCE = r"""
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
 
-enum { BLOCK = 32, CHUNK = 16, STEPS = 1 << 16 };
+enum { CHUNK = 16 }; /* steps that one bound is for */
 static const float DECAY = 1 - 0.9, KEEP = 0.999, RENEW = 1 - 0.999, EPSILON = 1e-8;
 
 typedef struct { float p[BLOCK], m[BLOCK], v[BLOCK]; } Block; /* parameters and their two moments */
@@ -117,7 +118,7 @@ class Adam(torch.optim.Adam):
     """torch's fused Adam, which changes the rows of late tables when `reach` or `settle` asks for them.
 
     Before a batch, `reach` its rows: until the step that follows, only these may be read or get a gradient, by `models.rows`. `settle`
-    before a table is read otherwise. kernel: in place of `compiled()`.
+    before a table is read otherwise. lr and l2 stay as they are given. kernel: in place of `compiled()`.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, l2: float, late: Iterable[Late] = (), kernel: Callable | None = None):
@@ -211,8 +212,9 @@ def compiled() -> Callable[..., None] | None:
         source, library = Path(folder, "adam.c"), Path(folder, "adam.so")
         source.write_text(SOURCE, encoding="utf-8")
         flags = ["-x", "c", "-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC"]
+        sizes = [f"-DBLOCK={BLOCK}", f"-DSTEPS={STEPS}"]
         try:
-            subprocess.run([compiler() or "", *flags, source, "-o", library, "-lm"], check=True, capture_output=True)
+            subprocess.run([compiler() or "", *flags, *sizes, source, "-o", library, "-lm"], check=True, capture_output=True)
             bring_up = ctypes.CDLL(str(library)).bring_up
         except (OSError, subprocess.CalledProcessError):
             return None

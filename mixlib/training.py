@@ -121,12 +121,12 @@ def fit(model: TasteModel, data: Split, settings: Settings, checkpoint: Checkpoi
     work = _positions(data) * model.components * model.dim * settings.epochs
     compiled = kernels.pays(work, device)
     loss_of = _compiled_loss if compiled else _batch_loss
-    late_users, late_items = _late(model, settings) if compiled else (Late([]), Late([]))
+    late_users, late_items = map(Late, _late(model, settings) if compiled else ([], []))
     optimizer = Adam(model.parameters(), settings.learning_rate, settings.l2, [late_users, late_items])
     total = torch.zeros((), device=device)
 
-    def candidates(users: Tensor, items: Tensor) -> Tensor:
-        found = torch.cat([items.unsqueeze(0), draw(users)])
+    def candidates(owners: Tensor, positives: Tensor) -> Tensor:
+        found = torch.cat([positives.unsqueeze(0), draw(owners)])
         optimizer.reach(late_items, found)
         return found
 
@@ -178,15 +178,15 @@ def fit(model: TasteModel, data: Split, settings: Settings, checkpoint: Checkpoi
     return history
 
 
-def _late(model: TasteModel, settings: Settings) -> tuple[Late, Late]:
+def _late(model: TasteModel, settings: Settings) -> tuple[list[Tensor], list[Tensor]]:
     """The tables of users and of items that Adam may be late with: those of which a batch of interactions reads no other rows."""
-    own, items, named = [*model.encoder.parameters()], model.items.weight, settings.batch_size
-    tables = {module.weight: None for module in model.encoder.modules() if isinstance(module, UserTable)}  # two may share one
+    encoder, items, named = model.encoder, model.items.weight, settings.batch_size
+    tables = {module.weight: None for module in encoder.modules() if isinstance(module, UserTable)}  # two may share one
     users = [table for table in tables if table is not items and adam.suits(table, named)]
-    read = type(model) is not TasteModel or any(one is items for one in own)  # by others than the candidates
     candidates = named * (1 + (settings.negatives or LOSSES[settings.loss].negatives))
-    both = users, [items] if not read and adam.suits(items, candidates) else []
-    return (Late(both[0]), Late(both[1])) if any(both) and adam.compiled() else (Late([]), Late([]))
+    read_elsewhere = type(model) is not TasteModel or any(parameter is items for parameter in encoder.parameters())
+    found = users, [items] if not read_elsewhere and adam.suits(items, candidates) else []
+    return found if any(found) and adam.compiled() else ([], [])
 
 
 def _state(kept: dict[str, Tensor], model: TasteModel, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> dict[str, Tensor]:

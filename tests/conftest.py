@@ -1,7 +1,9 @@
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,6 +84,14 @@ def on_a_disk(data_root):
         return ran.stdout.splitlines()
 
     return run
+
+
+def benchmark(name):
+    """The script of that name in benchmarks/, as a module."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent.parent / "benchmarks" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def split_for(kind, interactions):

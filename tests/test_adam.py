@@ -1,11 +1,11 @@
 import contextlib
-import importlib.util
 import json
 import platform
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import benchmark
 from torch import nn
 
 from mixlib import adam, kernels, models, splits, training
@@ -50,9 +50,9 @@ def steps(both, tables, number, seed=0, often=20, draws=5):
         ours.reach(ours.late[0], rows)
         assert all(torch.equal(*(table[rows].nan_to_num(nan=1e9) for table in some)) for some in zip(*tables, strict=True))
         ours.zero_grad(set_to_none=False)
-        for ours_, theirs_, gradient in zip(*tables, gradients, strict=True):
-            theirs_.grad = torch.zeros_like(theirs_).index_add_(0, rows, gradient)
-            ours_.grad.index_add_(0, rows, gradient)
+        for late, usual, gradient in zip(*tables, gradients, strict=True):
+            usual.grad = torch.zeros_like(usual).index_add_(0, rows, gradient)
+            late.grad.index_add_(0, rows, gradient)
         ours.step()
         theirs.step()
 
@@ -162,18 +162,18 @@ def test_several_threads_make_torchs_bits_too_where_nothing_is_near_zero(on_thre
 
 
 @pytest.mark.parametrize("kind", [kind for kind in models.KINDS if kind not in models.SEQUENTIAL])
-def test_a_fit_that_is_late_with_its_users_ends_at_the_same_bits(kind, tiny, monkeypatch):
+def test_a_fit_that_is_late_with_its_tables_ends_at_the_same_bits(kind, tiny, monkeypatch):
     monkeypatch.setenv("MIXLIB_COMPILE", "1")
-    data, found, asked, late_ones = splits.random_split(tiny), [], [], []
+    data, found, asked, brought_up = splits.random_split(tiny), [], [], []
     bring_up = Adam._bring_up
-    monkeypatch.setattr(Adam, "_bring_up", lambda self, *words: late_ones.append(late) or bring_up(self, *words))
+    monkeypatch.setattr(Adam, "_bring_up", lambda self, *words: brought_up.append(late) or bring_up(self, *words))
     for late in (True, False):
         monkeypatch.setattr(adam, "suits", lambda table, named, late=late: asked.append(table) or late)
         torch.manual_seed(0)
         model = models.build(kind, tiny.n_items, tiny.n_users, dim=32, components=2)
         history = fit(model, data, Settings(batch_size=32, epochs=4, l2=1e-6, learning_rate=0.01))
         found.append((history.losses, history.validation, [p.detach().clone() for p in model.parameters()]))
-    assert late_ones and all(late_ones)
+    assert brought_up and all(brought_up)
     assert len(asked) == 2 * (3 if kind == "embedding_mixture" else 2)  # users' and items'
     assert found[0][:2] == found[1][:2] and all(torch.equal(*both) for both in zip(found[0][2], found[1][2], strict=True))
 
@@ -182,7 +182,7 @@ def late_of(kind, n_items, n_users=None, dim=32, change=lambda model: None, **se
     """How many tables of users and of items are late."""
     model = models.build(kind, n_items, n_users, dim=dim, components=2)
     change(model)
-    return tuple(len(some.tables) for some in training._late(model, Settings(batch_size=1024, **settings)))
+    return tuple(len(tables) for tables in training._late(model, Settings(batch_size=1024, **settings)))
 
 
 @pytest.mark.parametrize(
@@ -260,11 +260,8 @@ def test_a_kernel_with_other_bits_or_none_at_all_is_not_used(monkeypatch):
 
 
 def test_the_table_of_late_rows_comes_from_its_record(tmp_path, monkeypatch):
-    root = Path(__file__).parent.parent
-    spec = importlib.util.spec_from_file_location("late", root / "benchmarks" / "late.py")
-    late = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(late)
+    late, table = benchmark("late"), Path(__file__).parent.parent / "book" / "tables" / "cost-late.csv"
     monkeypatch.setattr(late, "TABLE", tmp_path / "table.csv")
     late.draw()
-    assert late.TABLE.read_text() == (root / "book" / "tables" / "cost-late.csv").read_text()
+    assert late.TABLE.read_text() == table.read_text()
     assert all(row["same"] for row in json.loads(late.RECORD.read_text())["rows"])

@@ -1,11 +1,10 @@
-import importlib.util
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import model_for, split_for
+from conftest import benchmark, model_for, split_for
 from scipy import stats
 
 from mixlib import evaluation, kernels, labels, models, training
@@ -131,9 +130,7 @@ def test_a_compiler_that_cannot_compile_counts_as_none(code, found, tmp_path, mo
 
 def test_the_table_of_quality_comes_from_its_seeds_and_fresh_seeds_settle_the_doubt():
     root = Path(__file__).parent.parent
-    spec = importlib.util.spec_from_file_location("quality", root / "benchmarks" / "quality.py")
-    quality = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(quality)
+    quality = benchmark("quality")
     made = quality.table(quality.measured())
     assert made.to_csv(index=False) == (root / "book" / "tables" / "cost-quality.csv").read_text()
     assert set(made["model"]) == {labels.LABELS[kind] for kind in models.KINDS}
