@@ -35,9 +35,10 @@ def read_csv(path: Path) -> pd.DataFrame:
             if isinstance(error, gzip.BadGzipFile) and file.read(2) != b"\x1f\x8b":
                 raise fault(path, 1, "the file is not packed by gzip, as its name says: pack it, or name it interactions.csv") from None
         raise unreadable(path, None, error) from error
-    for column in NEEDED - set(table.columns):
+    for column in sorted(NEEDED - set(table.columns)):
         found = ", ".join(repr(str(name)) for name in table.columns)
-        raise fault(path, head, f"there is no column {column}: user_id and item_id are needed, and there are {found}")
+        without = "" if NEEDED & set(table.columns) else "; the first line must name the columns"
+        raise fault(path, head, f"there is no column {column}: user_id and item_id are needed, and there are {found}{without}")
     for column in sorted({*NEEDED, "timestamp"}):
         if f"{column}.1" in table.columns:  # so pandas calls the second of two
             raise fault(path, head, f"there are two columns {column}: leave one of them")

@@ -149,9 +149,11 @@ def fit(model: TasteModel, data: Split, settings: Settings, checkpoint: Checkpoi
             total.zero_()
             order = torch.randperm(len(users), generator=generator, device=device)
             batches = order.split(settings.batch_size)
-            for rows in batches:
-                make_step(rows)
-            optimizer.settle()
+            try:
+                for rows in batches:
+                    make_step(rows)
+            finally:  # one who stops the fit has a model without rows that are late
+                optimizer.settle()
             history.losses.append(float(total) / len(batches))
             _check(history.losses, settings)
             if epoch % settings.validate_every == 0 or epoch == settings.epochs:
@@ -172,8 +174,8 @@ def fit(model: TasteModel, data: Split, settings: Settings, checkpoint: Checkpoi
                 break
             if checkpoint and time.monotonic() - saved >= checkpoints.EVERY:
                 saved = time.monotonic()
-                rest = asdict(history) | {"seconds": before + saved - began, "model": _form(model)}
-                checkpoint.write(_state(kept, model, optimizer, generator), rest)
+                rest = asdict(history) | {"seconds": before + saved - began, "model": checkpoints.form(model)}
+                checkpoint.write(checkpoints.state(kept, model, optimizer, generator), rest)
     model.load_state_dict(kept)
     return history
 
@@ -189,47 +191,16 @@ def _late(model: TasteModel, settings: Settings) -> tuple[list[Tensor], list[Ten
     return found if any(found) and adam.compiled() else ([], [])
 
 
-def _state(kept: dict[str, Tensor], model: TasteModel, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> dict[str, Tensor]:
-    """All tensors that a fit goes on from, by name; a model of one's own may also draw from torch's generators."""
-    random = {"ours": generator.get_state(), "torch": torch.get_rng_state()}
-    if model.device.type == "cuda":
-        random["card"] = torch.cuda.get_rng_state(model.device)
-    moments = {
-        f"{what}.{name}": values for name, parameter in model.named_parameters() for what, values in optimizer.state[parameter].items()
-    }
-    parts = {"model": model.state_dict(), "kept": kept, "moments": moments, "random": random}
-    return {f"{part}.{name}": values for part, tensors in parts.items() for name, values in tensors.items()}
-
-
 def _resumed(
     checkpoint: Checkpoint, model: TasteModel, optimizer: torch.optim.Optimizer, generator: torch.Generator
 ) -> tuple[dict[str, Tensor], History]:
     """What was kept, and what happened, by the last state, with everything put back as it was then; nothing where there is none."""
     read = checkpoint.read()
-    if not read or read[1].pop("model") != _form(model):
+    if not read or read[1].pop("model") != checkpoints.form(model):
         return {}, History()
-    parts: dict[str, dict[str, Tensor]] = {"kept": {}}
-    for name, values in read[0].items():
-        part, _, name = name.partition(".")
-        parts.setdefault(part, {})[name] = values
-    model.load_state_dict(parts["model"])
-    parameters = dict(model.named_parameters())
-    for name, values in parts["moments"].items():
-        what, _, name = name.partition(".")
-        parameter = parameters[name]
-        like = parameter.detach() if values.shape == parameter.shape else values.to(parameter.device)
-        optimizer.state[parameter][what] = torch.empty_like(like).copy_(values)  # in memory as the parameter lies
-    generator.set_state(parts["random"]["ours"])
-    torch.set_rng_state(parts["random"]["torch"])
-    if "card" in parts["random"]:
-        torch.cuda.set_rng_state(parts["random"]["card"], model.device)
-    rest = read[1] | {"validation": {int(epoch): mrr for epoch, mrr in read[1]["validation"].items()}}
-    return {name: values.to(model.device) for name, values in parts["kept"].items()}, History(**rest)
-
-
-def _form(model: TasteModel) -> list:
-    """Names, sizes and types of all that a model holds."""
-    return [[name, [*values.shape], str(values.dtype)] for name, values in model.state_dict().items()]
+    kept = checkpoints.restore(read[0], model, optimizer, generator)
+    validation = {int(epoch): mrr for epoch, mrr in read[1]["validation"].items()}
+    return kept, History(**read[1] | {"validation": validation})
 
 
 def _records(device: torch.device, sequential: bool, settings: Settings) -> bool:

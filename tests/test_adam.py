@@ -178,6 +178,26 @@ def test_a_fit_that_is_late_with_its_tables_ends_at_the_same_bits(kind, tiny, mo
     assert found[0][:2] == found[1][:2] and all(torch.equal(*both) for both in zip(found[0][2], found[1][2], strict=True))
 
 
+def test_a_fit_that_is_stopped_within_an_epoch_leaves_no_row_late(tiny, monkeypatch):
+    monkeypatch.setenv("MIXLIB_COMPILE", "1")
+    found, step, steps = [], Adam.step, iter(range(1000))
+
+    def stopped(self):
+        step(self)
+        if next(steps) % 10 == 9:  # of more than ten batches in an epoch
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Adam, "step", stopped)
+    for late in (True, False):
+        monkeypatch.setattr(adam, "suits", lambda table, named, late=late: late)
+        torch.manual_seed(0)
+        model = models.build("embedding_mixture", tiny.n_items, tiny.n_users, dim=32, components=2)
+        with pytest.raises(KeyboardInterrupt):
+            fit(model, splits.random_split(tiny), Settings(batch_size=16, epochs=1, l2=1e-2))
+        found.append([p.detach().clone() for p in model.parameters()])
+    assert all(torch.equal(*both) for both in zip(*found, strict=True))
+
+
 def late_of(kind, n_items, n_users=None, dim=32, change=lambda model: None, **settings):
     """How many tables of users and of items are late."""
     model = models.build(kind, n_items, n_users, dim=dim, components=2)

@@ -209,6 +209,7 @@ def test_titles_without_the_needed_columns_are_an_error(data_root):
     ("text", "message"),
     [
         ("user_id,item\n1,2\n", "line 1: there is no column item_id: user_id and item_id are needed, and there are 'user_id', 'item'"),
+        ("1,2\n1,3\n", "line 1: there is no column item_id: .*, and there are '1', '2'; the first line must name the columns"),
         ("user_id,item_id,item_id\n1,2,3\n", "line 1: there are two columns item_id: leave one of them"),
         ("user_id,item_id\n1,2\n1,abc\n1,\n", r"item_id must be a whole number, not 'abc' \(2 such rows\)"),
         ("user_id,item_id\n1;2,\n", r"user_id must be a whole number, not '1;2': separate the fields by commas\.$"),
