@@ -1002,18 +1002,29 @@ def test_what_generated_users_gain():
         assert {Evidence.between(one, plain).side for one in several} == ({UNDECIDED} if tastes <= 2 else {AHEAD})
         assert tastes > 1 or max(share(one, plain).bounds[1] for one in several) < 0.007
     cells = gains.factorial(ledger).query("mixture == 'embedding_mixture'").dropna(subset="gain").set_index("against")
-    name = "synthetic:users=2000,tastes=4,stickiness=0.9,skew=0.4,twins=0.0"
-    whole = outcomes.recorded(ledger, name, reports.SIZE)
-    shares = [share(whole.outcomes[reports.MIXTURE], whole.outcomes[arm]) for arm in ("factorization", reports.HALF, reports.WIDE)]
-    gained = [(f"{one.gain:.1%}", "[{:+.1%}, {:+.1%}]".format(*one.bounds)) for one in shares]
-    assert whole.done and [Evidence.of(whole, reports.MIXTURE, arm).side for arm in (reports.HALF, reports.WIDE)] == [UNDECIDED] * 2
-    (narrow, bounds), (half, of_half), (wide, of_wide) = gained
-    said = f"gains {narrow} of the MRR over the narrow vector, {bounds}, but {half} over one half as large, {of_half}, and {wide} over one"
-    assert f"{said} as large, {of_wide}, both undecided" in (ROOT / "book" / "when.md").read_text(encoding="utf-8")
-    assert f"{half}, {of_half}, undecided" in (ROOT / "book" / "findings.md").read_text(encoding="utf-8")
-    assert f"half as large {half} ({of_half[1:-1].replace('+', '').replace(', ', ' to ').replace('%', '', 1)}), undecided" in (
-        ROOT / "README.md").read_text(encoding="utf-8")  # fmt: skip
-    one = outcomes.recorded(ledger, name.replace("tastes=4", "tastes=1"), reports.SIZE)
+    name = "synthetic:users=2000,tastes={},stickiness=0.9,skew=0.4,twins=0.0"
+    readme, findings, when = ((ROOT / path).read_text(encoding="utf-8") for path in ("README.md", "book/findings.md", "book/when.md"))
+    for tastes, of_users in ((4, "four"), (8, "eight")):
+        whole = outcomes.recorded(ledger, name.format(tastes), reports.SIZE)
+        against = {arm: Evidence.of(whole, reports.MIXTURE, arm).side for arm in ("factorization", reports.HALF, reports.WIDE)}
+        assert whole.done and [*against.values()] == [AHEAD, UNDECIDED, UNDECIDED if tastes == 4 else AHEAD]
+        assert tastes == 4 or whole.outcomes[reports.HALF].mrr > whole.outcomes[reports.WIDE].mrr
+        shares = [share(whole.outcomes[reports.MIXTURE], whole.outcomes[arm]) for arm in against]
+        (narrow, bounds), (half, of_half), (wide, of_wide) = (
+            (f"{one.gain:.1%}", "[{:+.1%}, {:+.1%}]".format(*one.bounds)) for one in shares
+        )
+        assert f"{of_users} tastes it gains {narrow} of the MRR over the narrow vector, {bounds}, but {half} over one half" in when
+        undecided = "" if tastes == 4 else ", undecided"
+        assert f"{half} over one half as large, {of_half}{undecided}, and {wide} over one as large, {of_wide}, " in when
+        assert tastes == 4 or all(
+            f"{wide} over a vector as large" in page or f"it gains {wide} with" in page for page in (readme, findings)
+        )
+        assert f"for users of {of_users} tastes {narrow} and {half}, {of_half}" in findings
+        assert (
+            f"for {of_users} tastes {narrow} and {half} ({of_half[1:-1].replace('+', '').replace(', ', ' to ').replace('%', '', 1)})"
+            in readme
+        )
+    one = outcomes.recorded(ledger, name.format(1), reports.SIZE)
     assert one.done and {Evidence.of(one, reports.MIXTURE, arm).side for arm in ("factorization", reports.HALF, reports.WIDE)} == {
         UNDECIDED
     }
