@@ -32,7 +32,7 @@ ABOVE = {  # what a room may know of the others; every room may know `names`
     "diagnostics": {"datasets", "models", "splits"},
     "references": {"splits"},
     "ledger": set(),
-    "checkpoints": {"ledger"},
+    "checkpoints": {"ledger", "models"},
     "adam": {"kernels"},
     "training": {"models", "losses", "splits", "evaluation", "kernels", "adam", "checkpoints"},  # early stopping needs the evaluation
     "workers": set(),
