@@ -34,7 +34,7 @@ def main() -> None:
     """Train, print rows and keep the table beside this file."""
     experiments.set_threads(1)
     records, only = shortest(), sys.argv[1:]
-    kept = pd.read_csv(TABLE) if only else pd.DataFrame({"code": []})
+    kept = pd.read_csv(TABLE, dtype=str) if only else pd.DataFrame({"code": []})
     rows = kept[kept["code"].isin(records.keys() - only)].to_dict("records")
     for code, record in sorted(records.items(), key=lambda one: one[1]["seconds"]["fit"]):
         if only and code not in only:
