@@ -893,6 +893,8 @@ def test_few_settings_are_behind_the_winners_of_goodbooks(found):
     projected = [found[dataset, "factorization"].outcomes["projection_mixture"].search for dataset in OURS]
     assert [round(one["definition"]["model"]["gain"], 1) for one in projected] == [2.3, 0.1, 46.7, 46.7, 46.7, 2.0]
     assert {record["index"] for record in winners.values()} == {0, 1}
+    said = (ROOT / "book" / "results.md").read_text(encoding="utf-8")
+    assert "On Goodbooks, one of the three where it is ahead, all winners come from the first two search trials." in said
     assert all(record["definition"]["training"]["l2"] < 1e-9 for record in winners.values())
     variants = found["movielens-100k", "factorization-variants"]
     plain = [Evidence.of(variants, f"projection_mixture/gain {gain}", "factorization") for gain in ("15", "1")]
