@@ -11,7 +11,7 @@ import pandas as pd
 
 from mixlib import gains, reports
 from mixlib.evidence import Evidence
-from mixlib.labels import METRIC_LABELS, PUBLISHED, UNORDERED, applies, label, title, with_interval
+from mixlib.labels import LABELS, LOSS_LABELS, METRIC_LABELS, PUBLISHED, UNORDERED, applies, label, title, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, Found, Outcome, Results, best
 from mixlib.studies import PAPER, STUDIES
@@ -330,3 +330,30 @@ def losses(found: Found) -> pd.DataFrame:
             table.insert(0, "data set", title(dataset))
             made.append(table)
     return reports.stacked(made)
+
+
+def gains_by_loss(found: Found) -> pd.DataFrame:
+    """What the mixture gains over the single vector with each loss, from the same records as `losses`; without those of one seed."""
+    rows = []
+    for (dataset, name), results in found.items():
+        kinds = dict.fromkeys(arm.partition("/")[0] for arm in results.selection.study.arms)
+        for loss in dict.fromkeys(arm.partition("/")[2] for arm in results.outcomes) if name.endswith("-losses") else ():
+            baseline, mixture = (f"{kind}/{loss}" for kind in kinds)
+            one = Evidence.of(results, mixture, baseline) if {mixture, baseline} <= set(results.outcomes) else None
+            if one and one.wide:
+                rows.append({"data set": title(dataset), "mixture": LABELS[mixture.partition("/")[0]], "loss": LOSS_LABELS.get(loss, loss),
+                             "gain over the single vector [95%]": one.over_users, reports.OVER_SEEDS: one.over_seeds,
+                             SPENT: reports.spent(results)})  # fmt: skip
+    return reports.listed(rows)
+
+
+def size_of_main_verdicts(found: Found) -> list[str]:
+    """The mixture of the main study against larger single vectors that had fewer trials than it: ahead, behind, undecided."""
+    compared = []
+    for (dataset, name), main in found.items():
+        size = found.get((dataset, reports.SIZE)) if name == STUDIES[reports.SIZE].beside else None
+        if size and size.selection.trials < main.selection.trials and reports.MIXTURE in main.outcomes:
+            ours = main.outcomes[reports.MIXTURE]
+            compared += [(dataset, reports.MIXTURE, arm, Evidence.between(ours, size.outcomes[arm]))
+                         for _, arm in controlled(size) if arm in size.outcomes]  # fmt: skip
+    return reports.by_side(compared)

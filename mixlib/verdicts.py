@@ -41,7 +41,7 @@ def verdict(sides: Iterable[str], kind: str = SOMEWHERE) -> str:
     elif worse and kind == ALWAYS:
         said = f"contradicted, {counts}"
     else:
-        said = f"{'in part' if better else 'not reproduced here'}, {counts}"
+        said = f"{'mixed' if better and worse else 'in part' if better else 'not reproduced here'}, {counts}"
     return said + (f" ({others} of one seed, not judged)" if others else "")
 
 

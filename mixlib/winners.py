@@ -17,6 +17,22 @@ from mixlib.splits import Sequences
 from mixlib.tables import SPENT, binary_of, rows_of
 
 
+def settings(found: Found) -> pd.DataFrame:
+    """The settings that won each search, what they were trained to, and over how many test windows or users the winner is judged."""
+    rows = []
+    for (dataset, _), results in found.items():
+        chosen = reports.winners(results).drop(columns="record", errors="ignore").to_dict("records")
+        for outcome, row in zip(results.outcomes.values(), chosen, strict=True):
+            users, tested = len(np.unique(outcome.users)), len(outcome.values)
+            rows.append({"data set": title(dataset)} | row | {
+                reports.SCALE: row.get(reports.SCALE, ""), "parameters": f"{outcome.search['parameters']:,}",
+                "best epochs of the seeds": ", ".join(str(record["best_epoch"]) for record in outcome.records),
+                "sd over seeds": f"{outcome.by_seed.std(ddof=1):.4f}" if len(outcome.by_seed) > 1 else "",
+                "tested on": f"{users:,} users" if users == tested else f"{tested:,} windows of {users:,} users",
+                SPENT: reports.spent(results)})  # fmt: skip
+    return reports.listed(rows)
+
+
 def binary(found: Found, ledger: Ledger, datasets: Iterable[str], unordered: Collection[str] = UNORDERED) -> pd.DataFrame:
     """Table 4, the draft's open columns: binary codes of every winner against the winner itself.
 

@@ -188,6 +188,55 @@ def test_vectors_as_large_as_the_mixture_stand_in_tables_sentences_and_abstract(
     figures.size(gains.by_size({})).canvas.draw()  # before anything was run
 
 
+def test_a_mixture_stands_against_the_single_vector_with_each_loss(planned, data, tmp_path):
+    arms = [f"{kind}/{loss}" for kind in ("factorization", "embedding_mixture") for loss in ("bpr", "hinge")]
+    study = "factorization-losses"
+    experiments.run(study, data, Ledger(tmp_path), replace(TINY, trials=1, seeds=2), arms=arms)
+    found = outcomes.collected(Ledger(tmp_path))
+    table = tables.gains_by_loss(found).set_index("loss")
+    assert list(table.index) == ["BPR as printed", "hinge"] and set(table["mixture"]) == {"Embedding mixture"}
+    one = Evidence.of(found["synthetic", study], arms[2], arms[0])
+    assert table.loc["BPR as printed", ["gain over the single vector [95%]", reports.OVER_SEEDS]].tolist() == [
+        one.over_users,
+        one.over_seeds,
+    ]
+    assert list(tables.gains_by_loss(without(found, {arms[0]}))["loss"]) == ["hinge"]
+    assert list(tables.gains_by_loss({})) == [""]
+
+
+def test_the_mixture_of_the_main_study_stands_against_vectors_of_fewer_trials(planned, data, tmp_path):
+    ledger = Ledger(tmp_path)
+    experiments.run("factorization", data, ledger, TINY)
+    experiments.run(reports.SIZE, data, ledger, replace(TINY, trials=1))
+    found = outcomes.collected(ledger)
+    mixture, size = found["synthetic", "factorization"].outcomes[reports.MIXTURE], found["synthetic", reports.SIZE]
+    assert (size.selection.trials, found["synthetic", "factorization"].selection.trials) == (1, 2)
+    said = tables.size_of_main_verdicts(found)
+    for arm in (reports.HALF, reports.WIDE):
+        side = Evidence.between(mixture, size.outcomes[arm]).side
+        [line] = [line for line in said if f"{labels.label(arm)}, on Synthetic" in line]
+        assert line.startswith(f"{reports.SIDES[side].capitalize()}: Embedding mixture against ")
+    experiments.run(reports.SIZE, data, ledger, TINY)  # as many trials: nothing to add
+    assert tables.size_of_main_verdicts(outcomes.collected(ledger)) == [reports.NOTHING]
+
+
+def test_winners_are_shown_with_their_settings_and_what_they_were_tested_on(found):
+    main = {key: results for key, results in found.items() if key[1] in outcomes.MAIN}
+    table = winners.settings(main)
+    assert len(table) == sum(len(results.outcomes) for results in main.values())
+    for results in main.values():
+        for arm, outcome in results.outcomes.items():
+            [row] = table[table["model"] == labels.label(arm)].to_dict("records")
+            fitted = outcome.search["definition"]["training"]
+            assert (row["batch size"], row["L2"]) == (fitted["batch_size"], f"{fitted['l2']:.1e}")
+            assert row["sd over seeds"] == f"{outcome.by_seed.std(ddof=1):.4f}" and row[tables.SPENT] == reports.spent(results)
+            assert row["best epochs of the seeds"] == ", ".join(str(record["best_epoch"]) for record in outcome.records)
+            users, n = len(set(outcome.users.tolist())), len(outcome.values)
+            assert row["tested on"] == (f"{users} users" if users == n else f"{n} windows of {users} users")
+            assert bool(row[reports.SCALE]) == (arm == "projection_mixture")
+    assert list(winners.settings({})) == [""]
+
+
 def test_eight_tastes_stand_against_two(planned, data, tmp_path):
     arms = ["embedding_mixture/2", "embedding_mixture/8"]
     experiments.run("factorization-components", data, Ledger(tmp_path), replace(TINY, trials=1, seeds=2), arms=arms)

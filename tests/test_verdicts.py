@@ -24,7 +24,7 @@ UNJUDGED = Evidence(GAP)  # one seed
         ([UNDECIDED], "undecided here, 1 of 1 intervals contain 0"),
         ([UNDECIDED, WORSE], "not reproduced here, better in 0 of 2, worse in 1, undecided in 1"),
         ([BETTER, UNDECIDED], "in part, better in 1 of 2, worse in 0, undecided in 1"),
-        ([BETTER, WORSE, UNDECIDED], "in part, better in 1 of 3, worse in 1, undecided in 1"),
+        ([BETTER, WORSE, UNDECIDED], "mixed, better in 1 of 3, worse in 1, undecided in 1"),
         ([UNJUDGED, UNJUDGED], "not judged, one seed each"),
         ([BETTER, UNJUDGED, UNJUDGED], "reproduced here, in 1 of 1 (2 of one seed, not judged)"),
     ],
