@@ -1162,6 +1162,15 @@ def test_how_far_the_lstm_is_from_the_bare_product_once_states_are_given():
     assert f"about {times:.0f} times the bare product" in (ROOT / "book" / "cost.md").read_text(encoding="utf-8")
 
 
+def test_what_the_mixture_lstm_costs():
+    cost = pd.read_csv(ROOT / "book" / "tables" / "cost.csv", thousands=",").set_index("model")
+    ours, theirs = cost.loc["Mixture-LSTM"], cost.loc["LSTM"]
+    epoch = ours["epoch (s)"] / theirs["epoch (s)"]
+    ranking, given = (theirs[f"ranked per second{which}"] / ours[f"ranked per second{which}"] for which in ("", ", states given"))
+    said = (ROOT / "book" / "verdict.md").read_text(encoding="utf-8")
+    assert f"takes {epoch:.1f} times as long as one of the LSTM, and ranking {ranking:.1f} times, or {given:.1f} times where" in said
+
+
 def test_what_copies_do(found, monkeypatch):
     ledger, name = Ledger(ROOT / "results"), "amazon-cds:copies=0.25"
     results, without = outcomes.recorded(ledger, name, "sequences"), found["amazon-cds", "sequences"]
