@@ -50,6 +50,7 @@ def fetch(
     found = datasets.load(name)
     _note(found.notes)
     print(f"{found.title}: {len(found):,} interactions, {found.n_users:,} users, {found.n_items:,} items")
+    print(f"licence: {found.licence}")
     print(folder)
 
 
@@ -73,6 +74,7 @@ def run(
 
     from mixlib import datasets, describe, experiments, labels, outcomes, studies
     from mixlib.ledger import Ledger, code_version
+    from mixlib.names import absolute
     from mixlib.plans import Subject
 
     if not results:
@@ -83,6 +85,7 @@ def run(
         raise ValueError("--jobs is for this machine: a cluster has as many processes as it has workers.")
     i, n = _share(shard)
     device = _device(device, here=not cluster)
+    dataset = absolute(dataset)
     interactions = datasets.load(dataset)
     _note(interactions.notes)
     if dataset.endswith((".csv", ".csv.gz")):
@@ -255,7 +258,10 @@ def book(
 
     from mixlib import publish
 
-    names = shlex.split(datasets)  # a path with spaces has quotes of its own
+    try:
+        names = shlex.split(datasets)  # a path with spaces has quotes of its own
+    except ValueError as error:
+        raise ValueError(f"--datasets: {str(error).lower()}: quote a path with spaces on both sides.") from None
     if not names:
         raise ValueError("no data set is named: --datasets synthetic runs the notebooks on the generated one.")
     if joined := next((name for name in names if re.fullmatch(r"[\w.-]+(,[\w.-]+)+", name)), None):

@@ -55,7 +55,7 @@ class Evidence:
     @property
     def over_seeds(self) -> str:
         """The interval for other seeds, too, or that there is one seed."""
-        return bounds(self.gap.difference, self.wide, self._digits) if self.wide else "one seed"
+        return bounds(*self.wide, self._digits) if self.wide else "one seed"
 
     def __str__(self) -> str:
         said = f"{self.over_users}, over seeds, too: {self.over_seeds}" if self.wide else self.over_users

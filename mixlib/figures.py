@@ -1,6 +1,6 @@
 """Figures: one message each, the same colour for the same model on every page, the interval drawn wherever there is one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,21 +107,26 @@ def table1(results: dict[tuple[str, str], Results], references: Mapping[tuple[st
     references: results of the studies of references by (data set, family); two lines of each are drawn, popularity and the best.
     """
     shown = {key: found for key, found in results.items() if found.outcomes}
-    datasets = list(dict.fromkeys(dataset for dataset, _ in shown))
-    families = list(dict.fromkeys(name for _, name in shown))
-    figure, grid = new(len(families) or 1, len(datasets) or 1, 7.0, 1.2 + 1.7 * len(datasets), squeeze=False)
-    for row, dataset in enumerate(datasets):
-        for column, name in enumerate(families):
-            axes = grid[row, column]
-            if (dataset, name) not in shown:
-                axes.set_visible(False)
-                continue
-            printed = PUBLISHED["paper"]["mrr"].get(dataset) or PUBLISHED["archive"]["mrr"].get(dataset)
-            outcomes(axes, shown[dataset, name], printed, _two_lines((references or {}).get((dataset, name))))
-            axes.set_title(f"{title(dataset)}\n{name}", loc="left")
-            if any((below, name) in shown for below in datasets[row + 1 :]):
-                axes.set_xlabel("")
+    figure, panels = _panels(shown, 1.2, 1.7)
+    for (dataset, name), axes in panels.items():
+        printed = PUBLISHED["paper"]["mrr"].get(dataset) or PUBLISHED["archive"]["mrr"].get(dataset)
+        outcomes(axes, shown[dataset, name], printed, _two_lines((references or {}).get((dataset, name))))
+        axes.set_title(f"{title(dataset)}\n{name}", loc="left")
+    lowest = {name: axes for (_, name), axes in panels.items()}
+    for (_, name), axes in panels.items():
+        if axes is not lowest[name]:
+            axes.set_xlabel("")
     return figure
+
+
+def _panels(keys: Iterable[tuple[str, str]], above: float, each: float) -> tuple[Any, dict[tuple[str, str], "Axes"]]:
+    """A figure with a panel for each (data set, family), data sets as rows; above, each: inches of height."""
+    datasets, families = (list(dict.fromkeys(key[place] for key in keys)) for place in (0, 1))
+    figure, grid = new(len(families) or 1, len(datasets) or 1, 7.0, above + each * len(datasets), squeeze=False)
+    panels = {(dataset, family): grid[row, column] for row, dataset in enumerate(datasets) for column, family in enumerate(families)}
+    for key, axes in panels.items():
+        axes.set_visible(key in keys)
+    return figure, {key: axes for key, axes in panels.items() if key in keys}
 
 
 def _two_lines(references: Results | None) -> dict[str, float]:
@@ -133,18 +138,12 @@ def _two_lines(references: Results | None) -> dict[str, float]:
 
 def searches(curves: dict[tuple[str, str], dict[str, np.ndarray]], references: Mapping[tuple[str, str], Results] | None = None) -> "Figure":
     """The search of every study, by (data set, family): a panel each, as `search` draws it, with the references of `table1`."""
-    datasets, families = (list(dict.fromkeys(key[place] for key in curves)) for place in (0, 1))
-    figure, grid = new(len(families) or 1, len(datasets) or 1, 7.0, 0.6 + 2.2 * len(datasets), squeeze=False)
-    for row, dataset in enumerate(datasets):
-        for column, family in enumerate(families):
-            axes = grid[row, column]
-            if (dataset, family) not in curves:
-                axes.set_visible(False)
-                continue
-            search(axes, curves[dataset, family], _two_lines((references or {}).get((dataset, family))))
-            axes.set_title(f"{title(dataset)}, {family}", loc="left")
-            if column:
-                axes.set_ylabel("")
+    figure, panels = _panels(curves, 0.6, 2.2)
+    for key, axes in panels.items():
+        search(axes, curves[key], _two_lines((references or {}).get(key)))
+        axes.set_title(f"{title(key[0])}, {key[1]}", loc="left")
+        if key[1] != next(iter(panels))[1]:  # not in the first column
+            axes.set_ylabel("")
     drawn = {name: line for axes in figure.axes for line, name in zip(*axes.get_legend_handles_labels(), strict=True)}
     alike: dict[tuple, list[str]] = {}
     for name, line in drawn.items():

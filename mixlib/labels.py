@@ -72,6 +72,6 @@ def share_bounds(low: float, high: float) -> str:
     return f"[{low:+z.0%}, {high:+z.0%}]"
 
 
-def bounds(mean: float, bounds: tuple[float, float], digits: int | None = None) -> str:
+def bounds(low: float, high: float, digits: int) -> str:
     """`[-0.035, +0.017]`: the interval of a difference alone, as `with_interval` writes it."""
-    return with_interval(mean, bounds, sign=True, digits=digits).partition(" ")[2]
+    return f"[{low:+.{digits}f}, {high:+.{digits}f}]"

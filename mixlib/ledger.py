@@ -146,6 +146,8 @@ class Ledger:
         try:
             with _alone(path.parent):  # two writers of one trial must not leave the arrays of one beside the record of the other
                 if not self.holds(record["dataset"], record["study"], record["key"]):
+                    if path.is_file():  # what does not count here may count for other code
+                        _put_aside(path)
                     if arrays:
                         with renamed(path.with_suffix(".npz")) as partial:
                             partial.write_bytes(packed.getvalue())
@@ -186,11 +188,8 @@ class Ledger:
                 except FileNotFoundError:
                     pass  # another process was faster
                 except ValueError as error:
-                    end = _free_end(path)
-                    for file in (path, path.with_suffix(".npz")):
-                        with suppress(FileNotFoundError):  # no arrays
-                            file.replace(file.with_name(file.name + end))
-                    said.append(f"the record {path} does not count ({error}): set aside as {path.name}{end}, its trial runs again.")
+                    aside = f"set aside as {path.name}{_put_aside(path)}"
+                    said.append(f"the record {path} does not count ({error}): {aside}, its trial runs again.")
         for left in self.folder(dataset, study).glob(".*.tmp"):
             with suppress(FileNotFoundError):
                 if time.time() - left.stat().st_mtime > ABANDONED:
@@ -260,16 +259,23 @@ def _name_of_folder(dataset: str) -> str:
     name, copies, share = str(dataset).partition(":copies=")
     if name.endswith((".csv", ".csv.gz")):
         name = Path(os.path.normpath(Path(name).expanduser().absolute())).parent.name
+    with suppress(ValueError):  # what is no number is said when the data are loaded
+        share = f"{float(share):g}"  # as in the name of the data set
     folder = re.sub(r"[^\w.=-]+", "_", f"{name}{copies}{share}").strip("_")
     if not folder:
         raise ValueError("the interactions have no name, which their records need: give them one, as in Interactions(..., name='mine').")
     return folder
 
 
-def _free_end(path: Path) -> str:
-    """What is put behind the names of a record and of its arrays to set them aside: `.damaged`, or `.2.damaged` where that is taken."""
+def _put_aside(path: Path) -> str:
+    """Rename a record and its arrays; gives what was put behind their names: `.damaged`, or `.2.damaged` where that is taken."""
     ends = (f"{number}.damaged" for number in itertools.chain([""], (f".{n}" for n in itertools.count(2))))
-    return next(end for end in ends if not any(file.with_name(file.name + end).exists() for file in (path, path.with_suffix(".npz"))))
+    files = (path, path.with_suffix(".npz"))
+    end = next(end for end in ends if not any(file.with_name(file.name + end).exists() for file in files))
+    for file in files:
+        with suppress(FileNotFoundError):  # no arrays
+            file.replace(file.with_name(file.name + end))
+    return end
 
 
 def _sound(path: Path) -> dict:

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 LONGEST = 120  # characters of a title that are shown
 BLANK = "\u115f\u1160\u2800\u3164\uffa0"  # letters and symbols that show nothing: fillers of Hangul, and Braille without a dot
@@ -33,6 +34,15 @@ def choose(what: str, name: str, known: Iterable[str]) -> str:
     several = len(parts := re.split(r"[,\s]+", str(name))) > 1 and set(parts) <= set(names)
     hint = ": give one at a time." if several else f": did you mean {near[0]!r}?" if near else "."
     raise UnknownName(what, name, f"no {what} {name!r}{hint} There are {', '.join(names)}.")
+
+
+def absolute(name: str) -> str:
+    """The name of a data set; of a path of an interactions.csv[.gz], or of its folder, the one that can be followed from anywhere."""
+    file, copies, share = name.partition(":copies=")
+    path = Path(file).expanduser()
+    if "/" in file and path.is_dir():
+        path = next(iter(path.glob("interactions.csv*")), path / "interactions.csv")
+    return f"{path.absolute()}{copies}{share}" if path.name.endswith((".csv", ".csv.gz")) else name
 
 
 def in_markdown(title: str) -> str:

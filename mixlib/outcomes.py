@@ -208,16 +208,22 @@ def version_of(ledger: Ledger, dataset: str) -> Subject | None:
     """The version of a data set that counts, the same one for all studies; None without records.
 
     It is that of the data that lie here, and of one's own data with the windows that they say. Of a data set of the book, whose readers may
-    have another form of it, that needs records; otherwise, and where no data lie here, it is the one with the most records.
+    have another form of it, that needs records; otherwise, and where no data lie here, it is the one with the most records, and with the
+    windows of most of these.
     """
-    every = [Subject.of_record(record).fingerprint for study in STUDIES for record in ledger.read(dataset, study).values()]
+    subjects = [Subject.of_record(record) for study in STUDIES for record in ledger.read(dataset, study).values()]
+    every = [subject.fingerprint for subject in subjects]
     versions = sorted(set(every))
     own = dataset not in TITLES and not dataset.startswith("synthetic")
     if len(versions) > 1 or (versions and own):
         here = lies_here(dataset)
         if here and (own or here.fingerprint in versions):
             return here if own else replace(here, max_length=0, min_length=0)
-    return Subject(dataset, max(versions, key=every.count), 0, 0) if versions else None
+    if not versions:
+        return None
+    most = Subject(dataset, max(versions, key=every.count), 0, 0)
+    windows = Counter(subject for subject in subjects if subject.max_length and most.agrees(subject))
+    return max(sorted(windows, key=str), key=windows.__getitem__, default=most)
 
 
 def lies_here(dataset: str) -> Subject | None:

@@ -183,16 +183,20 @@ class Selection:
         """
         own = self.study.own
         shared = [label for label in self.study.arms if label not in own]
-        rows = ((trial, trial.index - (trial.stage == "seeds")) for trial in self.missing)  # seeds are counted from 1
-        among = ((trial, row, own if trial.arm in own else shared) for trial, row in rows)
-        places = ((trial, row * len(labels) + labels.index(trial.arm)) for trial, row, labels in among)
-        return [trial for trial, place in places if (place + place // n) % n == i - 1]
+
+        def ours(trial: Trial) -> bool:
+            arms, row = own if trial.arm in own else shared, trial.index - (trial.stage == "seeds")  # seeds are counted from 1
+            place = row * len(arms) + arms.index(trial.arm)
+            return (place + place // n) % n == i - 1
+
+        return list(filter(ours, self.missing))
 
 
 def select(study: Study, records: dict[str, dict], subject: Subject, budget: Budget) -> Selection:
     """Choose every arm's winner by validation MRR, each arm among the same first n trials, and say what is missing of the plan.
 
-    n is the one for which the most seeds of all winners are there, and among those the largest. Every arm gets the same seeds.
+    n is the one for which the most arms have a winner, among those the one with the most seeds of all winners tried, failed or not, and
+    among those the largest. Every arm gets the same seeds.
     Arms without any record, such as those that a study was given later, do not hold up the others.
     """
     plan = search_trials(study, subject, budget)
@@ -204,7 +208,7 @@ def select(study: Study, records: dict[str, dict], subject: Subject, budget: Bud
     found = [_selection(study, records, budget, plan, n, missing) for n in range(1, done + 1)]
     if not found:
         return Selection(study, budget, 0, {}, {}, missing)
-    chosen = max(found, key=lambda selection: (selection.seeds, selection.trials))
+    chosen = max(found, key=lambda selection: (len(selection.winners), selection.tried, selection.trials))
     return replace(chosen, missing=found[-1].missing)
 
 

@@ -106,12 +106,11 @@ def _sides(judged: dict[str, Evidence], searches: dict[str, Selection]) -> str:
     all 6 data sets`, likewise; those of one seed are left out. searches: by data set, as judged is.
     """
     words, judged = [], {where: one for where, one in judged.items() if one.side != ONE_SEED}
+    every = f"{'both' if len(judged) == 2 else f'all {len(judged)}'} data sets"
     for side, word in ((AHEAD, "better"), (BEHIND, "worse"), (UNDECIDED, "undecided")):
-        *others, last = [where for where, one in judged.items() if one.side == side] or [""]
-        number = f"all {len(judged)}" if len(judged) > 2 else "both"
-        every = f"{number} data sets" if len(others) + 1 == len(judged) > 1 else ""
-        where = every or _and([*others, last])
-        words += [f"{word} on {where} ({_trials(searches[one] for one in (*others, last))})"] if last else []
+        if some := [where for where, one in judged.items() if one.side == side]:
+            where = every if len(some) == len(judged) > 1 else _and(some)
+            words.append(f"{word} on {where} ({_trials(searches[one] for one in some)})")
     return "; ".join(words) or "not judged yet"
 
 

@@ -18,6 +18,7 @@ from mixlib import datasets, describe, experiments, explorer, figures, gains, la
 from mixlib.datasets import Interactions
 from mixlib.exhibits import Exhibits
 from mixlib.ledger import Snapshot, code_version, key_of, renamed
+from mixlib.names import absolute
 from mixlib.notebooks import Project, file_hash, run_notebooks
 
 
@@ -38,8 +39,8 @@ def write_tables(project: Project) -> None:
     for name, sentences in shown.sentences().items():
         with renamed(folder / f"{name}.md") as partial:
             partial.write_text("".join(f"* {said[0].upper()}{said[1:]}\n" for said in sentences or [reports.NOTHING]), encoding="utf-8")
-    kept = [path for path in sorted(folder.glob("explorer/*.json")) if _here(project, path.stem)]
-    extracts = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in kept}
+    kept = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("explorer/*.json"))}
+    extracts = {name: extract for name, extract in kept.items() if _is_winner(shown.every.get((name, "sequences")), extract["record"])}
     with renamed(folder / "explorer.html") as partial:
         partial.write_text(explorer.html(extracts), encoding="utf-8")
 
@@ -85,6 +86,11 @@ def _unless_done(stamp: Path, force: bool, read: Callable[[], str], made: Callab
 def counts(project: Project) -> dict[str, dict]:
     """Aggregates of the data sets that were here once, by name; not of those whose records and notebooks were taken out again."""
     return {name: one for name, one in project.ledger.noted("counts").items() if _here(project, project.folder(name))}
+
+
+def _is_winner(results: outcomes.Results | None, key: str) -> bool:
+    """Whether a record is that of the winning Mixture-LSTM."""
+    return results is not None and results.selection.winners.get("mixture_lstm", {}).get("key") == key
 
 
 def _here(project: Project, folder: str) -> bool:
@@ -185,8 +191,8 @@ def contents(project: Project, names: list[str]) -> dict:
         toc = yaml.safe_load((project.root / "_toc.yml").read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ValueError(f"_toc.yml is not valid YAML: {error}") from error
-    if not isinstance(toc, dict):
-        raise ValueError("_toc.yml is no table of contents: it has no root.")
+    if not isinstance(toc, dict) or "parts" not in toc:
+        raise ValueError("_toc.yml is no table of contents of this book: it has no parts.")
     named = set(pages_of(toc))
     for name in names:
         folder = project.folder(name)
@@ -202,21 +208,12 @@ def pages_of(toc: dict) -> list[str]:
     return [toc[key] for key in ("root", "file") if key in toc] + [page for entry in inner for page in pages_of(entry)]
 
 
-def _absolute(name: str) -> str:
-    """The name of a data set, from which a path, also of a folder, can be followed wherever a notebook runs."""
-    file, copies, share = name.partition(":copies=")
-    path = Path(file).expanduser()
-    if "/" in file and path.is_dir():
-        path = next(iter(path.glob("interactions.csv*")), path / "interactions.csv")
-    return f"{path.absolute()}{copies}{share}" if path.name.endswith((".csv", ".csv.gz")) else name
-
-
 def book(names: list[str], force: bool = False, root: str | Path = ".") -> str:
     """Run what changed, write the tables, render; gives the line that says where the book is."""
     project = Project(root)
     if os.environ.get("MIXLIB_DATA"):  # notebooks run in a folder of their own
         os.environ["MIXLIB_DATA"] = str(datasets.root_folder().absolute())
-    names, folders = list(dict.fromkeys(map(_absolute, names))), dict[str, str]()
+    names, folders = list(dict.fromkeys(map(absolute, names))), dict[str, str]()
     for name in names:
         if (other := folders.setdefault(project.folder(name), name)) != name:
             raise ValueError(f"{other} and {name} have the same place in the book: name one of them, or rename a folder.")

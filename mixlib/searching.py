@@ -41,8 +41,8 @@ def on_record(results: Results, ledger: Ledger, arms: Collection[str]) -> dict[s
     winner = next(iter(selection.winners.values()))
     records = records_of(selection.study, ledger, winner["dataset"])
     plan = search_trials(selection.study, Subject.of_record(winner), selection.planned)
-    rows = itertools.takewhile(lambda row: {trial.key for trial in row} <= records.keys(), zip(*(plan[arm] for arm in arms), strict=True))
-    return dict(zip(arms, ([records[trial.key] for trial in column] for column in zip(*rows, strict=True)), strict=True))
+    shared = min((sum(1 for _ in itertools.takewhile(lambda trial: trial.key in records, plan[arm])) for arm in arms), default=0)
+    return {arm: [records[trial.key] for trial in plan[arm][:shared]] for arm in arms}
 
 
 def at_same_settings(ours: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -156,8 +156,8 @@ def uncounted_verdicts(found: Found, ledger: Ledger) -> list[str]:
         for arms in results.mixtures if name in MAIN else ():
             made, counted = on_record(results, ledger, arms), results.selection.trials
             every = len(made[arms[0]])
-            reached = [[f"{winner(made[arm][:n]):.4f}" for arm in arms] for n in (counted, every)]
             if every > counted:
+                reached = [[f"{winner(made[arm][:n]):.4f}" for arm in arms] for n in (counted, every)]
                 said.append(f"{title(dataset)}: {every} search trials of {label(arms[0])} and of {label(arms[1])} are on record, of which "
                             f"{counted} count, since what wins with more has no fresh seeds yet. In the search, the best on validation "
                             f"reach {' and '.join(reached[0])} in test MRR with {counted}, and {' and '.join(reached[1])} with "

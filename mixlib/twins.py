@@ -8,9 +8,9 @@ import pandas as pd
 
 from mixlib import datasets, describe, experiments, outcomes, reports, synthetic
 from mixlib.datasets import Interactions
-from mixlib.evaluation import compare
+from mixlib.evaluation import Comparison, compare
 from mixlib.evidence import Evidence
-from mixlib.labels import UNORDERED, applies, bounds, digits_for, label, title, with_interval
+from mixlib.labels import UNORDERED, applies, label, title, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import Found, Outcome, Results
 from mixlib.tables import SPENT
@@ -181,8 +181,5 @@ def _numbers(found: Evidence) -> dict:
 
 def _reached(row: dict) -> dict[str, str]:
     """The cells of a row of `_numbers`."""
-    wide = row["wide"]
-    digits = digits_for(row["gain"], row["low"], row["high"], *(wide or ()))
-    return {"LSTM, test MRR": f"{row['LSTM']:.3f}",
-            GAINED: with_interval(row["gain"], (row["low"], row["high"]), sign=True, digits=digits),
-            reports.OVER_SEEDS: bounds(row["gain"], wide, digits) if wide else "one seed"}  # fmt: skip
+    one = Evidence(Comparison(row["gain"], row["low"], row["high"], np.nan, np.nan), row["wide"])
+    return {"LSTM, test MRR": f"{row['LSTM']:.3f}", GAINED: one.over_users, reports.OVER_SEEDS: one.over_seeds}

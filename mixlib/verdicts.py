@@ -66,13 +66,13 @@ def _on_few(gaps: Iterable[Evidence]) -> str:
 
 
 def correlation_verdict(found: pd.DataFrame) -> str:
-    """One clause on the claim that gains fall as popularity is more skewed, from `gains.skew_correlations`, at the level 0.05."""
+    """One clause on the claim that gains fall as popularity is more skewed, from `gains.skew_correlations`, at the level 0.05 (Holm)."""
     if found.empty:
         return reports.NOT_RUN
     counted = found[found["datasets"] >= gains.ENOUGH]
     if counted.empty:
         return f"undecided: fewer than {gains.ENOUGH} data sets"
-    sure = counted[counted["p"] < 0.05]
+    sure = counted[reports.holm(counted["p"]) < 0.05]
     if sure.empty:
         return "undecided here"
     if len(sure) == len(counted) and (sure["rho"] < 0).all():

@@ -22,7 +22,7 @@ def settings(found: Found) -> pd.DataFrame:
     rows = []
     for (dataset, _), results in found.items():
         chosen = reports.winners(results).drop(columns="record", errors="ignore").to_dict("records")
-        for outcome, row in zip(results.outcomes.values(), chosen, strict=True):
+        for outcome, row in zip(results.outcomes.values(), chosen if results.outcomes else [], strict=True):
             users, tested = len(np.unique(outcome.users)), len(outcome.values)
             rows.append({"data set": title(dataset)} | row | {
                 reports.SCALE: row.get(reports.SCALE, ""), "parameters": f"{outcome.search['parameters']:,}",

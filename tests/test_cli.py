@@ -16,6 +16,7 @@ from mixlib import __version__, cli, datasets, labels, ledger, outcomes, referen
 from mixlib.ledger import Ledger, key_of
 from mixlib.names import UnknownName, choose
 from mixlib.plans import Trial
+from mixlib.sources import SOURCES
 
 MAIN = """import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -80,7 +81,10 @@ ANY = ("run", "--dataset", "synthetic", "--study", "sequences")
         (("run", "--dataset", "movielens-100k", "--study", "sequences"), "`mixlib fetch movielens-100k` gets it"),
         (("run", "--dataset", "synthetic:users=50", "--study", "sequence"), "no study 'sequence': did you mean 'sequences'?"),
         (("run", "--dataset", "synthetic:users=50", "--study", "sequences", "--device", "gpu"), "no device 'gpu'"),
-        (("run", "--dataset", "nowhere/interactions.csv", "--study", "sequences"), "no file nowhere/interactions.csv"),
+        (
+            ("run", "--dataset", "nowhere/interactions.csv", "--study", "sequences"),
+            "nowhere/interactions.csv: give the path of an interactions.csv",
+        ),
         (("fetch", "movielens-2k"), "no downloadable data set 'movielens-2k'"),
     ],
 )
@@ -278,7 +282,13 @@ def test_fetch_takes_a_file_and_says_what_it_holds(mixlib, data_root, tmp_path, 
     mine.write_bytes(content)
     code, out, err = mixlib("fetch", "amazon", "--from", str(mine))
     said = out.splitlines()
-    assert code == 0 and said[1] == str(data_root / "amazon") and said[0].startswith("Amazon: ") and said[0].endswith(" items")
+    assert (
+        code == 0
+        and said[1] == f"licence: {SOURCES['amazon'].licence}"
+        and said[2] == str(data_root / "amazon")
+        and said[0].startswith("Amazon: ")
+        and said[0].endswith(" items")
+    )
     assert len(err) == 1 and err[0].startswith("mixlib: amazon holds ") and "published are 3,944,862 interactions" in err[0]
 
 
@@ -346,7 +356,19 @@ def test_a_log_with_repeats_a_file_and_folders_by_their_paths_are_said(mixlib, d
     assert code == 0 and "mixlib: the data set is named log, after the folder of the file." in err
     assert "mixlib: 100% of the windows end on an item that they hold already, where whoever repeats what was seen is ranked high." in err
     assert mixlib("run", "--dataset", "log", "--study", "factorization", "--minutes", "0")[2] == []
-    run = ("run", "--dataset", str(path.parent), "--study", "factorization", "--arm", "factorization", "--trials", "1", "--seeds", "1")
+    run = (
+        "run",
+        "--dataset",
+        os.path.relpath(path.parent),
+        "--study",
+        "factorization",
+        "--arm",
+        "factorization",
+        "--trials",
+        "1",
+        "--seeds",
+        "1",
+    )
     assert mixlib(*run)[0] == 0
     for given in (path.parent, path):
         code, out, _ = mixlib("status", "--dataset", str(given))
@@ -363,6 +385,8 @@ def test_book_takes_paths_with_spaces_and_folders(mixlib, tmp_path, monkeypatch)
     folder = tmp_path / "my data" / "shop"
     folder.mkdir(parents=True)
     (folder / "interactions.csv.gz").write_bytes(b"")
-    monkeypatch.setattr(publish, "book", lambda names, force: str([publish._absolute(name) for name in names]))
+    monkeypatch.setattr(publish, "book", lambda names, force: str([publish.absolute(name) for name in names]))
+    code, _, err = mixlib("book", "--datasets", f"'{folder} synthetic")
+    assert code == 1 and err == ["mixlib: --datasets: no closing quotation: quote a path with spaces on both sides."]
     code, out, _ = mixlib("book", "--datasets", f"'{folder}' synthetic")
     assert (code, out) == (0, f"{[str(folder / 'interactions.csv.gz'), 'synthetic']}\n")

@@ -256,6 +256,25 @@ def test_a_seed_with_which_a_winner_fails_counts_for_no_arm_and_does_not_leave_t
     assert {arm: [one["index"] for one in made] for arm, made in after.selection.finalists.items()} == {"lstm": [1], "mixture_lstm": [1]}
 
 
+def test_a_seed_that_fails_does_not_bring_back_a_smaller_search():
+    plan = search_trials(STUDY, SUBJECT, TINY)
+    records = said(plan["lstm"], [0.2, 0.1, 0.3]) | said(plan["mixture_lstm"], [0.4, 0.3, 0.2])
+    for arm in STUDY.arms:
+        records |= said(seed_trials(STUDY, plan[arm][0], 2), [0.3, 0.3])
+    first, second = seed_trials(STUDY, plan["lstm"][2], 2)  # the winner of all three; the first had won of two
+    records |= said([first], [0.3])
+    found = [select(STUDY, records | said([second], [0.3], status), SUBJECT, TINY) for status in ("done", "failed")]
+    assert [(one.trials, one.seeds, one.tried) for one in found] == [(3, 2, 2), (3, 1, 2)]
+
+
+def test_a_search_in_which_every_arm_has_a_winner_counts_before_one_in_which_some_failed():
+    plan = search_trials(STUDY, SUBJECT, TINY)
+    records = said(plan["lstm"][:2], [0.2, 0.1]) | said(plan["mixture_lstm"][:1], [0], "failed") | said(plan["mixture_lstm"][1:2], [0.1])
+    records |= said(seed_trials(STUDY, plan["lstm"][0], 2), [0.3, 0.3]) | said(seed_trials(STUDY, plan["mixture_lstm"][1], 1), [0.3])
+    found = select(STUDY, records, SUBJECT, TINY)
+    assert (found.trials, found.seeds, set(found.winners)) == (2, 1, set(STUDY.arms))
+
+
 def test_an_arm_that_was_added_later_does_not_hold_up_the_others():
     plan = search_trials(STUDY, SUBJECT, TINY)
     records = said(plan["lstm"], [0.1, 0.2, 0.3]) | said(seed_trials(STUDY, plan["lstm"][2], 2), [0.3, 0.3])

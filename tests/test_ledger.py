@@ -275,6 +275,20 @@ def test_what_was_set_aside_before_stays(kept):
     assert aside == {".damaged": "first", ".2.damaged": "second", ".3.damaged": "third"} and len(files(kept)) == 6
 
 
+def test_a_record_of_other_code_is_not_overwritten_by_a_process_that_does_not_know_it(kept, monkeypatch):
+    path = kept.write(record(seed=1) | {"code": (newer := "0" * 12)}, ARRAYS)  # finished meanwhile, by code that came later
+    assert not kept.holds("books", "sequences", path.stem)
+    kept.write(record(seed=1) | {"code": ledger.code_version()}, ARRAYS)
+    aside = path.with_name(f"{path.name}.damaged")
+    assert json.loads(aside.read_text())["code"] == newer and kept.read("books", "sequences")[path.stem]["code"] == ledger.code_version()
+    assert path.with_name(f"{path.stem}.npz.damaged").is_file() and list(kept.arrays(record(seed=1))) == list(ARRAYS)
+
+
+def test_the_folder_of_data_with_copies_is_that_of_their_name(kept):
+    assert kept.folder("shop:copies=0.50", "sequences") == kept.folder("shop:copies=0.5", "sequences")
+    assert kept.folder("shop:copies=half", "sequences").parent.name == "shop_copies=half"
+
+
 def test_two_notes_at_once_are_both_kept(kept):
     kept.note("counts", lambda before: before)
 

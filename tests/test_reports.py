@@ -105,11 +105,22 @@ def test_of_several_versions_that_of_the_data_that_lie_here_counts(ledger, tiny,
     most = outcomes.version_of(ledger, "movielens-100k")
     monkeypatch.setattr(outcomes, "load", lambda name: here)
     now = outcomes.version_of(ledger, "movielens-100k")
-    assert most.fingerprint != now.fingerprint == here.fingerprint and most.max_length == now.max_length == 0
+    assert most.fingerprint != now.fingerprint == here.fingerprint and (most.max_length, now.max_length) == (100, 0)
     assert outcomes.recorded(ledger, "movielens-100k", "sequences").selection.trials == 3
     third = replace(here, items=np.asarray(here.items)[::-1])  # of which there are no records
     monkeypatch.setattr(outcomes, "load", lambda name: third)
     assert third.fingerprint != here.fingerprint and outcomes.version_of(ledger, "movielens-100k") == most
+
+
+def test_where_no_data_lie_all_studies_count_with_the_same_windows(ledger):
+    other = Subject("movielens-100k", outcomes.version_of(ledger, "movielens-100k").fingerprint, 50, 10)
+    few = search_trials(STUDIES["sequences"], other, PAPER)["lstm"][:3]
+    alone = search_trials(STUDIES["sequence-references"], other, PAPER)["markov"][:3]
+    for trial in [*few, *alone]:
+        ledger.write(*record_of(trial, 0.9))
+    assert outcomes.version_of(ledger, "movielens-100k").max_length == 100
+    assert outcomes.recorded(ledger, "movielens-100k", "sequence-references") is None  # of windows that do not count
+    assert any("3 records are of other windows" in one for one in progress.status(ledger, ["movielens-100k"])[1])
 
 
 def test_of_ones_own_data_only_the_version_that_lies_here_counts(ledger, tiny, monkeypatch):

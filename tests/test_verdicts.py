@@ -125,7 +125,8 @@ def test_the_numbers_of_a_claim_are_those_of_the_paired_comparison(request):
         ([], "not run yet"),
         ([(4, float("nan"), float("nan"))], "undecided: fewer than 5 data sets"),
         ([(4, float("nan"), float("nan")), (6, -0.9, 0.01)], "reproduced here"),
-        ([(5, -0.9, 0.04), (6, -0.2, 0.5)], "only in part"),
+        ([(5, -0.9, 0.02), (6, -0.2, 0.5)], "only in part"),
+        ([(5, -0.9, 0.04), (6, -0.2, 0.5)], "undecided here"),  # one of two, at twice 0.04
         ([(6, -0.2, 0.5)], "undecided here"),
         ([(6, 0.9, 0.01)], "the opposite holds here"),
     ],
