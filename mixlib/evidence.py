@@ -58,7 +58,7 @@ class Evidence:
         return bounds(*self.wide, self._digits) if self.wide else "one seed"
 
     def __str__(self) -> str:
-        said = f"{self.over_users}, over seeds, too: {self.over_seeds}" if self.wide else self.over_users
+        said = f"{self.over_users}, users and seeds: {self.over_seeds}" if self.wide else self.over_users
         return f"{said} ({self.budget})" if self.budget else said
 
 

@@ -154,7 +154,7 @@ def _ruled_out(sequences: dict[str, Gain]) -> str:
 
 
 def _leads(models: dict[str, Outcome], references: dict[str, Outcome]) -> str:
-    """What each reference but popularity is ahead of plain factorization by: `EASE +0.005 [-0.001, +0.010], over seeds, too: ...`."""
+    """What each reference but popularity is ahead of plain factorization by: `EASE +0.005 [-0.001, +0.010], users and seeds: ...`."""
     known = [one for arm, one in references.items() if arm != "popularity"] if "factorization" in models else []
     return "; ".join(f"{label(one.arm)} {Evidence.between(one, models['factorization'])}" for one in known) or NOT_RUN
 

@@ -13,7 +13,7 @@ from mixlib.studies import STUDIES
 
 NOTHING = "No records yet: nothing can be said."
 FAILED, NOT_RUN = "failed in all trials", "not run yet"
-OVER_SEEDS = "over seeds, too"
+OVER_SEEDS = "users and seeds"
 SCALE = "initial scale"  # Xavier's gain, which this book does not call gain: that is what a mixture adds to the MRR
 SIZE, MIXTURE = "factorization-size", "embedding_mixture"  # the study of size, and the mixture that it is about
 FORMS = ("bpr", "log_bpr", "bpr of 5", "log_bpr of 5")  # of BPR: as they are used, and with as many negatives as the adaptive hinge
@@ -247,7 +247,7 @@ def family(found: Found) -> list[Gain]:
 def gains(results: Found) -> pd.DataFrame:
     """What each mixture gains over the single vector of its family: paired differences of test MRR, with the budget behind them.
 
-    over seeds, too: `Results.over_seeds`, where there are several. Holm p: Wilcoxon's p-values corrected for all rows together. The sign
+    users and seeds: `Results.over_seeds`, where there are several. Holm p: Wilcoxon's p-values corrected for all rows together. The sign
     of the rank-biserial correlation says whether typical users gain.
     """
     rows = []
@@ -255,7 +255,7 @@ def gains(results: Found) -> pd.DataFrame:
         one, budget = gain.evidence, results[gain.dataset, gain.study]
         rows.append({"data set": title(gain.dataset), "mixture": label(gain.mixture), "against": label(gain.baseline),
                      "gain in test MRR [95%]": one.over_users, OVER_SEEDS: one.over_seeds,
-                     "relative, over seeds, too": f"{gain.share.gain:+z.0%}" if one.wide is None else str(gain.share),
+                     "relative, users and seeds": f"{gain.share.gain:+z.0%}" if one.wide is None else str(gain.share),
                      "rank-biserial": f"{one.gap.rank_biserial:+.2f}", "Wilcoxon p": _p_value(one.gap.p_value),
                      "Holm p": _p_value(gain.holm), "trials": budget.trials_done, "seeds": budget.seeds_done})  # fmt: skip
     return pd.DataFrame(rows)

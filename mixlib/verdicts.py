@@ -141,7 +141,9 @@ def _large_row(found: Found) -> dict[str, str]:
     few = _on_few(one.evidence for one in ahead)
     counts = f"of {len(every)} comparisons {len(sure)} are decided gains{few} and {lost} decided losses"
     judged = f"not judged, large is no number; {counts}" if every else reports.NOT_RUN
-    here = _list(["decided gains as shares of the baseline's MRR, intervals over seeds, too:", *sure]) if sure else "no gain is decided"
+    here = (
+        _list(["decided gains as shares of the baseline's MRR, intervals over users and seeds:", *sure]) if sure else "no gain is decided"
+    )
     printed = ["best mixture over its baseline:", *printed]
     return _cells("The increases are large.", _list(printed), here if every else "", judged, "{numref}`tab-gains`")
 

@@ -987,7 +987,7 @@ def test_what_the_negatives_explain_of_the_losses(found):
            for kind in ("factorization", "embedding_mixture")}  # fmt: skip
     assert {kind: one.side for kind, one in bpr.items()} == {"factorization": UNDECIDED, "embedding_mixture": AHEAD}
     said = (ROOT / "book" / "verdict.md").read_text(encoding="utf-8")
-    assert f"by {bpr['embedding_mixture'].gap.difference:.3f}, over seeds, too: {bpr['embedding_mixture'].over_seeds}, so" in said
+    assert f"by {bpr['embedding_mixture'].gap.difference:.3f}, users and seeds: {bpr['embedding_mixture'].over_seeds}, so" in said
     assert f"for factorization by {bpr['factorization'].gap.difference:.3f}, {bpr['factorization'].over_seeds}: neither" in said
     first = found["movielens-1m", "factorization-losses"]
     assert all(Evidence.of(first, f"{kind}/adaptive_hinge", f"{kind}/bpr").gap.difference < 0 for kind in bpr)

@@ -17,11 +17,11 @@ from mixlib.studies import PAPER, STUDIES
 @pytest.mark.parametrize(
     ("gap", "wide", "said"),
     [
-        ((0.0124, 0.0010, 0.0238), (-0.0012, 0.0260), "+0.012 [+0.001, +0.024], over seeds, too: [-0.001, +0.026]"),
-        ((-0.0026, -0.0052, 0.0004), (-0.0068, 0.0016), "-0.0026 [-0.0052, +0.0004], over seeds, too: [-0.0068, +0.0016]"),
-        ((0.0003, -0.0020, 0.0025), (-0.0030, 0.0036), "+0.0003 [-0.0020, +0.0025], over seeds, too: [-0.0030, +0.0036]"),
-        ((0.0100, 0.0050, 0.0150), (-0.0001, 0.0201), "+0.0100 [+0.0050, +0.0150], over seeds, too: [-0.0001, +0.0201]"),
-        ((0.0000, 0.0000, 0.0000), (0.0000, 0.0000), "+0.000 [+0.000, +0.000], over seeds, too: [+0.000, +0.000]"),
+        ((0.0124, 0.0010, 0.0238), (-0.0012, 0.0260), "+0.012 [+0.001, +0.024], users and seeds: [-0.001, +0.026]"),
+        ((-0.0026, -0.0052, 0.0004), (-0.0068, 0.0016), "-0.0026 [-0.0052, +0.0004], users and seeds: [-0.0068, +0.0016]"),
+        ((0.0003, -0.0020, 0.0025), (-0.0030, 0.0036), "+0.0003 [-0.0020, +0.0025], users and seeds: [-0.0030, +0.0036]"),
+        ((0.0100, 0.0050, 0.0150), (-0.0001, 0.0201), "+0.0100 [+0.0050, +0.0150], users and seeds: [-0.0001, +0.0201]"),
+        ((0.0000, 0.0000, 0.0000), (0.0000, 0.0000), "+0.000 [+0.000, +0.000], users and seeds: [+0.000, +0.000]"),
     ],
 )
 def test_a_difference_and_both_intervals_have_as_many_decimals_as_tell_them_from_0(gap, wide, said):
@@ -51,9 +51,9 @@ def test_gains_are_paired_and_say_the_budget(ledger):
     assert gains["gain in test MRR [95%]"] == "+0.020 [+0.020, +0.020]"  # the spread over users is shared, so it cancels
     assert (gains["trials"], gains["seeds"]) == ("2 of 20", "2 of 5")
     found = outcomes.collected(ledger, outcomes.MAIN)["movielens-100k", "sequences"]
-    assert gains["relative, over seeds, too"] == str(share(found.outcomes["mixture_lstm"], found.outcomes["lstm"]))
+    assert gains["relative, users and seeds"] == str(share(found.outcomes["mixture_lstm"], found.outcomes["lstm"]))
     alone = replace(found, outcomes={arm: replace(one, by_seed=one.by_seed[:1]) for arm, one in found.outcomes.items()})
-    assert reports.gains({("movielens-100k", "sequences"): alone})["relative, over seeds, too"].tolist() == ["+20%"]
+    assert reports.gains({("movielens-100k", "sequences"): alone})["relative, users and seeds"].tolist() == ["+20%"]
 
 
 def test_every_cell_leads_to_records_that_exist(ledger):
@@ -227,7 +227,7 @@ def test_the_abstract_counts_sides_and_names_the_largest_gain(ledger, monkeypatc
     share, trials = 0.02 / found[key].outcomes["lstm"].mrr, f"{found[key].trials_done} search trials"
     ahead, behind, unsure, single = said((0.005, 0.035)), said((-0.03, -0.01)), said((-0.01, 0.05)), said(None)
     assert ahead["mixture_lstm_sides"] == f"better on Movielens 100K ({trials})"
-    assert ahead["largest_gain"].startswith("Mixture-LSTM on Movielens 100K: +0.020 [+0.010, +0.030], over seeds, too: [+0.005, +0.035]")
+    assert ahead["largest_gain"].startswith("Mixture-LSTM on Movielens 100K: +0.020 [+0.010, +0.030], users and seeds: [+0.005, +0.035]")
     assert ahead["largest_gain"].endswith(f", {share:+.0%} of the MRR")
     assert behind["mixture_lstm_sides"] == f"worse on Movielens 100K ({trials})"
     assert unsure["mixture_lstm_sides"] == f"undecided on Movielens 100K ({trials})"

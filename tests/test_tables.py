@@ -355,7 +355,7 @@ def test_gains_on_copies_are_kept_and_shown_as_long_as_their_records_are_those_o
     shown = twins.real(project.ledger)
     assert shown["test windows"].tolist() == [str((windows[:, -1] > 40).sum()), str((windows[:, -1] <= 40).sum())]
     assert shown["targets"].tolist() == ["twins", "other targets"] and set(shown["data set"]) == {"Books, 50% of the items twice"}
-    assert shown["over seeds, too"].tolist() == ["one seed"] * 2
+    assert shown["users and seeds"].tolist() == ["one seed"] * 2
     assert shown["Mixture-LSTM minus LSTM [95%]"][1] == labels.with_interval(gap.difference, (gap.low, gap.high), sign=True)
     monkeypatch.setattr(twins, "FEW_WINDOWS", len(windows) + 1)
     assert twins.real(project.ledger).to_numpy().tolist() == nothing
@@ -368,7 +368,7 @@ def test_gains_on_copies_are_kept_and_shown_as_long_as_their_records_are_those_o
     first, second = twins.copy_verdicts(project.ledger)
     markov = outcomes.recorded(project.ledger, data.name, "sequence-references").outcomes["markov"].mrr
     assert f"; Item-to-item Markov reaches {markov:.3f} [" in first and second.startswith("Books: the LSTM reaches ")
-    assert "seeds 0." in second and "over seeds, too: [" in second and "(seeds 0." not in first
+    assert "seeds 0." in second and "users and seeds: [" in second and "(seeds 0." not in first
     of_base = outcomes.recorded(project.ledger, "books", "sequences").outcomes
     ours, theirs = (project.ledger.arrays(of_base[arm].records[0])["reciprocal_ranks"] for arm in ("mixture_lstm", "lstm"))
     assert f", with the first seed alone {(ours - theirs).mean():+.3f} [" in second and "first seed" not in first
@@ -754,7 +754,7 @@ def test_the_table_of_gains_corrects_for_all_its_rows(found):
     shown, family = reports.gains(main), gains.family(main)
     assert shown["Holm p"].tolist() == [reports._p_value(p) for p in family["holm"]] and len(shown) == 3
     wide = found["synthetic", "sequences"].over_seeds("mixture_lstm", "lstm")
-    assert shown.set_index("mixture").loc["Mixture-LSTM", "over seeds, too"] == f"[{wide[0]:+.3f}, {wide[1]:+.3f}]"
+    assert shown.set_index("mixture").loc["Mixture-LSTM", "users and seeds"] == f"[{wide[0]:+.3f}, {wide[1]:+.3f}]"
 
 
 def test_gain_against_skew_says_how_few_points_there_are(found):

@@ -66,7 +66,7 @@ def test_unfinished_studies_do_not_pass_for_finished_ones():
 
 def test_only_the_interval_over_seeds_decides():
     assert (BETTER.side, WORSE.side, UNDECIDED.side, UNJUDGED.side) == (AHEAD, BEHIND, "undecided", ONE_SEED)
-    assert str(UNDECIDED) == "+0.100 [+0.050, +0.200], over seeds, too: [-0.020, +0.220]"
+    assert str(UNDECIDED) == "+0.100 [+0.050, +0.200], users and seeds: [-0.020, +0.220]"
     assert (str(UNJUDGED), UNJUDGED.over_seeds) == ("+0.100 [+0.050, +0.200]", "one seed")
 
 
@@ -139,7 +139,7 @@ def test_other_splits_are_shown_but_not_counted_twice_and_unequal_budgets_make_t
     found = outcomes.collected(Ledger(request.config.rootpath / "results"), ["sequences", "sequence-splits", "factorization"])
     gap = Evidence.of(found["movielens-100k", "sequence-splits"], "mixture_lstm", "lstm").over_users
     table = verdicts.claims(found, {dataset: float(i) for i, (dataset, _) in enumerate(found)})
-    assert f"Movielens 100K, other splits {gap}, over seeds, too:" in table[verdicts.HERE].iloc[0]
+    assert f"Movielens 100K, other splits {gap}, users and seeds:" in table[verdicts.HERE].iloc[0]
     assert table["verdict"].iloc[0] == verdicts.claims({k: v for k, v in found.items() if k[1] == "sequences"}, {})["verdict"].iloc[0]
     assert table["verdict"].iloc[-1].startswith("Provisional: ") != all(results.whole for results in found.values())
     whole = {key: results for key, results in found.items() if key[0] == "movielens-100k"}
