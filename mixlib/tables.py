@@ -87,7 +87,7 @@ def metric_verdicts(found: Found) -> list[str]:
 
 
 def hours(ledger: Ledger) -> pd.DataFrame:
-    """What the records took: how many there are, and hours of training and ranking, for every data set and kind of device."""
+    """What the records took: how many there are, and hours of training and ranking, for every data set and kind of device, and of all."""
     spent: dict[tuple[str, str], list[float]] = {}
     for dataset in ledger.datasets():
         name = "Generated users" if dataset.startswith("synthetic_") else title(dataset)
@@ -96,7 +96,9 @@ def hours(ledger: Ledger) -> pd.DataFrame:
             spent.setdefault((name, re.sub(r"\b1 threads", "1 thread", record["device"])), []).append(taken)
     rows = [{"data set": name, "device": device, "records": f"{len(seconds):,}", "hours": f"{sum(seconds) / 3600:.1f}"}
             for (name, device), seconds in sorted(spent.items())]  # fmt: skip
-    return reports.listed(rows)
+    every = [one for seconds in spent.values() for one in seconds]
+    total = {"data set": "all together", "device": "", "records": f"{len(every):,}", "hours": f"{sum(every) / 3600:.1f}"}
+    return reports.listed([*rows, total] if len(rows) > 1 else rows)
 
 
 def reference_points(found: Found, datasets: Iterable[str], unordered: Collection[str] = UNORDERED) -> pd.DataFrame:

@@ -398,7 +398,7 @@ def test_hours_are_those_of_all_records(planned, ledger, data, tmp_path):
         made = record | {"dataset": name, "definition": definition, "key": key_of(definition), "seconds": seconds}
         other.write({key: value for key, value in made.items() if value != {}})  # a trial that failed has no seconds
     assert tables.hours(other)[["data set", "records", "hours"]].to_numpy().tolist() == [
-        ["Books", "2", "2.0"], ["Books, 50% of the items twice", "1", "0.0"], ["Generated users", "1", "1.0"],
+        ["Books", "2", "2.0"], ["Books, 50% of the items twice", "1", "0.0"], ["Generated users", "1", "1.0"], ["all together", "4", "3.0"],
     ]  # fmt: skip
     assert tables.hours(Ledger(tmp_path / "none")).to_numpy().tolist() == [["nothing is recorded yet"]]
 
