@@ -59,6 +59,7 @@ class Exhibits:
             "factorial": self.by_tastes.round(5),
             "true-tastes": tables.true_tastes(self.by_components),
             "by-components": self.by_components.round(5),
+            "size-by-tastes": tables.size_by_tastes(ledger),
             "cells": tables.cells(self.by_tastes),
             "effects": tables.effects(self.by_tastes),
             "luck": searching.luck(every, ledger),

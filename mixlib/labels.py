@@ -62,14 +62,14 @@ def with_interval(mean: float, bounds: tuple[float, float], sign: bool = False, 
     return f"{mean:{form}} [{bounds[0]:{form}}, {bounds[1]:{form}}]"
 
 
-def as_share(share: float, low: float, high: float) -> str:
+def as_share(share: float, low: float, high: float, digits: int = 0) -> str:
     """`+2% [-4%, +8%]`: a gain as a share of what it is gained over, with its 95% interval."""
-    return f"{share:+z.0%} {share_bounds(low, high)}"
+    return f"{share:+z.{digits}%} {share_bounds(low, high, digits)}"
 
 
-def share_bounds(low: float, high: float) -> str:
+def share_bounds(low: float, high: float, digits: int = 0) -> str:
     """`[-4%, +8%]`: the interval alone."""
-    return f"[{low:+z.0%}, {high:+z.0%}]"
+    return f"[{low:+z.{digits}%}, {high:+z.{digits}%}]"
 
 
 def bounds(low: float, high: float, digits: int) -> str:

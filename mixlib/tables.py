@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from mixlib import gains, reports
-from mixlib.evidence import Evidence
-from mixlib.labels import LABELS, LOSS_LABELS, METRIC_LABELS, PUBLISHED, UNORDERED, applies, label, title, with_interval
+from mixlib.evidence import Evidence, share
+from mixlib.labels import LABELS, LOSS_LABELS, METRIC_LABELS, PUBLISHED, UNORDERED, applies, as_share, label, title, with_interval
 from mixlib.ledger import Ledger
-from mixlib.outcomes import MAIN, Found, Outcome, Results, best
+from mixlib.outcomes import MAIN, Found, Outcome, Results, best, recorded
 from mixlib.studies import PAPER, STUDIES
+from mixlib.synthetic import parameters
 
 SPENT = "trials, seeds"
 REFERENCES = ("sequence-references", "factorization-references")
@@ -359,3 +360,19 @@ def size_of_main_verdicts(found: Found) -> list[str]:
             compared += [(dataset, reports.MIXTURE, arm, Evidence.between(ours, size.outcomes[arm]))
                          for _, arm in controlled(size) if arm in size.outcomes]  # fmt: skip
     return reports.by_side(compared)
+
+
+def size_by_tastes(ledger: Ledger) -> pd.DataFrame:
+    """What the embedding mixture gains over the narrow single vector and over larger ones, as shares of their MRR with intervals for other
+    users and seeds, on the generated users that differ in their true number of tastes alone.
+    """
+    rows, against = [], {"factorization": "of the same width", reports.HALF: "half as large", reports.WIDE: "as large"}
+    for dataset in gains.BY_TASTES:
+        results = recorded(ledger, dataset, reports.SIZE)
+        there = results.outcomes if results else {}
+        if results and {reports.MIXTURE, *against} <= set(there):
+            shares = {words: share(there[reports.MIXTURE], there[arm]) for arm, words in against.items()}
+            row = {"true tastes": parameters(dataset)["tastes"], "test MRR of the mixture": f"{there[reports.MIXTURE].mrr:.3f}"}
+            row |= {f"over a vector {words}": as_share(one.gain, *one.bounds, digits=1) for words, one in shares.items()}
+            rows.append(row | {SPENT: reports.spent(results)})
+    return reports.listed(rows)

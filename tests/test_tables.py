@@ -895,6 +895,19 @@ def test_seeds_of_a_study_beside_another_are_missing_while_the_other_still_searc
     assert row["arms"] == "2 of 2" and row["missing"] == len(own) * TINY.seeds  # not the search of the others
 
 
+def test_the_mixture_stands_against_larger_vectors_by_the_true_number_of_tastes(planned, tmp_path, monkeypatch):
+    name, ledger = "synthetic:users=90,items=40,clusters=4,length=20.0,tastes=2,stickiness=0.9,skew=0.4,twins=0.0", Ledger(tmp_path)
+    monkeypatch.setattr(gains, "BY_TASTES", (name, synthetic.FACTORIAL[0]))
+    assert list(tables.size_by_tastes(ledger)) == [""]
+    experiments.run(reports.SIZE, synthetic.from_name(name), ledger, replace(TINY, trials=1, seeds=2))
+    [row] = tables.size_by_tastes(ledger).to_dict("records")
+    outcome = outcomes.recorded(ledger, name, reports.SIZE).outcomes
+    for arm, words in (("factorization", "of the same width"), (reports.HALF, "half as large"), (reports.WIDE, "as large")):
+        one = share(outcome[reports.MIXTURE], outcome[arm])
+        assert row[f"over a vector {words}"] == f"{one.gain:+z.1%} [{one.bounds[0]:+z.1%}, {one.bounds[1]:+z.1%}]"
+    assert (row["true tastes"], row[tables.SPENT]) == (2, "1 of 2, 2 of 2")
+
+
 def test_numbers_of_tastes_stand_beside_the_true_number(planned, tmp_path):
     name, study = (
         "synthetic:users=90,items=40,clusters=4,length=20.0,tastes=2,stickiness=0.9,skew=0.4,twins=0.0",
