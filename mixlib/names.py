@@ -40,7 +40,7 @@ def absolute(name: str) -> str:
     """The name of a data set; of a path of an interactions.csv[.gz], or of its folder, the one that can be followed from anywhere."""
     file, copies, share = name.partition(":copies=")
     path = Path(file).expanduser()
-    if "/" in file and path.is_dir():
+    if "/" in file and path.is_dir() and path.name != "..":
         path = next(iter(path.glob("interactions.csv*")), path / "interactions.csv")
     return f"{path.absolute()}{copies}{share}" if path.name.endswith((".csv", ".csv.gz")) else name
 

@@ -191,13 +191,15 @@ def contents(project: Project, names: list[str]) -> dict:
         toc = yaml.safe_load((project.root / "_toc.yml").read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ValueError(f"_toc.yml is not valid YAML: {error}") from error
-    if not isinstance(toc, dict) or "parts" not in toc:
-        raise ValueError("_toc.yml is no table of contents of this book: it has no parts.")
+    if not isinstance(toc, dict):
+        raise ValueError("_toc.yml is no table of contents: it has no root.")
     named = set(pages_of(toc))
     for name in names:
         folder = project.folder(name)
         pages = [f"runs/{folder}/{path.stem}" for path in sorted((project.book / "runs" / folder).glob("*.ipynb"))]
         if pages and not named.intersection(pages):
+            if "parts" not in toc:
+                raise ValueError("_toc.yml has no parts, to which the notebooks of a data set could be added.")
             toc["parts"].append({"caption": f"Notebooks: {labels.title(name)}", "chapters": [{"file": page} for page in pages]})
     return toc
 
