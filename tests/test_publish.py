@@ -752,7 +752,6 @@ def test_what_all_data_sets_say_together(found):
     apps = np.log1p(share(*(found[most, "sequences"].outcomes[arm] for arm in ("mixture_lstm", "lstm"))).bounds[1])
     assert one.mean.bounds[0] < 0 and min(one.mean.bounds[1], rest.bounds[1]) > least > apps
     assert one.mean.spread_bounds[0] == 0 < one.mean.spread < 0.05
-    said = (ROOT / "book" / "results.md").read_text(encoding="utf-8")
     assert f"may be anything from none to {100 * np.expm1(one.mean.spread_bounds[1]):.0f}%." in said
     weights = one.errors**-2
     assert round(weights.max() / weights.sum(), 1) == 0.9
