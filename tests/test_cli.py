@@ -282,13 +282,8 @@ def test_fetch_takes_a_file_and_says_what_it_holds(mixlib, data_root, tmp_path, 
     mine.write_bytes(content)
     code, out, err = mixlib("fetch", "amazon", "--from", str(mine))
     said = out.splitlines()
-    assert (
-        code == 0
-        and said[1] == f"licence: {SOURCES['amazon'].licence}"
-        and said[2] == str(data_root / "amazon")
-        and said[0].startswith("Amazon: ")
-        and said[0].endswith(" items")
-    )
+    assert code == 0 and said[0].startswith("Amazon: ") and said[0].endswith(" items")
+    assert said[1:] == [f"licence: {SOURCES['amazon'].licence}", str(data_root / "amazon")]
     assert len(err) == 1 and err[0].startswith("mixlib: amazon holds ") and "published are 3,944,862 interactions" in err[0]
 
 
@@ -356,19 +351,8 @@ def test_a_log_with_repeats_a_file_and_folders_by_their_paths_are_said(mixlib, d
     assert code == 0 and "mixlib: the data set is named log, after the folder of the file." in err
     assert "mixlib: 100% of the windows end on an item that they hold already, where whoever repeats what was seen is ranked high." in err
     assert mixlib("run", "--dataset", "log", "--study", "factorization", "--minutes", "0")[2] == []
-    run = (
-        "run",
-        "--dataset",
-        os.path.relpath(path.parent),
-        "--study",
-        "factorization",
-        "--arm",
-        "factorization",
-        "--trials",
-        "1",
-        "--seeds",
-        "1",
-    )
+    folder = os.path.relpath(path.parent)
+    run = ("run", "--dataset", folder, "--study", "factorization", "--arm", "factorization", "--trials", "1", "--seeds", "1")
     assert mixlib(*run)[0] == 0
     for given in (path.parent, path):
         code, out, _ = mixlib("status", "--dataset", str(given))

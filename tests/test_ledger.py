@@ -275,7 +275,7 @@ def test_what_was_set_aside_before_stays(kept):
     assert aside == {".damaged": "first", ".2.damaged": "second", ".3.damaged": "third"} and len(files(kept)) == 6
 
 
-def test_a_record_of_other_code_is_not_overwritten_by_a_process_that_does_not_know_it(kept, monkeypatch):
+def test_a_record_of_other_code_is_not_overwritten_by_a_process_that_does_not_know_it(kept):
     path = kept.write(record(seed=1) | {"code": (newer := "0" * 12)}, ARRAYS)  # finished meanwhile, by code that came later
     assert not kept.holds("books", "sequences", path.stem)
     kept.write(record(seed=1) | {"code": ledger.code_version()}, ARRAYS)
