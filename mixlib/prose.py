@@ -150,7 +150,7 @@ def _ruled_out(sequences: dict[str, Gain]) -> str:
     printed = {title(dataset): mrr["mixture_lstm"] / mrr["lstm"] - 1 for dataset, mrr in PUBLISHED["paper"]["mrr"].items()}
     ruled_out = _and([f"{np.ceil(100 * share) + 0.0:.0f}% on {where}" for share, where in most])
     said = _and([f"{gain:.0%} on {where}" for where, gain in printed.items()])
-    return f"as shares of the MRR, gains above {ruled_out} are ruled out; printed in 2018 were {said}"
+    return f"as shares of the MRR (rounded up), gains above {ruled_out} are ruled out; printed in 2018 were {said}"
 
 
 def _leads(models: dict[str, Outcome], references: dict[str, Outcome]) -> str:

@@ -311,4 +311,4 @@ def plateau_verdicts(found: Found, ledger: Ledger) -> list[str]:
             none.append(where)
     if not said and not none:
         return [reports.NOTHING]
-    return [*said, *([f"None: {'; '.join(none)}."] if none else []), *([] if seeds else ["Of the seeds of winners: none."])]
+    return [*said, *([f"None: {'; '.join(none)}."] if none else []), *([] if seeds else ["Of the seeds of the winners of main studies: none."])]

@@ -143,15 +143,39 @@ def reference_verdicts(found: Found, arm: str = "") -> list[str]:
 
 
 def cells(factorial: pd.DataFrame) -> pd.DataFrame:
-    """The cells of `gains.factorial` that were run, for reading."""
-    rows = [
-        {"tastes": int(cell["tastes"]), "stays": cell["stickiness"], "skew": cell["skew"], "twins": cell["twins"],
-         "mixture": label(cell["mixture"]), "against": label(cell["against"]),
-         "gain [95%]": with_interval(cell["gain"], (cell["low"], cell["high"]), sign=True),
-         "relative": f"{cell['relative']:+.0%}", SPENT: spent_of(cell["protocol"], cell)}
-        for cell in factorial[factorial["gain"].notna()].to_dict("records")
-    ]  # fmt: skip
+    """The cells of `gains.factorial` that were run with several seeds, for reading: a row for each, with what each mixture gains there over
+    each single vector as a share of its MRR; trials and seeds in the order of the studies.
+    """
+    rows, studies = [], list(dict.fromkeys(factorial["protocol"]))
+    for levels, some in factorial[factorial["seeds"] > 1].groupby(list(PROPERTIES), dropna=False):
+        row = dict(zip(("tastes", "stays", "skew", "twins"), levels, strict=True))
+        made = some.set_index(["mixture", "against"])
+        for pair in _compared(factorial):
+            one = made.loc[pair] if pair in made.index else None
+            row[over(*pair)] = "" if one is None else _share(*one[["relative", "relative low", "relative high"]])
+        spent = some.groupby("protocol")[["trials", "seeds"]].max().reindex(studies).fillna(0).astype(int)
+        rows.append(row | {what: " / ".join(map(str, spent[what])) for what in spent})
     return reports.listed(rows)
+
+
+def over(mixture: str, against: str) -> str:
+    """`Mixture-LSTM over LSTM`: a comparison as the head of a column."""
+    return f"{label(mixture)} over {label(against)}"
+
+
+def _decided(said: str, low: float, high: float) -> str:
+    """In bold where the interval leaves out 0, which its rounded ends may not show."""
+    return f"**{said}**" if low > 0 or high < 0 else said
+
+
+def _share(gain: float, low: float, high: float) -> str:
+    """A gain as a share with a decimal, in bold where it is decided."""
+    return _decided(as_share(gain, low, high, digits=1), low, high)
+
+
+def _compared(factorial: pd.DataFrame) -> list[tuple[str, str]]:
+    """The pairs of a mixture and the single vector that it is compared with, in their order in `gains.factorial`."""
+    return list(factorial[["mixture", "against"]].drop_duplicates().itertuples(index=False, name=None))
 
 
 def factorial_progress(factorial: pd.DataFrame) -> list[str]:
@@ -167,13 +191,17 @@ def factorial_progress(factorial: pd.DataFrame) -> list[str]:
 
 
 def effects(factorial: pd.DataFrame) -> pd.DataFrame:
-    """`gains.effects` of the factorial, for reading: the properties of which a pair of cells was run."""
-    rows = [
-        {"mixture": label(row["mixture"]), "against": label(row["against"]), "property": PROPERTIES[row["property"]],
-         "change": f"{row['from']:g} to {row['to']:g}",
-         "pairs of cells": row["pairs"], "change in the gain [95%]": with_interval(row["effect"], (row["low"], row["high"]), sign=True)}
-        for row in gains.effects(factorial).to_dict("records") if row["pairs"]
-    ]  # fmt: skip
+    """`gains.effects` of the factorial, for reading: a row for each property, a column for each comparison; behind each effect the number
+    of its pairs of cells.
+    """
+    found = gains.effects(factorial)
+    made = {(row["property"], row["mixture"], row["against"]): row for row in found[found["pairs"] > 0].to_dict("records")}
+    rows = []
+    for name, (low, high) in gains.CONTRASTS.items():
+        changes = {over(*pair): made.get((name, *pair)) for pair in _compared(factorial)}
+        shown = {head: _decided(with_interval(one["effect"], (one["low"], one["high"]), sign=True), one["low"], one["high"])
+                 + f" ({one['pairs']})" if one else "" for head, one in changes.items()}  # fmt: skip
+        rows += [{"property": PROPERTIES[name], "change": f"{low:g} to {high:g}"} | shown] if any(shown.values()) else []
     return reports.listed(rows)
 
 
@@ -373,6 +401,6 @@ def size_by_tastes(ledger: Ledger) -> pd.DataFrame:
         if results and {reports.MIXTURE, *against} <= set(there):
             shares = {words: share(there[reports.MIXTURE], there[arm]) for arm, words in against.items()}
             row = {"true tastes": parameters(dataset)["tastes"], "test MRR of the mixture": f"{there[reports.MIXTURE].mrr:.3f}"}
-            row |= {f"over a vector {words}": as_share(one.gain, *one.bounds, digits=1) for words, one in shares.items()}
+            row |= {f"over a vector {words}": _share(one.gain, *one.bounds) for words, one in shares.items()}
             rows.append(row | {SPENT: reports.spent(results)})
     return reports.listed(rows)

@@ -256,8 +256,8 @@ def test_gains_above_the_intervals_are_ruled_out_and_one_seed_rules_out_none():
         for name, bound, one in parts
     }
     assert prose._ruled_out(judged) == (
-        "as shares of the MRR, gains above 10% on B and 31% on A are ruled out; printed in 2018 were 10% on Movielens 10M, 26% on Amazon "
-        "and 17% on Goodbooks-10K"
+        "as shares of the MRR (rounded up), gains above 10% on B and 31% on A are ruled out; printed in 2018 were 10% on Movielens 10M, "
+        "26% on Amazon and 17% on Goodbooks-10K"
     )
     assert prose._ruled_out({"C": judged["C"]}) == "no data set has several seeds of both models yet"
 

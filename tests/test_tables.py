@@ -822,9 +822,7 @@ def test_the_factorial_lists_cells_that_were_not_run(planned, tmp_path):
     made = synthetic.from_name(names[1])
     experiments.run("sequences", made, Ledger(tmp_path), replace(TINY, trials=1, seeds=1))
     table = gains.factorial(Ledger(tmp_path), names)
-    shown = tables.cells(table)
-    assert shown[["tastes", "mixture", "trials, seeds"]].to_numpy().tolist() == [[3, "Mixture-LSTM", "1 of 20, 1 of 5"]]
-    assert len(tables.cells(gains.factorial(Ledger(tmp_path), names[:1]))) == 1  # a row that says so
+    assert tables.cells(table).to_numpy().tolist() == [["nothing is recorded yet"]]  # one seed decides nothing
     table = table.set_index(["tastes", "mixture"])
     gap = outcomes.recorded(Ledger(tmp_path), names[1], "sequences").against("mixture_lstm", "lstm")
     assert table.loc[(3, "mixture_lstm"), ["trials", "gain", "low"]].tolist() == [1, gap.difference, gap.low]
@@ -856,8 +854,22 @@ def test_the_factorial_has_intervals_for_other_seeds_and_comparisons_with_larger
         limits = dict(zip("v^", panel.get_ylim(), strict=True))
         assert list(ends) == arrows and ends == {mark: limits[mark] for mark in arrows}
         assert [abs(end) for end in ends.values()] == pytest.approx([150 * main.abs().max()] * len(arrows))
-    shown = tables.cells(every)[["mixture", "against"]].to_numpy().tolist()
-    assert [labels.label(arm) for arm in arms] in shown
+    [shown] = tables.cells(every).to_dict("records")
+    gained = every.set_index(["mixture", "against"]).loc[tuple(arms)]
+    assert shown["tastes"] == 3 and shown["trials"] == "0 / 1 / 1" and shown["seeds"] == "0 / 2 / 2"
+    assert shown[tables.over(*arms)].strip("*").startswith(f"{gained['relative']:+z.1%} [") and shown["Mixture-LSTM over LSTM"] == ""
+
+
+def test_cells_and_effects_are_in_bold_where_they_are_decided():
+    low, high = np.array([[0.0004, 0.02], [-0.0004, 0.02], [-0.02, -0.0004]]).T
+    three = pd.DataFrame({"tastes": [1, 2, 4], "stickiness": 0.9, "skew": 0.4, "twins": 0.0, "protocol": "sequences",
+                          "mixture": "mixture_lstm", "against": "lstm", "trials": 8, "seeds": 5, "relative": (low + high) / 2,
+                          "relative low": low, "relative high": high})  # fmt: skip
+    assert tables.cells(three)["Mixture-LSTM over LSTM"].tolist() == [
+        "**+1.0% [+0.0%, +2.0%]**", "+1.0% [+0.0%, +2.0%]", "**-1.0% [-2.0%, +0.0%]**",
+    ]  # fmt: skip
+    effects = tables.effects(grid(lambda cell: 0.02 * (cell["tastes"] == 4)))["Mixture-LSTM over LSTM"]
+    assert [effect.startswith("**+0.020") for effect in effects] == [True, False, False, False]
 
 
 def test_seeds_that_fall_short_are_counted_and_those_among_them_that_stopped_early(found):
@@ -904,7 +916,7 @@ def test_the_mixture_stands_against_larger_vectors_by_the_true_number_of_tastes(
     outcome = outcomes.recorded(ledger, name, reports.SIZE).outcomes
     for arm, words in (("factorization", "of the same width"), (reports.HALF, "half as large"), (reports.WIDE, "as large")):
         one = share(outcome[reports.MIXTURE], outcome[arm])
-        assert row[f"over a vector {words}"] == f"{one.gain:+z.1%} [{one.bounds[0]:+z.1%}, {one.bounds[1]:+z.1%}]"
+        assert row[f"over a vector {words}"].strip("*") == f"{one.gain:+z.1%} [{one.bounds[0]:+z.1%}, {one.bounds[1]:+z.1%}]"
     assert (row["true tastes"], row[tables.SPENT]) == (2, "1 of 2, 2 of 2")
 
 
@@ -973,9 +985,7 @@ def test_effects_of_a_factorial_are_those_that_were_put_in():
     assert found["pairs"].tolist() == [8, 4, 6, 6]
     widths = [np.sqrt(4 * 2**2 + 8) / 8, np.sqrt(8) / 4, np.sqrt(12) / 6, np.sqrt(12) / 6]
     assert (found["high"] - found["effect"]).to_numpy() == pytest.approx([0.01 * width for width in widths])
-    assert tables.effects(grid(lambda cell: 0.0)).iloc[3].tolist() == [
-        "Mixture-LSTM", "LSTM", "chance of a twin", "0 to 0.5", 6, "+0.000 [-0.006, +0.006]",
-    ]  # fmt: skip
+    assert tables.effects(grid(lambda cell: 0.0)).iloc[3].tolist() == ["chance of a twin", "0 to 0.5", "+0.000 [-0.006, +0.006] (6)"]
 
 
 def test_effects_need_cells_that_differ_in_nothing_else():
@@ -1227,7 +1237,7 @@ def test_trainings_that_end_as_popularity_does_are_counted(found, ledger):
         told = f"{labels.label(arm)} {few} of 2{f' and {seeds} of 2 seeds of the winner' if seeds else ''}"
         assert (told in said) == bool(few or seeds)
     assert any(map(any, low.values())) or said == "None: Synthetic, factorization."
-    assert last == ([] if any(seeds for _, seeds in low.values()) else ["Of the seeds of winners: none."])
+    assert last == ([] if any(seeds for _, seeds in low.values()) else ["Of the seeds of the winners of main studies: none."])
     better = replace(found["synthetic", "factorization-references"].outcomes["popularity"], values=np.full(120, 9.0))
     beaten = replace(found["synthetic", "factorization-references"], outcomes={"popularity": better})
     (said,) = searching.plateau_verdicts({key: found[key], ("synthetic", "factorization-references"): beaten}, ledger)
