@@ -163,7 +163,8 @@ def forget(project: Project) -> None:
 
 
 def render(project: Project, toc: dict) -> None:
-    """Build the HTML with warnings as errors, and check that every page of the table of contents exists.
+    """Build the HTML with warnings as errors, and check that every page of the table of contents exists. A build that fails is done again
+    with all pages: of what moved from one page to another, such as a table, the last build may have kept the former place.
 
     Raises RuntimeError with the warnings of the build when it fails.
     """
@@ -173,12 +174,13 @@ def render(project: Project, toc: dict) -> None:
     with tempfile.TemporaryDirectory() as folder:
         own = Path(folder) / "_toc.yml"
         own.write_text(yaml.safe_dump(toc, sort_keys=False))
-        built = subprocess.run(
-            [*command, "--toc", str(own)], capture_output=True, text=True, env=os.environ | {"NO_COLOR": "1"}, check=False
-        )
+        for pages in ([], ["--all"]):
+            built = subprocess.run([*command, "--toc", str(own), *pages], capture_output=True, text=True, env=os.environ | {"NO_COLOR": "1"},
+                                   check=False)  # fmt: skip
+            if not built.returncode:
+                break
     html = project.book / "_build" / "html"
-    pages = [f"{page}.html" for page in pages_of(toc)]
-    gone = [page for page in pages if not (html / page).is_file()]
+    gone = [page for page in (f"{page}.html" for page in pages_of(toc)) if not (html / page).is_file()]
     if built.returncode or gone:
         log = re.sub(r"\x1b\[[0-9;]*m", "", built.stdout + built.stderr).splitlines()
         told = [line for line in log if "WARNING" in line or "ERROR" in line] or log[-5:]

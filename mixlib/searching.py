@@ -311,4 +311,5 @@ def plateau_verdicts(found: Found, ledger: Ledger) -> list[str]:
             none.append(where)
     if not said and not none:
         return [reports.NOTHING]
-    return [*said, *([f"None: {'; '.join(none)}."] if none else []), *([] if seeds else ["Of the seeds of the winners of main studies: none."])]
+    said += [f"None: {'; '.join(none)}."] if none else []
+    return said + ([] if seeds else ["Of the seeds of the winners of main studies: none."])

@@ -463,6 +463,30 @@ def test_a_damaged_table_of_contents_is_said_before_anything_runs(tmp_path, monk
         publish.book(["synthetic"], root=tmp_path)
 
 
+def test_a_table_may_move_to_another_page_and_a_warning_still_fails(tmp_path, monkeypatch):
+    for name in ("_ext", "_assets"):
+        shutil.copytree(ROOT / "book" / name, tmp_path / "book" / name)
+    for path in (ROOT / "_config.yml", ROOT / "book" / "references.bib"):
+        shutil.copy(path, tmp_path / "book")
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "_toc.yml").touch()
+    project, table = notebooks.Project(tmp_path), "\n```{csv-table} Numbers.\n:name: tab-moved\n1\n```\n"
+    first, second, toc = project.book / "about.md", project.book / "index.md", {"format": "jb-book", "root": "index"}
+    first.write_text("# About\n")
+    second.write_text(f"# A book\n{table}")
+    toc["chapters"] = [{"file": "about"}]
+    publish.render(project, toc)
+    first.write_text(f"# About\n{table}")  # read before the page that had it
+    second.write_text("# A book\n")
+    publish.render(project, toc)
+    assert "tab-moved" in (project.book / "_build" / "html" / "about.html").read_text()
+    warned, done = subprocess.CompletedProcess([], 1, "index.md: WARNING: no", ""), []
+    monkeypatch.setattr(subprocess, "run", lambda command, **given: done.append(command[-1]) or warned)
+    with pytest.raises(RuntimeError, match="not built: index.md: WARNING: no"):
+        publish.render(project, toc)
+    assert len(done) == 2 and done[1] == "--all"
+
+
 def test_pages_are_rendered_again_only_when_they_or_what_they_are_made_of_changed(tmp_path, monkeypatch):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "book").mkdir()
