@@ -20,9 +20,9 @@ from mixlib.tables import SPENT, binary_of, rows_of
 def settings(found: Found) -> pd.DataFrame:
     """The settings that won each search, what they were trained to, and over how many test windows or users the winner is judged."""
     rows = []
-    for (dataset, _), results in found.items():
+    for (dataset, _), results in ((key, results) for key, results in found.items() if results.outcomes):
         chosen = reports.winners(results).drop(columns="record", errors="ignore").to_dict("records")
-        for outcome, row in zip(results.outcomes.values(), chosen if results.outcomes else [], strict=True):
+        for outcome, row in zip(results.outcomes.values(), chosen, strict=True):
             users, tested = len(np.unique(outcome.users)), len(outcome.values)
             rows.append({"data set": title(dataset)} | row | {
                 reports.SCALE: row.get(reports.SCALE, ""), "parameters": f"{outcome.search['parameters']:,}",

@@ -1368,7 +1368,7 @@ def test_the_mixture_of_the_main_study_against_larger_vectors(found):
     assert sides[reports.HALF] == {"amazon-apps": AHEAD, "amazon-beauty": UNDECIDED, "amazon-cds": BEHIND, "goodbooks-v1": BEHIND}
     assert all(found[dataset, reports.SIZE].selection.trials <= 2 for dataset in mixtures)
     half, ours = (np.sort(found["movielens-100k", reports.SIZE].outcomes[arm].by_seed) for arm in (reports.HALF, reports.MIXTURE))
-    said = (ROOT / "book" / "results.md").read_text(encoding="utf-8")
+    said = (ROOT / "book" / "parts.md").read_text(encoding="utf-8")
     assert f"({half[0]:.3f}); the other four reach {half[1]:.3f} to {half[-1]:.3f}, the five of the mixture {ours[0]:.3f} to" in said
     assert f"to {ours[-1]:.3f}.\n" in said and half[1] > ours[-1]
     verdict = (ROOT / "book" / "verdict.md").read_text(encoding="utf-8")
