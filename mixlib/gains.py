@@ -110,7 +110,7 @@ def factorial(ledger: Ledger, names: Iterable[str] = synthetic.FACTORIAL) -> pd.
     low, high: for other seeds, too, where there are several. Comparisons that were not run have 0 trials and no gain (NaN).
     """
     compared = [(name, arm, next(iter(STUDIES[name].arms))) for name in MAIN for arm in list(STUDIES[name].arms)[1:]]
-    compared += [(reports.SIZE, reports.MIXTURE, control) for control in (reports.WIDE, reports.HALF)]
+    compared += [(reports.SIZE, reports.MIXTURE, control) for control in (reports.HALF, reports.WIDE)]
     rows = []
     for dataset in names:
         results = {name: outcomes.recorded(ledger, dataset, name) for name in (*MAIN, reports.SIZE)}

@@ -175,8 +175,9 @@ def render(project: Project, toc: dict) -> None:
         own = Path(folder) / "_toc.yml"
         own.write_text(yaml.safe_dump(toc, sort_keys=False))
         for pages in ([], ["--all"]):
-            built = subprocess.run([*command, "--toc", str(own), *pages], capture_output=True, text=True, env=os.environ | {"NO_COLOR": "1"},
-                                   check=False)  # fmt: skip
+            built = subprocess.run(
+                [*command, "--toc", str(own), *pages], capture_output=True, text=True, env=os.environ | {"NO_COLOR": "1"}, check=False
+            )
             if not built.returncode:
                 break
     html = project.book / "_build" / "html"
