@@ -149,10 +149,10 @@ def cells(factorial: pd.DataFrame) -> pd.DataFrame:
     rows, studies = [], list(dict.fromkeys(factorial["protocol"]))
     for levels, some in factorial[factorial["seeds"] > 1].groupby(list(PROPERTIES), dropna=False):
         row = dict(zip(("tastes", "stays", "skew", "twins"), levels, strict=True))
-        made = some.set_index(["mixture", "against"])
+        made = {(one["mixture"], one["against"]): one for one in some.to_dict("records")}
         for pair in _compared(factorial):
-            one = made.loc[pair] if pair in made.index else None
-            row[over(*pair)] = "" if one is None else _share(*one[["relative", "relative low", "relative high"]])
+            one = made.get(pair)
+            row[over(*pair)] = _share(one["relative"], one["relative low"], one["relative high"]) if one else ""
         spent = some.groupby("protocol")[["trials", "seeds"]].max().reindex(studies).fillna(0).astype(int)
         rows.append(row | {what: " / ".join(map(str, spent[what])) for what in spent})
     return reports.listed(rows)
