@@ -916,7 +916,8 @@ def test_the_mixture_stands_against_larger_vectors_by_the_true_number_of_tastes(
     outcome = outcomes.recorded(ledger, name, reports.SIZE).outcomes
     for arm, words in (("factorization", "of the same width"), (reports.HALF, "half as large"), (reports.WIDE, "as large")):
         one = share(outcome[reports.MIXTURE], outcome[arm])
-        assert row[f"over a vector {words}"].strip("*") == f"{one.gain:+z.1%} [{one.bounds[0]:+z.1%}, {one.bounds[1]:+z.1%}]"
+        said, (low, high) = f"{one.gain:+z.1%} [{one.bounds[0]:+z.1%}, {one.bounds[1]:+z.1%}]", one.bounds
+        assert row[f"over a vector {words}"] == (f"**{said}**" if low > 0 or high < 0 else said)
     assert (row["true tastes"], row[tables.SPENT]) == (2, "1 of 2, 2 of 2")
 
 
