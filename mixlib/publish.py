@@ -163,8 +163,8 @@ def forget(project: Project) -> None:
 
 
 def render(project: Project, toc: dict) -> None:
-    """Build the HTML with warnings as errors, and check that every page of the table of contents exists. A build that fails is done again
-    with all pages: of what moved from one page to another, such as a table, the last build may have kept the former place.
+    """Build the HTML with warnings as errors, and check that every page of the table of contents exists. A build on top of another that
+    fails is done again with all pages: of what moved from one page to another, such as a table, the last may have kept the former place.
 
     Raises RuntimeError with the warnings of the build when it fails.
     """
@@ -174,7 +174,7 @@ def render(project: Project, toc: dict) -> None:
     with tempfile.TemporaryDirectory() as folder:
         own = Path(folder) / "_toc.yml"
         own.write_text(yaml.safe_dump(toc, sort_keys=False))
-        for pages in ([], ["--all"]):
+        for pages in ([], ["--all"]) if (project.book / "_build" / ".doctrees").exists() else ([],):
             built = subprocess.run(
                 [*command, "--toc", str(own), *pages], capture_output=True, text=True, env=os.environ | {"NO_COLOR": "1"}, check=False
             )

@@ -482,9 +482,12 @@ def test_a_table_may_move_to_another_page_and_a_warning_still_fails(tmp_path, mo
     assert "tab-moved" in (project.book / "_build" / "html" / "about.html").read_text()
     warned, done = subprocess.CompletedProcess([], 1, "index.md: WARNING: no", ""), []
     monkeypatch.setattr(subprocess, "run", lambda command, **given: done.append(command[-1]) or warned)
-    with pytest.raises(RuntimeError, match=r"not built: index\.md: WARNING: no"):
-        publish.render(project, toc)
-    assert len(done) == 2 and done[1] == "--all"
+    for pages in (["--all"], []):  # once more where a build may have kept something, and only there
+        with pytest.raises(RuntimeError, match=r"not built: index\.md: WARNING: no"):
+            publish.render(project, toc)
+        assert done.pop(0).endswith("_toc.yml") and done == pages
+        done.clear()
+        shutil.rmtree(project.book / "_build" / ".doctrees", ignore_errors=True)
 
 
 def test_pages_are_rendered_again_only_when_they_or_what_they_are_made_of_changed(tmp_path, monkeypatch):
