@@ -1,14 +1,12 @@
 """What the searches show: how the best trial changes, how much of a gain is luck, and what differs at the same settings."""
 
-import itertools
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from mixlib import outcomes, reports
-from mixlib.evidence import Evidence
+from mixlib import reports
 from mixlib.labels import LABELS, LOSS_LABELS, label, title, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import FEW, MAIN, Found, Outcome, Results
@@ -29,20 +27,13 @@ def trials_of(results: Results, ledger: Ledger) -> dict[str, tuple[np.ndarray, n
 
 def searched(results: Results, ledger: Ledger) -> dict[str, list[dict]]:
     """The records of every arm's search trials that the selection rests on, in the order of the plan, failed ones among them."""
-    made = on_record(results, ledger, results.selection.winners)
-    return {arm: some[: results.selection.trials] for arm, some in made.items()}
-
-
-def on_record(results: Results, ledger: Ledger, arms: Collection[str]) -> dict[str, list[dict]]:
-    """The records of the first search trials that all these arms have, in the order of the plan, whether they count or not."""
     selection = results.selection
     if not selection.winners:
         return {}
     winner = next(iter(selection.winners.values()))
     records = records_of(selection.study, ledger, winner["dataset"])
     plan = search_trials(selection.study, Subject.of_record(winner), selection.planned)
-    shared = min((sum(1 for _ in itertools.takewhile(lambda trial: trial.key in records, plan[arm])) for arm in arms), default=0)
-    return {arm: [records[trial.key] for trial in plan[arm][:shared]] for arm in arms}
+    return {arm: [records[trial.key] for trial in plan[arm][: selection.trials]] for arm in selection.winners}
 
 
 def at_same_settings(ours: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -119,50 +110,6 @@ def luck(found: Found, ledger: Ledger) -> pd.DataFrame:
                          "gain over searches [middle 95%]": with_interval(float(np.median(drawn)), (low, high), sign=True),
                          "searches in which it gains": f"{np.mean(drawn > 0):.0%}", "trials": results.selection.trials})  # fmt: skip
     return reports.listed(rows)
-
-
-def head_start(found: Found, ledger: Ledger) -> pd.DataFrame:
-    """Each mixture against a single vector that had more search trials: what remains of a gain when the budget favours the baseline.
-
-    A row for each mixture of a main study whose baseline has records of more trials, with a winner retrained, than all arms share.
-    """
-    rows = []
-    for (dataset, name), results in found.items():
-        first = next(iter(results.selection.study.arms))
-        alone = outcomes.recorded(ledger, dataset, name, [first]) if name in MAIN and results.mixtures else None
-        if alone is None or first not in alone.outcomes or alone.selection.trials <= results.selection.trials:
-            continue
-        single = alone.outcomes[first]
-        for arm, _ in results.mixtures:
-            one = Evidence.between(results.outcomes[arm], single)
-            rows.append({"data set": title(dataset), "mixture": label(arm), "its trials": results.selection.trials,
-                         "its MRR": with_interval(results.outcomes[arm].mrr, results.outcomes[arm].bounds), "against": label(first),
-                         "trials": alone.selection.trials, "MRR": with_interval(single.mrr, single.bounds),
-                         "difference [95%]": one.over_users, reports.OVER_SEEDS: one.over_seeds, "so": one.side})  # fmt: skip
-    return reports.listed(rows)
-
-
-def uncounted_verdicts(found: Found, ledger: Ledger) -> list[str]:
-    """Where more search trials of a mixture and of its single vector are on record than count, because what wins with them has no fresh
-    seeds yet: what the winners' trainings in the search reach with the trials that count, and with all. A sentence for each.
-    """
-
-    def winner(made: list[dict]) -> float:
-        done = [one for one in made if one["status"] == "done"]
-        return max(done, key=lambda one: one["validation"]["mrr"])["test"]["mrr"]
-
-    said = []
-    for (dataset, name), results in found.items():
-        for arms in results.mixtures if name in MAIN else ():
-            made, counted = on_record(results, ledger, arms), results.selection.trials
-            every = len(made[arms[0]])
-            if every > counted:
-                reached = [[f"{winner(made[arm][:n]):.4f}" for arm in arms] for n in (counted, every)]
-                said.append(f"{title(dataset)}: {every} search trials of {label(arms[0])} and of {label(arms[1])} are on record, of which "
-                            f"{counted} count, since what wins with more has no fresh seeds yet. In the search, the best on validation "
-                            f"reach {' and '.join(reached[0])} in test MRR with {counted}, and {' and '.join(reached[1])} with "
-                            f"{every}.")  # fmt: skip
-    return said or ["All search trials count that a mixture and its single vector have on record."]
 
 
 def repeated(found: Found) -> pd.DataFrame:

@@ -1081,46 +1081,6 @@ def test_luck_has_a_row_for_each_mixture_with_enough_trials(found, ledger, monke
     assert table.loc["Mixture-LSTM", "searches in which it gains"] == f"{np.mean(drawn > 0):.0%}"
 
 
-def test_a_single_vector_with_more_trials_is_compared_apart(found, ledger, data, planned, tmp_path):
-    assert searching.head_start(found, ledger).to_numpy().tolist() == [["nothing is recorded yet"]]  # all arms have the same trials
-    kept = Ledger(tmp_path)
-    experiments.run("sequences", data, kept, replace(TINY, trials=1, seeds=2))
-    experiments.run("sequences", data, kept, replace(TINY, trials=2, seeds=2), arms=["lstm"])
-    every = outcomes.collected(kept)
-    assert every["synthetic", "sequences"].selection.trials == 1
-    (row,) = searching.head_start(every, kept).to_dict("records")
-    assert (row["mixture"], row["its trials"], row["against"], row["trials"]) == ("Mixture-LSTM", 1, "LSTM", 2)
-    made = [one for one in kept.read("synthetic", "sequences").values() if one["arm"] == "lstm"]
-    best = max((one for one in made if one["stage"] == "search"), key=lambda one: one["validation"]["mrr"])
-    again = [one["test"]["mrr"] for one in made if one["stage"] == "seeds" and one["definition"]["training"]["learning_rate"]
-             == best["definition"]["training"]["learning_rate"]]  # fmt: skip
-    assert len(again) == 2 and row["MRR"].startswith(f"{np.mean(again):.3f} [")
-
-
-def test_trials_that_do_not_count_yet_are_said(data, planned, tmp_path):
-    kept = Ledger(tmp_path)
-    for trials in (1, 2):
-        experiments.run("sequences", data, kept, replace(TINY, trials=trials, seeds=2))
-    every = outcomes.collected(kept)
-    assert searching.uncounted_verdicts(every, kept) == ["All search trials count that a mixture and its single vector have on record."]
-    searched = {(one["arm"], one["index"]): one for one in kept.read("synthetic", "sequences").values() if one["stage"] == "search"}
-    best = {arm: max(range(2), key=lambda i: searched[arm, i]["validation"]["mrr"]) for arm in ("lstm", "mixture_lstm")}
-    assert any(best.values())  # else the seeds of the first trials would do for all
-    first = {arm: searched[arm, 0]["definition"]["training"]["learning_rate"] for arm in best}
-    for path in tmp_path.glob("*/*/*.json"):
-        record = json.loads(path.read_text())
-        if record["stage"] == "seeds" and record["definition"]["training"]["learning_rate"] != first[record["arm"]]:
-            path.unlink()
-    every = outcomes.collected(kept)
-    assert every["synthetic", "sequences"].selection.trials == 1
-    (said,) = searching.uncounted_verdicts(every, kept)
-    assert said.startswith("Synthetic: 2 search trials of Mixture-LSTM and of LSTM are on record, of which 1 count")
-    reached = [
-        f"{searched[arm, which[arm]]['test']['mrr']:.4f}" for which in (dict.fromkeys(best, 0), best) for arm in ("mixture_lstm", "lstm")
-    ]
-    assert re.findall(r"0\.\d{4}", said) == reached
-
-
 def test_trials_of_the_same_settings_are_compared_in_pairs(found, ledger, monkeypatch):
     assert searching.same_settings(found, ledger).to_numpy().tolist() == [["nothing is recorded yet"]]  # two pairs are too few
     assert searching.same_verdicts(found, ledger) == [reports.NOTHING]
