@@ -856,6 +856,8 @@ def test_fifteen_more_seeds_decide_a_gain_that_hangs_on_which_trial_wins(found):
     assert f"it reaches {other.mrr:.3f} on test, the winner {theirs.mrr:.3f}, and over it" in said
     low, high = share(ours, other).bounds
     assert f"is ahead by {share(ours, other).gain:.0%} [{low:.0%}, {high:.0%}], undecided" in said.replace("+", "")
+    front = (ROOT / "book" / "index.md").read_text(encoding="utf-8")
+    assert f"put several tastes {100 * share(ours, other).gain:.0f} or {later.gain:.0%} of the MRR ahead, undecided or just" in front
 
 
 def test_what_early_stopping_does_on_the_smallest_data_set(found):
@@ -1198,21 +1200,26 @@ def test_what_is_left_without_a_choice_of_winners_and_with_more_trials_of_single
     assert decided["above"] == {("goodbooks-v1", reports.MIXTURE, "factorization")}
     books = searching.same_settings(found, ledger).set_index(["data set", "model"]).loc[labels.title("goodbooks-v1"), "Embedding mixture"]
     said = (ROOT / "book" / "verdict.md").read_text(encoding="utf-8")
-    assert f"where it is at {books['ahead in']} of {books['pairs']} settings, by {books['mean difference [95%]'][1:]}." in said
+    assert f"on Goodbooks, by {books['mean difference [95%]'][1:]}, and at {books['ahead in']} of {books['pairs']} settings." in said
     assert decided["by the ratio alone"] == {("movielens-1m", "embedding_mixture")}
     assert {arm for _, arm, _ in decided["below"]} == {"projection_mixture"} and len(decided["below"]) == 6
     assert {dataset for dataset, *_ in searching.pairs(found, ledger, ["size"])} == {"movielens-100k", "movielens-1m"}
     main = found["goodbooks-v1", "factorization"]
     assert [Evidence.of(main, arm, "factorization").side for arm in ("projection_mixture", reports.MIXTURE)] == [BEHIND, AHEAD]
-    said, made = (ROOT / "book" / "certainty.md").read_text(encoding="utf-8"), ledger.read("goodbooks-v1", "factorization").values()
+
+
+def test_what_twenty_trials_reach_on_goodbooks_where_twelve_count(found):
+    said, selection = (ROOT / "book" / "certainty.md").read_text(encoding="utf-8"), found["goodbooks-v1", "factorization"].selection
+    made = [one for one in Ledger(ROOT / "results").read("goodbooks-v1", "factorization").values() if one["stage"] == "search"]
+    assert (selection.trials, len(made)) == (12, 3 * 20)
+    leads = []
     for number, form in ((12, "winners of twelve reach {:.4f} (factorization), {:.4f} (projection mixture) and {:.4f} (embedding mixture)"),
-                         (20, "those of twenty {:.4f}, {:.4f} and {:.4f}, so that little")):  # fmt: skip
-        tried = {
-            arm: [one for one in made if one["stage"] == "search" and one["arm"] == arm and one["index"] < number] for arm in main.outcomes
-        }
-        assert {len(some) for some in tried.values()} == {number} and (main.selection.trials == number) == (number == 12)
-        best = [max(some, key=lambda one: one["validation"]["mrr"])["test"]["mrr"] for some in tried.values()]
-        assert form.format(*best) in said
+                         (20, "those of twenty {:.4f}, {:.4f} and {:.4f}, so that")):  # fmt: skip
+        tried = [[one for one in made if one["arm"] == arm and one["index"] < number] for arm in selection.winners]
+        plain, projected, embedded = (max(some, key=lambda one: one["validation"]["mrr"])["test"]["mrr"] for some in tried)
+        assert form.format(plain, projected, embedded) in said
+        leads.append(embedded - plain)
+    assert "so that the lead of the embedding mixture goes from {:.3f} to {:.3f}.".format(*leads) in said
 
 
 def test_two_searches_of_one_model_differ_by_more_than_numbers_of_tastes(found):
@@ -1332,7 +1339,8 @@ def test_which_trials_have_models_from_a_processor_and_a_gpu():
                          *(("goodbooks-v1", index, "embedding_mixture") for index in (8, 15, 17, 18, 19))}  # fmt: skip
     said = (ROOT / "book" / "determinism.md").read_text(encoding="utf-8")
     assert "the trials 2 and 14 to 19 on Amazon apps (the projection mixture on the processor), 5 on Movielens 1M" in said
-    assert "and 2, 8 and 14 to 19 on Goodbooks (of trial 2 the embedding mixture alone on a GPU; of the others factorization, of" in said
+    assert "2, 8 and 14 to 19 on Goodbooks (of trial 2 the embedding mixture alone on a GPU; of the others factorization, " in said
+    assert "factorization, of 14 and 16 the embedding mixture, too)." in said
 
 
 def test_every_record_in_the_repository_is_of_code_that_counts():
