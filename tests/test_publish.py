@@ -1113,7 +1113,7 @@ def test_what_generated_users_gain(monkeypatch):
     assert (
         (len(several), (several["low"] > 0).sum()) == (6, 5)
         and "five of the six populations" in when
-        and "(undecided in one of six)" in verdict
+        and "in the six cells with several tastes and no twins 1 to 3%" in verdict
     )
     for page in (readme, findings, verdict):
         assert f"give {gained[0]}, undecided, and over larger vectors {gained[1]} and {gained[2]}." in page
