@@ -131,7 +131,7 @@ def by_components(ledger: Ledger, names: Iterable[str] = BY_TASTES) -> pd.DataFr
 
     low, high: for other seeds, too, where there are several; none (NaN) for m = 1. factorization, its trials: test MRR of the same model
     as m = 1 in the main study, from a search of its own (NaN and 0 where there is none); over it, over low, over high: the gain over that
-    one. Empty before any such study was run.
+    one; over two, two low, two high: over m = 2, of more tastes. Empty before any such study was run.
     """
     study, rows = "factorization-components", []
     arms = {int(arm.partition("/")[2]): arm for arm in STUDIES[study].arms}
@@ -147,9 +147,12 @@ def by_components(ledger: Ledger, names: Iterable[str] = BY_TASTES) -> pd.DataFr
             row |= _gained(results, arm, arms[1]) if m > 1 else {"gain": 0.0, "relative": 0.0}
             if again:
                 row |= dict(zip(("over it", "over low", "over high"), _difference(Evidence.between(one, again)), strict=True))
+            if m > 2 and arms[2] in results.outcomes:
+                two = Evidence.of(results, arm, arms[2])
+                row |= dict(zip(("over two", "two low", "two high"), _difference(two), strict=True))
             rows.append(row | {"trials": results.selection.trials, "seeds": results.selection.seeds} | beside)
     columns = ["tastes", "m", "mrr", "validation", *GAINED, "trials", "seeds", "factorization", "its trials", "over it", "over low",
-               "over high"]  # fmt: skip
+               "over high", "over two", "two low", "two high"]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
 

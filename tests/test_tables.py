@@ -936,18 +936,22 @@ def test_numbers_of_tastes_stand_beside_the_true_number(planned, tmp_path):
         gap = results.against(*arms)
         assert (table.loc[m, "gain"], *table.loc[m, ["low", "high"]]) == (gap.difference, *results.over_seeds(*arms))
         assert table.loc[m, "relative"] == pytest.approx(gap.difference / results.outcomes[arms[1]].mrr)
-    [row] = tables.true_tastes(table.reset_index()).to_dict("records")  # no main study: one single vector
+    row, two = tables.true_tastes(table.reset_index()).to_dict("records")  # no main study: one single vector
     assert (
         row["true tastes"] == 2
-        and (row["single vector"], row["test MRR"]) == ("m = 1", f"{table.loc[1, 'mrr']:.3f}")
+        and (row["against"], row["test MRR"]) == ("m = 1", f"{table.loc[1, 'mrr']:.3f}")
         and row[tables.SPENT] == "1 of 8, 2 of 5"
     )
     assert row["m = 12 minus it [95%]"] == labels.with_interval(table.loc[12, "gain"], tuple(table.loc[12, ["low", "high"]]), sign=True)
+    arms = "embedding_mixture/12", "embedding_mixture/2"
+    gap = (results.against(*arms).difference, results.over_seeds(*arms))
+    assert (two["against"], two["test MRR"], two["m = 2 minus it [95%]"]) == ("m = 2", f"{table.loc[2, 'mrr']:.3f}", "")
+    assert two["m = 12 minus it [95%]"] == labels.with_interval(*gap, sign=True)
     experiments.run("factorization", synthetic.from_name(name), Ledger(tmp_path), replace(TINY, trials=1, seeds=2), arms=["factorization"])
     again, plain = gains.by_components(Ledger(tmp_path), [name]), outcomes.recorded(Ledger(tmp_path), name, "factorization").outcomes
     two = Evidence.between(results.outcomes["embedding_mixture/2"], plain["factorization"])
-    _, over = tables.true_tastes(again).to_dict("records")
-    assert (over["single vector"], over["m = 2 minus it [95%]"].split()[0]) == (
+    _, over, _ = tables.true_tastes(again).to_dict("records")
+    assert (over["against"], over["m = 2 minus it [95%]"].split()[0]) == (
         "factorization of the main study (trials: 1)",
         two.over_users.split()[0],
     )
