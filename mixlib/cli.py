@@ -17,6 +17,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 Name = Annotated[str, typer.Option(help="a registered name, a folder of the data root, or the path of an interactions.csv[.gz]")]
 
 
+heard: list[int] = []  # signals that ask to stop; numpy, when it is imported, swallows what is raised for them
 FEW_USERS = 30  # users of the test part: below, intervals over users say little
 
 
@@ -77,6 +78,7 @@ def run(
     from mixlib.names import absolute
     from mixlib.plans import Subject
 
+    _unless_stopped()
     if not results:
         raise ValueError("--results is empty: give the folder of the ledger, or leave the option out.")
     if cluster == "":
@@ -132,6 +134,12 @@ def run(
         if (users := min((len(set(one.users.tolist())) for one in reached.outcomes.values()), default=FEW_USERS)) < FEW_USERS:
             _note((f"{users} user{'s' * (users > 1)} in the test part: intervals over so few say little.",))
     print(f"{interactions.name}, {study}: {_end(selection, planned, i, n)}")
+
+
+def _unless_stopped() -> None:
+    """Stop if that was asked for while modules were imported."""
+    if heard:
+        raise KeyboardInterrupt
 
 
 def _share(shard: str) -> tuple[int, int]:
@@ -293,14 +301,14 @@ def _explained(error: Exception) -> str:
 
 def main() -> None:
     """Run the command line; turn what the reader can mend into one line on standard error."""
-    heard: list[int] = []
+    heard.clear()
 
     def stop(number: int, _: object) -> None:
         heard.append(number)
         raise KeyboardInterrupt
 
-    for name in ("SIGTERM", "SIGHUP"):  # of a batch system, of a terminal that closes: as Ctrl-C, so that workers end, too
-        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is signal.SIG_DFL:
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Ctrl-C, and what a batch system and a terminal that closes send: workers end, too
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(getattr(signal, name), stop)
     try:
         app()

@@ -79,6 +79,11 @@ class Interactions:
                 object.__setattr__(self, f"n_{name}", highest + 1 - lowest)
             elif highest - lowest >= count:
                 raise ValueError(f"n_{name} is {count}, but {name} has the id {highest}.")
+        for name, length in (("titles", self.n_items + 1), ("user_ids", self.n_users), ("item_ids", self.n_items)):
+            if (given := getattr(self, name)) is not None and len(given) != length:
+                raise ValueError(
+                    f"{name} must have {length:,} entries, not {len(given):,}: {self.n_users:,} users, {self.n_items:,} items."
+                )
 
     def __len__(self) -> int:
         return len(self.users)

@@ -48,10 +48,7 @@ def target_ranks(scores: Tensor, targets: Tensor, excluded: Tensor | None = None
     target = scores.gather(1, targets.unsqueeze(1))  # (b, 1)
     if excluded is not None:
         scores = scores.masked_fill(excluded, -torch.inf).scatter(1, targets.unsqueeze(1), target)
-    ranks = 1 + (scores > target).sum(dim=1) + ((scores == target).sum(dim=1) - 1) / 2
-    if scores.isnan().any():
-        raise ValueError(NOT_FINITE)
-    return ranks
+    return _ranks(scores, target, False).squeeze(1)
 
 
 def sequence_ranks(model: Scorer, sequences: Sequences) -> np.ndarray:

@@ -44,6 +44,11 @@ class Evidence:
         return AHEAD if self.wide[0] > 0 else BEHIND if self.wide[1] < 0 else UNDECIDED
 
     @property
+    def bounds(self) -> tuple[float, float]:
+        """The interval for other users and seeds; over users alone where there is one seed."""
+        return self.wide or (self.gap.low, self.gap.high)
+
+    @property
     def _digits(self) -> int:
         return digits_for(self.gap.difference, self.gap.low, self.gap.high, *(self.wide or ()))
 

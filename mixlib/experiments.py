@@ -193,6 +193,8 @@ def run(
     budget = budget or PAPER.of(study)
     if math.isnan(minutes):
         raise ValueError("minutes must be a number: no trial starts later than that.")
+    if not 1 <= shard[0] <= shard[1]:
+        raise ValueError(f"shard must be (i, n) with i from 1 to n, not {shard}.")
     deadline = time.monotonic() + 60 * minutes
     while True:
         selection = select(study, records_of(study, ledger, subject.dataset), subject, budget)

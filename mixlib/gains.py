@@ -63,12 +63,7 @@ def _gained(results: Results, arm: str, baseline: str) -> dict[str, float]:
 
 def _numbers(found: Evidence, relative: Share) -> dict[str, float]:
     """The numbers GAINED: a paired difference, and the same as a share of the baseline's MRR."""
-    return dict(zip(GAINED, (*_difference(found), relative.gain, *relative.bounds), strict=True))
-
-
-def _difference(found: Evidence) -> tuple[float, float, float]:
-    """The difference, and its interval for other seeds, too, where there are several."""
-    return found.gap.difference, *(found.wide or (found.gap.low, found.gap.high))
+    return dict(zip(GAINED, (found.gap.difference, *found.bounds, relative.gain, *relative.bounds), strict=True))
 
 
 def skew_correlations(table: pd.DataFrame) -> pd.DataFrame:
@@ -145,11 +140,11 @@ def by_components(ledger: Ledger, names: Iterable[str] = BY_TASTES) -> pd.DataFr
             one = results.outcomes[arm]
             row = {"tastes": synthetic.parameters(dataset)["tastes"], "m": m, "mrr": one.mrr, "validation": one.search["validation"]["mrr"]}
             row |= _gained(results, arm, arms[1]) if m > 1 else {"gain": 0.0, "relative": 0.0}
-            if again:
-                row |= dict(zip(("over it", "over low", "over high"), _difference(Evidence.between(one, again)), strict=True))
-            if m > 2 and arms[2] in results.outcomes:
-                two = Evidence.of(results, arm, arms[2])
-                row |= dict(zip(("over two", "two low", "two high"), _difference(two), strict=True))
+            two = results.outcomes.get(arms[2]) if m > 2 else None
+            for words, other in ((("over it", "over low", "over high"), again), (("over two", "two low", "two high"), two)):
+                if other:
+                    over = Evidence.between(one, other)
+                    row |= dict(zip(words, (over.gap.difference, *over.bounds), strict=True))
             rows.append(row | {"trials": results.selection.trials, "seeds": results.selection.seeds} | beside)
     columns = ["tastes", "m", "mrr", "validation", *GAINED, "trials", "seeds", "factorization", "its trials", "over it", "over low",
                "over high", "over two", "two low", "two high"]  # fmt: skip
@@ -211,6 +206,7 @@ def who_gains(results: Results, arm: str, interactions: Interactions, ledger: Le
     unknown = np.full(len(history), np.nan)
     kept = [ledger.arrays(record) if ledger else {} for record in ours.records]
     diversity = np.mean([arrays.get("effective_tastes", unknown) for arrays in kept], axis=0)
+    diversity = diversity.round(4)  # in single precision even equal ones differ
     return pd.DataFrame({"user": ours.users, "gain": ours.values - theirs.values, "history": history, "popularity": target,
                          "effective_tastes": diversity})  # fmt: skip
 

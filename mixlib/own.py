@@ -37,7 +37,9 @@ def read_csv(path: Path) -> pd.DataFrame:
         raise unreadable(path, None, error) from error
     for column in sorted(NEEDED - set(table.columns)):
         found = ", ".join(repr(str(name)) for name in table.columns)
+        spaced = column in {str(name).strip() for name in table.columns}
         without = "" if NEEDED & set(table.columns) else "; the first line must name the columns"
+        without = "; take the spaces out of the first line" if spaced else without
         raise fault(path, head, f"there is no column {column}: user_id and item_id are needed, and there are {found}{without}")
     for column in sorted({*NEEDED, "timestamp"}):
         if f"{column}.1" in table.columns:  # so pandas calls the second of two
@@ -52,7 +54,14 @@ def _parsed(path: Path) -> pd.DataFrame:
     try:
         with opened(path) as file:
             head = ",".join(map(str, pd.read_csv(file, nrows=0).columns)).replace('"', "")
-        other = next((name for name, mark in (("semicolons", ";"), ("tabs", "\t")) if set(head.split(mark)) >= NEEDED), None)
+        other = next(
+            (
+                name
+                for name, mark in (("semicolons", ";"), ("tabs", "\t"), ("bars", "|"), ("spaces", " "))
+                if set(head.split(mark)) >= NEEDED
+            ),
+            None,
+        )
         with opened(path) as file, warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):  # of fields without a column
             table = pd.read_csv(file, low_memory=False, index_col=False, nrows=0 if other else None)
     except pd.errors.EmptyDataError:
@@ -142,7 +151,7 @@ def facts(path: Path, shortest: int, longest: int) -> dict:
     if not path.is_file():
         return {}
     try:
-        given = tomllib.loads(path.read_text(encoding="utf-8"))
+        given = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         said = {key: repr(value)[:80] for key, value in given.items()}
     except RecursionError:
         raise ValueError(f"{path.name} is nested too deeply: it needs no more than keys and values.") from None

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 import numpy as np
 
 from mixlib.evidence import AHEAD, BEHIND, ONE_SEED, UNDECIDED, Evidence
-from mixlib.labels import PUBLISHED, SIZE_LABELS, applies, label, title
+from mixlib.labels import PUBLISHED, applies, label, title
 from mixlib.outcomes import MAIN, Found, Outcome, best
 from mixlib.plans import Selection
 from mixlib.pooling import TOO_FEW, together
@@ -30,7 +30,7 @@ def numbers(found: Found, unordered: Collection[str]) -> dict[str, str]:
     return {
         **_gains_on_movielens(main),
         **_all_sides(found, gained),
-        "largest_gain": _largest_gain(gained, _same_winner(found)),
+        "largest_gain": _largest_gain(gained, found),
         "same_size": _between(found, "movielens-100k", CAPACITY, f"{MIXTURE}/dim 32", "factorization/dim 256"),
         "more_seeds": _between(found, STUDIES[MORE_SEEDS].only_for, MORE_SEEDS, "mixture_lstm", "lstm", judged=True),
         "ruled_out": _ruled_out(sequences),
@@ -85,20 +85,10 @@ def _and(names: list[str]) -> str:
     return " and ".join(filter(None, (", ".join(others), last)))
 
 
-def _of_size(found: Found, control: str = WIDE) -> dict[str, Evidence]:
+def _of_size(found: Found, control: str) -> dict[str, Evidence]:
     """By data set, what the embedding mixture gains over a larger single vector."""
     return {dataset: Evidence.of(results, MIXTURE, control) for (dataset, name), results in found.items()
             if name == SIZE and {MIXTURE, control} <= set(results.outcomes)}  # fmt: skip
-
-
-def _same_winner(found: Found) -> dict[str, Evidence]:
-    """`_of_size` where the embedding mixture is the one that the main study compares."""
-
-    def winner(dataset: str, study: str) -> str | None:
-        results = found.get((dataset, study))
-        return results.outcomes[MIXTURE].search["key"] if results and MIXTURE in results.outcomes else None
-
-    return {dataset: one for dataset, one in _of_size(found).items() if winner(dataset, SIZE) == winner(dataset, "factorization")}
 
 
 def _sides(judged: dict[str, Evidence], searches: dict[str, Selection]) -> str:
@@ -121,21 +111,19 @@ def _trials(searches: Iterable[Selection]) -> str:
     return f"{few} to {most} of {planned[0]} search trials" if few < most else f"{most} of {planned[0]} search trials"
 
 
-def _largest_gain(gained: list[Gain], by_size: dict[str, Evidence]) -> str:
-    """The mixture that is ahead by the largest share of its baseline's MRR, by how much, and what is left against a vector as large.
-
-    by_size: the latter by data set, of the same mixture.
-    """
+def _largest_gain(gained: list[Gain], found: Found) -> str:
+    """The mixture that is ahead by the largest share of its baseline's MRR, by how much, and what is left of it against larger vectors."""
     ahead = [one for one in gained if one.evidence.side == AHEAD]
     if not ahead:
         return "none is decided"
     most = max(ahead, key=lambda one: one.share.gain)
-    size = (
-        f"; against a single vector {SIZE_LABELS[WIDE.partition('/')[2]]}, {by_size[most.dataset]}"
-        if most.mixture == MIXTURE and most.dataset in by_size
-        else ""
-    )
-    return f"{label(most.mixture)} on {title(most.dataset)}: {most.evidence}, {most.share.gain:+.0%} of the MRR{size}"
+    left, sizes = "", found.get((most.dataset, SIZE))
+    if most.mixture == MIXTURE and sizes and {HALF, WIDE} <= set(sizes.outcomes):
+        ours, larger = found[most.dataset, most.study].outcomes[MIXTURE], [sizes.outcomes[arm] for arm in (HALF, WIDE)]
+        half, wide = (str(Evidence.between(ours, one)) for one in larger)
+        left = f"; over a single vector that was searched with half as many numbers for each user it is {half}, over one with as many "
+        left += f"{wide} ({_trials([sizes.selection])} of those vectors)"
+    return f"{label(most.mixture)} on {title(most.dataset)}: {most.evidence}, {most.share.gain:+.0%} of the MRR{left}"
 
 
 def _ruled_out(sequences: dict[str, Gain]) -> str:

@@ -119,7 +119,11 @@ def csv_titles(path: Path, keys: tuple[str, ...]) -> dict[int, str]:
             raise fault(path, 1, f"the columns {' or '.join(keys)} and title are needed{commas}")
         for row in filter(None, rows):
             if len(row) != len(head) or not _is_id(row[head.index(key)]):
-                raise fault(path, rows.line_num, f"{len(head)} fields with a whole number as {key} are needed, not {shown(','.join(row))}")
+                raise fault(
+                    path,
+                    rows.line_num,
+                    f"{len(head)} fields with a whole number of 0 or more as {key} are needed, not {shown(','.join(row))}",
+                )
             if row[head.index("title")].strip():
                 found.setdefault(int(row[head.index(key)]), row[head.index("title")])
     except csv.Error as error:

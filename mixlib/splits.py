@@ -95,7 +95,7 @@ def _parts_by_user(interactions: Interactions, fractions, seed: int) -> list[Int
 
 def _deal(n: int, fractions, seed: int) -> list[np.ndarray]:
     """Indices 0..n-1 in random order, cut into parts of the given fractions."""
-    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
+    if len(fractions) != 3 or not (min(fractions) >= 0 and abs(sum(fractions) - 1) <= 1e-9):  # so that NaN is refused
         raise ValueError(f"fractions must be three shares that sum to 1, not {tuple(fractions)}.")
     ends = np.rint(np.cumsum(fractions)[:2] * n).astype(int)
     return np.split(np.random.default_rng(seed).permutation(n), ends)

@@ -220,8 +220,11 @@ def study_for(name: str, interactions: Interactions) -> Study:
     """The study of that name. Raises ValueError if there is none, or if it needs an order in time that the data set lacks."""
     study = STUDIES[choose("study", name, STUDIES)]
     if study.family == "sequences" and not interactions.ordered:
-        raise ValueError(
-            f"{interactions.name} has no order in time, which the study {name} needs: there is no column timestamp. Give the times that "
-            "name; or run factorization; or set `ordered = true` in its dataset.toml if its rows are in order of time."
+        why = (
+            "there is no column timestamp. Give the times that name; or run factorization; or set `ordered = true` in its dataset.toml if "
+            "its rows are in order of time."
+            if interactions.timestamps is None
+            else "its dataset.toml says `ordered = false`. Take that line out if its times are an order; or run factorization."
         )
+        raise ValueError(f"{interactions.name} has no order in time, which the study {name} needs: {why}")
     return study

@@ -88,7 +88,7 @@ def metric_verdicts(found: Found) -> list[str]:
 
 
 def hours(ledger: Ledger) -> pd.DataFrame:
-    """What the records took: how many there are, and hours of training and ranking, for every data set and kind of device, and of all."""
+    """What the records took: how many, and hours of training, ranking and diagnosis, by data set and kind of device, and of all."""
     spent: dict[tuple[str, str], list[float]] = {}
     for dataset in ledger.datasets():
         name = "Generated users" if dataset.startswith("synthetic_") else title(dataset)
@@ -250,7 +250,7 @@ def true_tastes(by_components: pd.DataFrame) -> pd.DataFrame:
     for tastes, some in by_components.groupby("tastes"):
         some = some.sort_values("m")
         first, *others = some.to_dict("records")
-        two = some.loc[some["m"] == 2, "mrr"].mean()
+        two = some.set_index("m")["mrr"].get(2, np.nan)
         main = f"factorization of the main study (trials: {first['its trials']:.0f})"
         models = {"m = 1": (first["mrr"], ("gain", "low", "high")), main: (first["factorization"], ("over it", "over low", "over high")),
                   "m = 2": (two, ("over two", "two low", "two high"))}  # fmt: skip

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from mixlib import adam, checkpoints, kernels
 from mixlib.adam import Adam, Late
 from mixlib.checkpoints import Checkpoint
-from mixlib.evaluation import Scorer, interaction_ranks, sequence_reciprocal_ranks, user_metrics
+from mixlib.evaluation import Scorer, interaction_reciprocal_ranks, sequence_reciprocal_ranks
 from mixlib.losses import LOSSES, Loss
 from mixlib.models import Represented, SequenceModel, TasteModel, UserTable
 from mixlib.names import choose
@@ -48,6 +48,9 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self):
+        for name, value in vars(self).items():
+            if isinstance(value, np.generic):  # a number of NumPy's
+                object.__setattr__(self, name, value.item())
         choose("loss", self.loss, LOSSES)
         for name, lowest in (("batch_size", 1), ("epochs", 1), ("patience", 1), ("validate_every", 1)):
             if type(getattr(self, name)) is not int or getattr(self, name) < lowest:
@@ -57,6 +60,8 @@ class Settings:
                 raise ValueError(f"{name} must be {' or '.join(kind.__name__ for kind in kinds)}, not {getattr(self, name)!r}.")
         if not self.learning_rate > 0 or not self.l2 >= 0 or (self.negatives is not None and self.negatives < 1):
             raise ValueError(f"learning_rate must be above 0, l2 at least 0, negatives at least 1: {self}.")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must be between 0 and 2^63 - 1, not {self.seed}.")
 
 
 @dataclass
@@ -104,6 +109,8 @@ def fit(model: TasteModel, data: Split, settings: Settings, checkpoint: Checkpoi
     Progress shows on a terminal only. The same seed, machine and number of threads give bit-identical parameters on a CPU.
     Raises Diverged on a NaN or exploding loss, ValueError when model and data do not belong together or train is empty.
     """
+    if not isinstance(data, Split):
+        raise ValueError(f"a model is fitted on a Split, not on {type(data).__name__}: cut the data first, as `splits` does.")
     sequential = isinstance(data.train, Sequences)
     if sequential != model.sequential:
         wanted, found = ("windows of interactions", "interactions") if model.sequential else ("interactions", "windows")
@@ -251,7 +258,7 @@ def validation_mrr(model: Scorer, data: Split) -> float:
     """The paper's MRR on data.validation: mean over windows, or over users of the mean over their items."""
     if isinstance(data.validation, Sequences):
         return float(sequence_reciprocal_ranks(model, data.validation).mean())
-    return float(user_metrics(interaction_ranks(model, data, "validation").ranks)["mrr"].mean())
+    return float(interaction_reciprocal_ranks(model, data, "validation").mean())
 
 
 Draw = Callable[[Tensor], Tensor]

@@ -5,7 +5,8 @@ import os
 import signal
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from threading import RLock, Thread
+from contextlib import contextmanager
+from threading import RLock, Thread, current_thread, main_thread
 from typing import Any
 
 from tqdm import tqdm
@@ -29,7 +30,8 @@ def in_processes(function: Callable, tasks: Iterator, jobs: int, initializer: Ca
     try:
         while True:
             for _, task in zip(range(jobs - len(running)), tasks, strict=False):
-                running.add(pool.submit(function, task))  # one by one: what runs is known even if the next task cannot be had
+                with _undisturbed():
+                    running.add(pool.submit(function, task))  # one by one: what runs is known even if the next task cannot be had
             if not running:
                 return
             finished, running = wait(running, return_when=FIRST_COMPLETED)
@@ -39,6 +41,30 @@ def in_processes(function: Callable, tasks: Iterator, jobs: int, initializer: Ca
             for child in set(multiprocessing.active_children()) - others:
                 child.terminate()
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """What stops this process waits meanwhile: a worker that has begun by half could not be ended in silence. Processes that begin here
+    hear no Ctrl-C, which comes to all of a terminal's.
+    """
+    if current_thread() is not main_thread():  # which alone hears signals
+        yield
+        return
+    heard: list[int] = []
+    every = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in every if callable(signal.getsignal(number))}
+    for number in before:
+        signal.signal(number, lambda number, _: heard.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if heard:
+        signal.raise_signal(heard[0])
 
 
 def _start(initializer: Callable | None, *given: Any) -> None:

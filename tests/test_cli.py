@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import formats
 import numpy as np
@@ -331,6 +332,37 @@ def test_a_run_that_is_stopped_has_its_exit_code_and_keeps_finished_trials(data_
     kept = Ledger(tmp_path / "results").read("first", "factorization")
     assert 1 + len(out.splitlines()) <= len(kept) < 60
     assert not [path for path in (tmp_path / "results").rglob("*") if path.suffix == ".tmp"]
+
+
+@pytest.mark.parametrize(("heard", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_stopped_while_its_workers_start_says_one_sentence(data_root, tmp_path, heard, code):
+    write(data_root / "first", 1)
+    words = ("run", "--dataset", "first", "--study", "factorization", "--device", "cpu", "--jobs", "2")
+    running = start(*words, cwd=tmp_path, start_new_session=True)
+    assert running.stdout is not None and running.stdout.readline() == "search: 60 trials to run\n"
+    time.sleep(0.5)  # a worker imports, or the data are on their way to it
+    os.killpg(running.pid, heard)  # as a terminal and a batch system do
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == code, err
+    assert err.splitlines()[1:] == ["mixlib: stopped; what was finished is kept, and the same command goes on from there."]
+
+
+def test_a_stop_that_an_import_swallows_is_not_forgotten(data_root, tmp_path):
+    write(data_root / "first", 1)
+    text = """import signal, sys
+class Swallows:
+    def find_spec(self, name, *_):
+        if name == "mixlib.plans":
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            except KeyboardInterrupt:  # as a compiled module of numpy's does
+                pass
+sys.meta_path.insert(0, Swallows())
+from mixlib.cli import main
+main()"""
+    words = ("run", "--dataset", "first", "--study", "factorization", "--minutes", "0")
+    found = subprocess.run([sys.executable, "-c", text, *words], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert found.returncode == 143 and found.stderr.startswith("mixlib: stopped;") and not found.stdout
 
 
 def test_help_is_quick_because_it_imports_no_torch(tmp_path):

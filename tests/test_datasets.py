@@ -48,6 +48,8 @@ def test_no_interactions_are_interactions_too():
     [
         ([0, 1], [1], {}, "differ in length: 2, 1"),
         ([0, 1], [1, 2], {"timestamps": np.arange(3)}, "differ in length: 2, 2, 3"),
+        ([0, 1], [1, 2], {"titles": np.array(["", "Up"])}, "titles must have 3 entries, not 2: 2 users, 2 items"),
+        ([0, 1], [1, 2], {"item_ids": np.array([7])}, "item_ids must have 2 entries, not 1: 2 users, 2 items"),
         ([0, 1], [0, 1], {}, "items must be numbered from 1 on, but 0 occurs"),
         ([-1, 1], [1, 1], {}, "users must be numbered from 0 on, but -1 occurs"),
         ([0, 3], [1, 1], {"n_users": 3}, "n_users is 3, but users has the id 3"),
@@ -122,6 +124,8 @@ def test_interactions_without_timestamps_have_no_order_unless_the_toml_says_so(d
     write(data_root / "plain", text)
     write(data_root / "ordered", text, facts="ordered = true\n")
     assert not datasets.load("plain").ordered and datasets.load("plain").timestamps is None
+    assert datasets.load("ordered").ordered
+    (data_root / "ordered" / "dataset.toml").write_text("ordered = true\n", encoding="utf-8-sig")
     assert datasets.load("ordered").ordered
 
 
@@ -222,7 +226,9 @@ def test_titles_without_the_needed_columns_are_an_error(data_root):
         ),
         ('"user_id";"item_id"\n1;2\n', r"csv, line 1: semicolons stand between the columns: separate the fields by commas"),
         ("\n\nuser_id\titem_id\n1\t2\n", "line 3: tabs stand between the columns: separate the fields by commas"),
-        ("user_id, item_id\n1,2\n", "user_id and item_id are needed, and there are 'user_id', ' item_id'"),
+        ("user_id, item_id\n1,2\n", "there are 'user_id', ' item_id'; take the spaces out of the first line"),
+        ("user_id|item_id\n1|2\n", "line 1: bars stand between the columns: separate the fields by commas"),
+        ("user_id item_id\n1 2\n", "line 1: spaces stand between the columns: separate the fields by commas"),
         (
             "user_id,item_id\ncust-1,2\n",
             "user_id must be a whole number, not 'cust-1': number them first, as the page Run it yourself shows",

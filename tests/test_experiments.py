@@ -202,8 +202,16 @@ def test_an_unknown_study_is_an_error_that_suggests_one(tiny):
 
 
 def test_a_sequence_study_needs_an_order_in_time(tiny, tmp_path):
-    with pytest.raises(ValueError, match="synthetic has no order in time, which the study sequences needs: there is no column timestamp"):
+    with pytest.raises(ValueError, match=r"the study sequences needs: its dataset\.toml says `ordered = false`"):
         run("sequences", replace(tiny, ordered=False), tmp_path)
+    with pytest.raises(ValueError, match="which the study sequences needs: there is no column timestamp"):
+        run("sequences", replace(tiny, ordered=False, timestamps=None), tmp_path)
+
+
+@pytest.mark.parametrize("shard", [(0, 0), (0, 2), (3, 2)])
+def test_a_share_of_none_is_an_error(shard, tiny):
+    with pytest.raises(ValueError, match=r"shard must be \(i, n\) with i from 1 to n"):
+        experiments.run("factorization", tiny, Ledger(), TINY, shard=shard)
 
 
 # --- selection, on records that nobody trained

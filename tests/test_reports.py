@@ -235,19 +235,6 @@ def test_the_abstract_counts_sides_and_names_the_largest_gain(ledger, monkeypatc
     assert single["mixture_lstm_sides"] == ahead["embedding_mixture_sides"] == ahead["size_sides"] == "not judged yet"
 
 
-def test_the_largest_gain_of_an_embedding_mixture_is_set_against_a_vector_as_large():
-    gain, size = (Evidence(evaluation.Comparison(mean, mean, mean, 0.01, 0.5), (mean, mean)) for mean in (0.02, -0.03))
-    tenth, twentieth = (Share(np.log(ratio), 0.1, np.inf) for ratio in (1.1, 1.05))
-    gained = [
-        reports.Gain("movielens-1m", "factorization", "embedding_mixture", "factorization", tenth, gain, 0.01),
-        reports.Gain("movielens-100k", "sequences", "mixture_lstm", "lstm", twentieth, gain, 0.01),
-    ]
-    against = f"against a single vector as large as its trial's mixture, {size}"
-    assert prose._largest_gain(gained, {"movielens-1m": size}).endswith(f", +10% of the MRR; {against}")
-    assert prose._largest_gain(gained, {"movielens-100k": size}).endswith(", +10% of the MRR")  # not run on that data set
-    assert prose._largest_gain(gained[1:], {"movielens-100k": size}).endswith(", +5% of the MRR")  # a control of another mixture
-
-
 def test_gains_above_the_intervals_are_ruled_out_and_one_seed_rules_out_none():
     gap = evaluation.Comparison(0.0, 0.0, 0.0, 1.0, 0.0)
     parts = [("A", 0.3001, Evidence(gap, (-0.01, 0.03))), ("B", 0.0999, Evidence(gap, (-0.1, 0.02))), ("C", 0.05, Evidence(gap))]

@@ -137,7 +137,7 @@ def test_the_published_fractions_are_possible(deal, tiny):
     assert sum(map(len, dealt)) == sum(map(len, whole))
 
 
-@pytest.mark.parametrize("fractions", [(0.8, 0.2), (0.8, 0.3, -0.1), (0.8, 0.1, 0.2), (), (0.7, 0.1, 0.1, 0.1)])
+@pytest.mark.parametrize("fractions", [(0.8, 0.2), (0.8, 0.3, -0.1), (0.8, float("nan"), 0.1), (0.8, 0.1, 0.2), (), (0.7, 0.1, 0.1, 0.1)])
 @pytest.mark.parametrize("deal", [random_split, user_split])
 def test_fractions_that_do_not_sum_to_one_are_an_error(deal, fractions, tiny):
     with pytest.raises(ValueError, match="fractions must be three shares that sum to 1"):

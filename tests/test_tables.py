@@ -30,7 +30,7 @@ from mixlib import (
     winners,
 )  # fmt: skip
 from mixlib.evaluation import interval
-from mixlib.evidence import Evidence, share
+from mixlib.evidence import Evidence, Share, share
 from mixlib.ledger import Ledger, key_of
 from mixlib.losses import LOSSES
 from mixlib.notebooks import Project
@@ -216,6 +216,19 @@ def test_the_mixture_of_the_main_study_stands_against_vectors_of_fewer_trials(pl
         side = Evidence.between(mixture, size.outcomes[arm]).side
         [line] = [line for line in said if f"{labels.label(arm)}, on Synthetic" in line]
         assert line.startswith(f"{reports.SIDES[side].capitalize()}: Embedding mixture against ")
+    gap = evaluation.Comparison(0.02, 0.01, 0.03, 0.01, 0.5)
+    tenth, twentieth = (Share(np.log(ratio), 0.1, np.inf) for ratio in (1.1, 1.05))
+    most, other = (
+        reports.Gain("synthetic", "factorization", reports.MIXTURE, "factorization", tenth, Evidence(gap, (0.01, 0.03)), 0.01),
+        reports.Gain("synthetic", "sequences", "mixture_lstm", "lstm", twentieth, Evidence(gap, (0.01, 0.03)), 0.01),
+    )
+    half, wide = (Evidence.between(mixture, size.outcomes[arm]) for arm in (reports.HALF, reports.WIDE))
+    said = prose._largest_gain([other, most], found)
+    assert said.startswith("Embedding mixture on Synthetic: +0.020 ") and ", +10% of the MRR; over a single vector that was" in said
+    assert said.endswith(f" it is {half}, over one with as many {wide} (1 of 2 search trials of those vectors)")
+    without_sizes = {key: results for key, results in found.items() if key[1] != reports.SIZE}
+    assert prose._largest_gain([most], without_sizes).endswith(", +10% of the MRR")
+    assert prose._largest_gain([other], found).endswith(", +5% of the MRR")  # larger vectors are no control of that mixture
     experiments.run(reports.SIZE, data, ledger, TINY)  # as many trials: nothing to add
     assert tables.size_of_main_verdicts(outcomes.collected(ledger)) == [reports.NOTHING]
 
@@ -806,6 +819,7 @@ def test_who_gains_adds_up_to_the_gain(name, arm, found, data, ledger):
         assert rows.iloc[3]["popularity"] == pytest.approx(counts[split.test.items[split.test.users == user]].mean())
     else:
         assert rows["history"].tolist() == [(window[:-1] > 0).sum() for window in split.test.items]
+    assert rows["effective_tastes"].equals(rows["effective_tastes"].round(4))  # quarters are not cut by rounding
     for what in ("history", "popularity", "effective_tastes"):
         quarters = gains.by_quarter(rows, what)
         assert 1 <= len(quarters) <= 4 and quarters["windows or users"].sum() == len(rows)

@@ -183,6 +183,11 @@ def test_a_model_of_another_size_than_the_data_is_an_error(kind, tiny):
             fit(model, split_for(kind, tiny), Settings())
 
 
+def test_interactions_that_are_not_split_are_an_error(tiny):
+    with pytest.raises(ValueError, match="a model is fitted on a Split, not on Interactions: cut the data first"):
+        fit(model_for("factorization", tiny), tiny, Settings())
+
+
 def test_empty_parts_are_an_error(tiny):
     with pytest.raises(ValueError, match="train and validation must not be empty"):
         fit(model_for("factorization", tiny), splits.random_split(tiny, (0.9, 0, 0.1)), Settings())
@@ -198,12 +203,19 @@ def test_an_unknown_loss_is_an_error_that_suggests_one():
     [
         {"batch_size": 0}, {"batch_size": 2.0}, {"epochs": 0}, {"patience": 0}, {"validate_every": 0}, {"l2": -1e-9},
         {"learning_rate": 0}, {"learning_rate": -1}, {"learning_rate": float("nan")}, {"learning_rate": "fast"},
-        {"negatives": 0}, {"negatives": 2.5}, {"exclude_positives": "no"}, {"seed": 1.5},
+        {"negatives": 0}, {"negatives": 2.5}, {"exclude_positives": "no"}, {"seed": 1.5}, {"seed": 2**63},
     ],
 )  # fmt: skip
 def test_impossible_settings_are_an_error_that_names_them(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Settings(**wrong)
+
+
+def test_settings_may_be_drawn_by_numpy():
+    drawn = Settings(batch_size=np.int64(64), learning_rate=np.geomspace(1e-3, 1e-1, 3)[0], exclude_positives=np.bool_(True))
+    assert drawn == Settings(batch_size=64, learning_rate=1e-3, exclude_positives=True) and type(drawn.learning_rate) is float
+    with pytest.raises(ValueError, match="learning_rate must be above 0"):
+        Settings(learning_rate=np.float32(0))
 
 
 # --- negatives
