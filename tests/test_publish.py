@@ -909,12 +909,33 @@ def test_what_is_decided_setting_by_setting():
     assert f"in all of eight settings, by {four['mean difference [95%]'][1:]}, and eight tastes are on the border" in said
     border = same.loc["Movielens 100K", "Embedding mixture, 8", "Embedding mixture, 1"]
     assert "[+0.0000, " in border["mean difference [95%]"] and "[0.999, " in border["mean ratio [95%]"]
+    million = {m: same.loc["Movielens 1M", f"Embedding mixture, {m}", "Embedding mixture, 1"] for m in (2, 4, 6, 8, 12)}
+    assert {m: (row["ahead in"], row["pairs"]) for m, row in million.items()} == {2: (4, 8), 4: (6, 8), 6: (7, 8), 8: (7, 8), 12: (7, 8)}
+    assert (
+        "On Movielens 1M models of 6, 8 and 12 tastes are ahead of that of one in seven of eight settings, of 4 in six and of 2 in" in said
+    )
     worst = {model.partition(",")[0]: 10 - row["ahead in"] for (_, model, against), row in same.iterrows()
              if against.endswith("hardest of 5") and row["pairs"] == 10}  # fmt: skip
     assert f"for the LSTM it is ahead in {worst['LSTM']} of 10 settings and for the Mixture-LSTM in {worst['Mixture-LSTM']}, both" in said
     sure = {model.partition(",")[0] for (_, model, against), row in same.iterrows()
             if against.endswith("hardest of 5") and re.search(r", -[\d.]+\]$", row["mean difference [95%]"])}  # fmt: skip
     assert sure == {"Factorization", "Embedding mixture"}
+
+
+def test_what_the_search_of_numbers_of_tastes_says_on_movielens_1m(found):
+    results, ledger = found["movielens-1m", "factorization-components"], Ledger(ROOT / "results")
+    assert (results.selection.trials, results.selection.seeds) == (8, 0)
+    winners = {int(arm.partition("/")[2]): one for arm, one in results.selection.winners.items()}
+    assert {one["index"] for one in winners.values()} == {6}
+    one, four, twelve = (winners[m]["validation"]["mrr"] for m in (1, 4, 12))
+    said = f"on validation they reach {one:.3f} with one taste, {four:.3f} with four and {twelve:.3f} with twelve."
+    assert said in (ROOT / "book" / "parts.md").read_text(encoding="utf-8") and four == max(
+        w["validation"]["mrr"] for w in winners.values()
+    )
+    trials = [one for one in ledger.read("movielens-1m", "factorization-components").values() if one["stage"] == "search"]
+    strongest = max(trials, key=lambda one: one["definition"]["training"]["l2"])["index"]
+    reached = {one["arm"]: one["test"]["mrr"] for one in trials if one["index"] == strongest}
+    assert all(reached[f"embedding_mixture/{m}"] < 0.85 * reached["embedding_mixture/1"] for m in (4, 6, 8, 12))
 
 
 def test_main_studies_are_whole_and_what_their_projections_begin_with(found):
