@@ -924,14 +924,14 @@ def test_what_is_decided_setting_by_setting():
 
 def test_what_the_search_of_numbers_of_tastes_says_on_movielens_1m(found):
     results, ledger = found["movielens-1m", "factorization-components"], Ledger(ROOT / "results")
-    assert (results.selection.trials, results.selection.seeds) == (8, 0)
+    assert (results.selection.trials, results.selection.seeds) == (8, 1)
     winners = {int(arm.partition("/")[2]): one for arm, one in results.selection.winners.items()}
     assert {one["index"] for one in winners.values()} == {6}
-    one, four, twelve = (winners[m]["validation"]["mrr"] for m in (1, 4, 12))
-    said = f"on validation they reach {one:.3f} with one taste, {four:.3f} with four and {twelve:.3f} with twelve."
-    assert said in (ROOT / "book" / "parts.md").read_text(encoding="utf-8") and four == max(
-        w["validation"]["mrr"] for w in winners.values()
-    )
+    one, *more = (results.outcomes[f"embedding_mixture/{m}"].mrr for m in sorted(winners))
+    eight = Evidence.of(results, "embedding_mixture/8", "embedding_mixture/2")
+    said = f"with one taste they reach {one:.3f}, with more {min(more):.3f} to {max(more):.3f}, and eight against two differ by "
+    assert f"{said}{eight.gap.difference:.3f}, undecided over users alone." in (ROOT / "book" / "parts.md").read_text(encoding="utf-8")
+    assert eight.wide is None and eight.gap.low < 0 < eight.gap.high
     trials = [one for one in ledger.read("movielens-1m", "factorization-components").values() if one["stage"] == "search"]
     strongest = max(trials, key=lambda one: one["definition"]["training"]["l2"])["index"]
     reached = {one["arm"]: one["test"]["mrr"] for one in trials if one["index"] == strongest}
