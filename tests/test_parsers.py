@@ -645,6 +645,6 @@ def test_a_damaged_dataset_toml_is_read_as_it_says_or_named(data, data_root):
     except (ValueError, FileNotFoundError) as error:
         assert "dataset.toml" in str(error) and "\n" not in str(error)
         return
-    for key, value in tomllib.loads((folder / "dataset.toml").read_text()).items():
+    for key, value in tomllib.loads((folder / "dataset.toml").read_text(encoding="utf-8-sig")).items():
         found = getattr(read, key)
         assert (found is not None) if key == "titles" else (type(found), found) == (type(value), value)
