@@ -55,7 +55,7 @@ def _undisturbed() -> Iterator[None]:
     every = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in every if callable(signal.getsignal(number))}
     for number in before:
-        signal.signal(number, lambda number, _: heard.append(number))
+        signal.signal(number, lambda came, _: heard.append(came))
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

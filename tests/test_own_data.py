@@ -82,6 +82,7 @@ def test_every_notebook_runs_on_it_and_every_table_is_made(name, data_root, tmp_
     studied(interactions, project.ledger)
     mpl.use("agg")
     monkeypatch.chdir(tmp_path / "notebooks")
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)  # of another environment IPython warns
     for source in sorted((ROOT / "notebooks").glob("*.ipynb")):
         if "dataset" not in notebooks.parameters_of(source):
             continue

@@ -204,7 +204,7 @@ def test_a_mixture_stands_against_the_single_vector_with_each_loss(planned, data
     assert list(tables.gains_by_loss({})) == [""]
 
 
-def test_the_mixture_of_the_main_study_stands_against_vectors_of_fewer_trials(planned, data, tmp_path):
+def test_the_mixture_of_the_main_study_and_its_largest_gain_stand_against_larger_vectors_of_fewer_trials(planned, data, tmp_path):
     ledger = Ledger(tmp_path)
     experiments.run("factorization", data, ledger, TINY)
     experiments.run(reports.SIZE, data, ledger, replace(TINY, trials=1))
