@@ -17,7 +17,7 @@ from scipy.stats import t
 from tqdm import tqdm
 
 from mixlib import datasets, evaluation, labels, models, splits, training
-from mixlib.ledger import renamed
+from mixlib.files import renamed
 
 SEEDS, FRESH_SEEDS = range(1, 11), range(11, 21)
 DOUBTED = ("mixture_lstm",)  # ten seeds left a doubt, which fresh ones were to settle

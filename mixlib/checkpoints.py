@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mixlib.ledger import renamed
+from mixlib.files import renamed
 from mixlib.models import TasteModel
 
 EVERY = 600.0  # seconds between two states; that of a large model is a gigabyte, which takes seconds

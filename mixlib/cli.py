@@ -47,6 +47,7 @@ def fetch(
     """
     from mixlib import datasets
 
+    _unless_stopped()
     folder = datasets.fetch(name, file=file)
     found = datasets.load(name)
     _note(found.notes)
@@ -231,6 +232,7 @@ def status(
     from mixlib.ledger import Snapshot
     from mixlib.names import choose
 
+    _unless_stopped()
     if not Path(results).is_dir():
         raise FileNotFoundError(f"there is no folder {results}: run this where the ledger lies, or name its folder with --results.")
     ledger = Snapshot(results)
@@ -266,6 +268,7 @@ def book(
 
     from mixlib import publish
 
+    _unless_stopped()
     try:
         names = shlex.split(datasets)  # a path with spaces has quotes of its own
     except ValueError as error:

@@ -11,10 +11,11 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from hashlib import file_digest, new, sha1
 from pathlib import Path, PurePosixPath
 
+from mixlib.files import abandoned
 from mixlib.reading import Refused, most
 from mixlib.sources import Download
 
@@ -206,10 +207,8 @@ def arriving(folder: Path) -> Iterator[Path]:
             if place.is_file():
                 raise FileExistsError(f"{place} is a file, not a folder: move it away, or set MIXLIB_DATA to another folder.")
         root.mkdir(parents=True, exist_ok=True)
-        for left in root.glob(f".{folder.name}.*.partial"):
-            with suppress(FileNotFoundError):  # another process has just ended
-                if time.time() - left.stat().st_mtime > ABANDONED:
-                    shutil.rmtree(left, ignore_errors=True)
+        for left in abandoned(root, f".{folder.name}.*.partial", ABANDONED):
+            shutil.rmtree(left, ignore_errors=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=root))
         try:
             yield partial

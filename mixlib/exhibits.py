@@ -93,8 +93,6 @@ class Exhibits:
             "repeated": searching.repeated_verdicts(every),
             "binary": winners.binary_verdicts(every, ledger),
             "dims": winners.width_verdicts(every, ledger),
-            "splits": retrained.split_verdicts(every),
-            "more-seeds": retrained.more_seed_verdicts(every),
             "patience": retrained.patience_verdicts(every, ledger),
             "short-seeds": retrained.short_verdicts(self.short),
             "border": searching.border_verdicts(every),

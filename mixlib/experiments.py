@@ -17,7 +17,8 @@ from threadpoolctl import threadpool_limits
 from mixlib import codes, diagnostics, evaluation, kernels, models, references, splits, training
 from mixlib.checkpoints import Checkpoint
 from mixlib.datasets import Interactions
-from mixlib.ledger import Ledger, key_of, provenance, renamed
+from mixlib.files import renamed
+from mixlib.ledger import Ledger, key_of, provenance
 from mixlib.plans import Selection, Subject, Trial, records_of, select
 from mixlib.studies import DEMO, PAPER, Budget, study_for
 from mixlib.workers import cores, in_processes

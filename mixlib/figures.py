@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mixlib.files import renamed
 from mixlib.labels import LABELS, PUBLISHED, label, title
-from mixlib.ledger import renamed
 from mixlib.models import SEQUENTIAL
 from mixlib.outcomes import MAIN, Results, best
 from mixlib.reports import HALF, SIZE

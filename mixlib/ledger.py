@@ -8,7 +8,6 @@ import os
 import platform
 import re
 import tempfile
-import time
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from mixlib.files import abandoned, renamed
+
 COMPUTING = (  # the rooms that decide a result
     "reading", "parsers", "own", "datasets", "synthetic", "splits", "models", "losses", "kernels", "evaluation", "codes", "diagnostics",
     "references", "checkpoints", "adam", "training", "experiments",
@@ -27,7 +28,6 @@ COMPUTING = (  # the rooms that decide a result
 LISTED = tomllib.loads(Path(__file__).with_name("versions.toml").read_text(encoding="utf-8"))
 SAME, SAME_WITHOUT_LSTMS = frozenset(LISTED["same"]), frozenset(LISTED["same_without_lstms"])
 STATE = ".state.safetensors"
-ABANDONED = 3600  # seconds after which a temporary file has lost its writer; writing takes some at most
 FORGOTTEN = 30 * 24 * 3600  # seconds after which nobody goes on from a state
 
 
@@ -190,14 +190,10 @@ class Ledger:
                 except ValueError as error:
                     aside = f"set aside as {path.name}{_put_aside(path)}"
                     said.append(f"the record {path} does not count ({error}): {aside}, its trial runs again.")
-        for left in self.folder(dataset, study).glob(".*.tmp"):
-            with suppress(FileNotFoundError):
-                if time.time() - left.stat().st_mtime > ABANDONED:
-                    left.unlink()
-        for state in self.folder(dataset, study).glob(f".*{STATE}"):
-            with suppress(FileNotFoundError):
-                if self.holds(dataset, study, state.name.split(".")[1]) or time.time() - state.stat().st_mtime > FORGOTTEN:
-                    state.unlink()
+        folder = self.folder(dataset, study)
+        done = [state for state in folder.glob(f".*{STATE}") if self.holds(dataset, study, state.name.split(".")[1])]
+        for left in (*abandoned(folder, ".*.tmp"), *abandoned(folder, f".*{STATE}", FORGOTTEN), *done):
+            left.unlink(missing_ok=True)
         return said
 
     def datasets(self) -> list[str]:
@@ -341,19 +337,3 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-@contextmanager
-def renamed(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder, which takes the place of `path` once the block ends without an error."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    partial = Path(name)
-    try:
-        yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.chmod(0o644)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -15,8 +15,9 @@ import nbformat
 import yaml
 from tqdm import tqdm
 
+from mixlib.files import renamed
 from mixlib.labels import title
-from mixlib.ledger import Ledger, renamed
+from mixlib.ledger import Ledger
 from mixlib.names import choose
 from mixlib.workers import cores, in_processes
 

@@ -20,6 +20,7 @@ from mixlib.reading import DAMAGE, Refused, csv_titles, dat_titles, fault, opene
 LONGEST = 10_000  # items in a window
 EXACT = 2**53  # from which on a float leaves out whole numbers
 NEEDED = {"user_id", "item_id"}  # columns of an interactions.csv
+SEPARATORS = {"semicolons": ";", "tabs": "\t", "bars": "|", "spaces": " "}  # other than the comma
 FACTS: dict[str, type] = {"title": str, "ordered": bool, "max_length": int, "min_length": int, "licence": str, "citation": str}
 
 
@@ -54,14 +55,7 @@ def _parsed(path: Path) -> pd.DataFrame:
     try:
         with opened(path) as file:
             head = ",".join(map(str, pd.read_csv(file, nrows=0).columns)).replace('"', "")
-        other = next(
-            (
-                name
-                for name, mark in (("semicolons", ";"), ("tabs", "\t"), ("bars", "|"), ("spaces", " "))
-                if set(head.split(mark)) >= NEEDED
-            ),
-            None,
-        )
+        other = next((name for name, mark in SEPARATORS.items() if set(head.split(mark)) >= NEEDED), None)
         with opened(path) as file, warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):  # of fields without a column
             table = pd.read_csv(file, low_memory=False, index_col=False, nrows=0 if other else None)
     except pd.errors.EmptyDataError:

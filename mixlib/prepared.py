@@ -1,17 +1,15 @@
 """Columns that were read once, kept as compact arrays beside their files, so that the next load is at once."""
 
 import json
-import tempfile
-import time
 from collections.abc import Iterable
-from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
+from mixlib.files import abandoned, renamed
+
 NAME = "prepared.npz"
-ABANDONED = 3600  # seconds after which a temporary file has lost its writer; writing takes a few
 CODE = [Path(__file__).with_name(f"{room}.py") for room in ("reading", "parsers")]  # what decides the columns
 
 
@@ -45,17 +43,10 @@ def write(folder: Path, stamped: dict, made: dict) -> None:
     compact = {
         name: column.astype(np.result_type(*map(np.min_scalar_type, (column.min(), column.max())))) for name, column in arrays.items()
     }
-    partial = None
     try:
-        for left in folder.glob(f".{NAME}.*"):  # of killed writers
-            with suppress(FileNotFoundError):  # another process has just ended
-                if time.time() - left.stat().st_mtime > ABANDONED:
-                    left.unlink()
-        with tempfile.NamedTemporaryFile(prefix=f".{NAME}.", dir=folder, delete=False) as file:
-            partial = Path(file.name)
+        for left in abandoned(folder, f".{NAME}.*"):
+            left.unlink(missing_ok=True)
+        with renamed(folder / NAME) as partial, partial.open("wb") as file:
             np.savez(file, allow_pickle=False, noted=np.frombuffer(json.dumps(noted).encode(), np.uint8), **compact)
-        partial.chmod(0o644)
-        partial.replace(folder / NAME)
     except OSError:  # read-only, or full
-        if partial is not None:
-            partial.unlink(missing_ok=True)
+        pass

@@ -17,7 +17,8 @@ import yaml
 from mixlib import datasets, describe, experiments, explorer, figures, gains, labels, outcomes, reports, twins
 from mixlib.datasets import Interactions
 from mixlib.exhibits import Exhibits
-from mixlib.ledger import Snapshot, code_version, key_of, renamed
+from mixlib.files import renamed
+from mixlib.ledger import Snapshot, code_version, key_of
 from mixlib.names import absolute
 from mixlib.notebooks import Project, file_hash, run_notebooks
 

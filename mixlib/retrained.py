@@ -26,16 +26,18 @@ def splits(found: Found) -> pd.DataFrame:
     The settings are those that won on the split of the main study: only the winners are trained again, the search is not.
     """
     names = {"sd over seeds": "sd over splits", reports.OVER_SEEDS: "over splits, too"}
-    return reports.stacked([_again(*one).rename(columns=names) for one in found.items() if STUDIES[one[0][1]].splits and one[1].outcomes])
+    return reports.stacked([table.rename(columns=names) for table in _again(found, splits=True)])
 
 
 def more_seeds(found: Found) -> pd.DataFrame:
     """Winners trained again with more seeds on the split of the main study, whose seeds are not among them."""
-    return reports.stacked([_again(*one) for one in found.items() if _has_more_seeds(one[0][1]) and one[1].outcomes])
+    return reports.stacked(_again(found, splits=False))
 
 
-def _has_more_seeds(name: str) -> bool:
-    return STUDIES[name].winners_of is not None and not STUDIES[name].splits
+def _again(found: Found, splits: bool) -> list[pd.DataFrame]:
+    """The arms of the studies that train winners again: on other splits, or with more seeds."""
+    studies = {name for name, study in STUDIES.items() if study.winners_of and study.splits == splits}
+    return [_arms(dataset, results) for (dataset, name), results in found.items() if name in studies and results.outcomes]
 
 
 def patience(found: Found) -> pd.DataFrame:
@@ -43,7 +45,7 @@ def patience(found: Found) -> pd.DataFrame:
     made = []
     for dataset, names in _patient(found):
         for results in (found[dataset, name] for name in names):
-            table, outcomes = _again((dataset, results.selection.study.name), results), results.outcomes.values()
+            table, outcomes = _arms(dataset, results), results.outcomes.values()
             epochs = [sorted(record["best_epoch"] for record in outcome.records) for outcome in outcomes]
             short = [f"{_short(outcome).sum()} of {len(outcome.records)}" for outcome in outcomes]
             table.insert(1, "patience", [_patience_of(outcome) for outcome in outcomes])
@@ -80,33 +82,11 @@ def _short(outcome: Outcome) -> np.ndarray:
     return outcome.by_seed < SHORT * np.median(outcome.by_seed)
 
 
-def _again(key: tuple[str, str], results: Results) -> pd.DataFrame:
-    table = reports.arms(results, next(iter(STUDIES[key[1]].arms)))
+def _arms(dataset: str, results: Results) -> pd.DataFrame:
+    table = reports.arms(results, next(iter(results.selection.study.arms)))
     table = table.drop(columns=["validation MRR", "best epoch", "parameters"], errors="ignore").assign(**{SPENT: reports.spent(results)})
-    table.insert(0, "data set", title(key[0]))
+    table.insert(0, "data set", title(dataset))
     return table
-
-
-def split_verdicts(found: Found) -> list[str]:
-    """What each mixture gains on other splits, a sentence for each: over their users, and over the splits."""
-    said = []
-    for (dataset, name), results in found.items():
-        for arm, baseline in results.mixtures if STUDIES[name].splits else ():
-            one = Evidence.of(results, arm, baseline)
-            who = f"{label(arm)} on other splits of {title(dataset)} against {label(baseline)}"
-            said.append(f"{who}: {one.over_users} in test MRR over all their users, over splits, too: {one.over_seeds}; "
-                        f"{reports.SIDES[one.side]}.")  # fmt: skip
-    return said or [reports.NOTHING]
-
-
-def more_seed_verdicts(found: Found) -> list[str]:
-    """What each mixture gains with more seeds alone, a sentence for each."""
-    said = []
-    for (dataset, name), results in found.items():
-        for arm, baseline in results.mixtures if _has_more_seeds(name) else ():
-            who = f"{title(dataset)}, more seeds alone: {label(arm)}"
-            said.append(reports.sentence(who, Evidence.of(results, arm, baseline), label(baseline)))
-    return said or [reports.NOTHING]
 
 
 def longest_wait(record: dict) -> float:

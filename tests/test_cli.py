@@ -347,12 +347,21 @@ def test_a_run_that_is_stopped_while_its_workers_start_says_one_sentence(data_ro
     assert err.splitlines()[1:] == ["mixlib: stopped; what was finished is kept, and the same command goes on from there."]
 
 
-def test_a_stop_that_an_import_swallows_is_not_forgotten(data_root, tmp_path):
+@pytest.mark.parametrize(
+    ("words", "room"),
+    [
+        (("run", "--dataset", "first", "--study", "factorization", "--minutes", "0"), "plans"),
+        (("fetch", "synthetic"), "reading"),
+        (("status", "--results", "."), "progress"),
+        (("book",), "publish"),
+    ],
+)
+def test_a_stop_that_an_import_swallows_is_not_forgotten(data_root, tmp_path, words, room):
     write(data_root / "first", 1)
-    text = """import signal, sys
+    text = f"""import signal, sys
 class Swallows:
     def find_spec(self, name, *_):
-        if name == "mixlib.plans":
+        if name == "mixlib.{room}":
             try:
                 signal.raise_signal(signal.SIGTERM)
             except KeyboardInterrupt:  # as a compiled module of numpy's does
@@ -360,7 +369,6 @@ class Swallows:
 sys.meta_path.insert(0, Swallows())
 from mixlib.cli import main
 main()"""
-    words = ("run", "--dataset", "first", "--study", "factorization", "--minutes", "0")
     found = subprocess.run([sys.executable, "-c", text, *words], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert found.returncode == 143 and found.stderr.startswith("mixlib: stopped;") and not found.stdout
 

@@ -892,6 +892,10 @@ def test_what_other_splits_say(found):
     assert f"differs from the LSTM by {gaps.min():+.3f} to {gaps.max():+.3f}, ahead on two and behind on three; in the mean it" in said
     gap = Evidence.of(results, "mixture_lstm", "lstm")
     assert ((gaps > 0).sum(), (gaps < 0).sum()) == (2, 3) and abs(gap.gap.difference) < 0.0005 and gap.side == UNDECIDED
+    assert "On other splits, too, the projection mixture is behind, and nothing is decided of the other two mixtures." in said
+    results = found["movielens-100k", "factorization-splits"]
+    sides = [Evidence.of(results, arm, "factorization").side for arm in ("projection_mixture", "embedding_mixture")]
+    assert sides == [BEHIND, UNDECIDED]
 
 
 def test_what_is_decided_setting_by_setting():

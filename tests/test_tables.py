@@ -635,8 +635,6 @@ def test_other_splits_are_joined_and_compared_over_all_their_users(found, ledger
     means = [arrays["reciprocal_ranks"].mean() for arrays in seeds["lstm"]]
     assert table.loc["LSTM", "sd over splits"] == f"{np.std(means, ddof=1):.3f}" and set(table["trials, seeds"]) == {"2 of 2, 2 of 2"}
     assert len(retrained.splits({})) == 1  # a row that says so
-    said = f"Mixture-LSTM on other splits of Synthetic against LSTM: {gap.difference:+.3f} ["
-    assert [sentence.startswith(said) for sentence in retrained.split_verdicts(found)] == [True]
 
 
 def test_more_seeds_are_compared_without_those_of_the_main_study(planned, data, tmp_path):
@@ -651,10 +649,7 @@ def test_more_seeds_are_compared_without_those_of_the_main_study(planned, data, 
     assert one.gap.difference == pytest.approx((ours - theirs).mean(), abs=1e-6) and one.budget == "1 of 2 trials, 2 of 15 seeds"
     row = retrained.more_seeds(found).set_index("model").loc["Mixture-LSTM"]
     assert (row["data set"], row["difference [95%]"], row[reports.OVER_SEEDS]) == ("Synthetic", one.over_users, one.over_seeds)
-    assert retrained.more_seed_verdicts(found) == [reports.sentence("Synthetic, more seeds alone: Mixture-LSTM", one, "LSTM")]
-    assert retrained.splits(found).shape[0] == retrained.more_seeds({}).shape[0] == 1 and retrained.more_seed_verdicts({}) == [
-        reports.NOTHING
-    ]
+    assert retrained.splits(found).shape[0] == retrained.more_seeds({}).shape[0] == 1
     assert f"* Synthetic, more seeds alone {one}" in verdicts.claims(found, {})["found here, test MRR [95%]"].iloc[0]
 
 
@@ -666,7 +661,7 @@ def test_the_search_without_early_stopping_is_shown_below_the_main_one(planned, 
     experiments.run("sequence-patience", data, ledger, TINY)
     found = outcomes.collected(ledger)
     stopping, patient = found["synthetic", "sequences"], found["synthetic", "sequence-patience"]
-    assert retrained.more_seeds(found).to_numpy().tolist() == nothing and retrained.more_seed_verdicts(found) == [reports.NOTHING]
+    assert retrained.more_seeds(found).to_numpy().tolist() == nothing
     table = retrained.patience(found)
     assert table[["patience", "model"]].to_numpy().tolist() == [[10, "LSTM"], [10, "Mixture-LSTM"], [100, "LSTM"], [100, "Mixture-LSTM"]]
     lstm, one = patient.outcomes["lstm"], Evidence.of(patient, "mixture_lstm", "lstm")
