@@ -709,10 +709,8 @@ def test_which_model_is_ahead_and_the_part_of_size(found):
     assert numbers["mixture_lstm_sides"].startswith("undecided on all 5 data sets (")
     ruled_out = re.findall(r"(\d+)% on", numbers["ruled_out"].partition(";")[0])
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert len(ruled_out) == 5 and f"on Amazon apps gains above {ruled_out[0]}% of the MRR are, on the other four only" in readme
-    assert f"only gains above {min(ruled_out[1:], key=int)} to {max(ruled_out, key=int)}% (" in readme
     printed = [mrr["mixture_lstm"] / mrr["lstm"] - 1 for mrr in labels.PUBLISHED["paper"]["mrr"].values()]
-    assert [f"{share:.0%}" for share in (min(printed), max(printed))] == ["10%", "26%"] and "(printed in 2018: 10 to 26%)" in readme
+    assert len(ruled_out) == 5 and f"neither none nor the smallest that was printed, {min(printed):.0%}, is ruled out." in readme
     assert sum(int(bound) < 10 for bound in ruled_out) == 1  # Amazon apps
     assert all(str(numbers[name]).startswith("worse on all 6 data sets (") for name in ("projection_mixture_sides", "size_sides"))
     done = {dataset: found[dataset, reports.SIZE].selection.trials for dataset in OURS}
@@ -766,7 +764,7 @@ def test_what_all_data_sets_say_together(found):
     mean, low, high = (f"{100 * gain:.0f}%" for gain in np.expm1([one.mean.mean, *one.mean.bounds]))
     assert f"the mean gain is {mean} of the MRR, with a 95% interval from {low} to {high}: neither none nor the smallest that" in readme
     most, rest = one.without_one
-    assert most == "amazon-apps" and f"it reaches to {100 * np.expm1(rest.bounds[1]):.0f}%." in readme
+    assert most == "amazon-apps"
     smallest, second, *_ = sorted(one.errors)
     assert one.errors[one.names.index(most)] == smallest < second / 2
     windows = {dataset: len(found[dataset, "sequences"].outcomes["lstm"].users) for dataset in one.names}
@@ -1098,7 +1096,7 @@ def test_what_generated_users_gain(monkeypatch):
     assert over_two == {1: [4, 6, 8, 12], 2: [4, 6, 8, 12], 4: [4, 6, 8, 12], 8: [6]} and by_tastes["over two"].notna().sum() == 16
     most = by_tastes.loc[by_tastes["tastes"] == 1, "relative high"].max()
     assert f"gains above {most:.1%} are ruled out." in when
-    assert f"more than {most:.1%} of the MRR is ruled out." in findings and f"one above {most:.1%} of the MRR is ruled out." in readme
+    assert f"more than {most:.1%} of the MRR is ruled out." in findings
     for name in gains.BY_TASTES:
         by_m = {
             int(arm.partition("/")[2]): one for arm, one in outcomes.recorded(ledger, name, "factorization-components").outcomes.items()
@@ -1129,12 +1127,13 @@ def test_what_generated_users_gain(monkeypatch):
     ]
     assert f"of the same width {words[0]}, {words[1]}, and {words[2]}, all decided" in findings
     left = f"half as large {half[0]}, {half[1]} and {half[2]} are left, over one as large {wide[0]}, {wide[1]} and {wide[2]}"
-    assert left in findings and left in readme
-    assert f"With two tastes it gains {narrow[0]}, with four {narrow[1]}, with eight {narrow[2]}," in readme
+    assert left in findings
+    assert f"With two tastes it gains {narrow[0]}, with four {narrow[1]}, with eight {narrow[2]}, all decided;" in readme
     assert f"give {narrow[0][:-1]}, {narrow[1][:-1]} and {narrow[2]} over the vector of the same width" in verdict
     larger = sorted(one.gain for arm in (reports.HALF, reports.WIDE) for one in every[arm])
     lowest, highest = f"{100 * larger[0]:.1f}", f"{larger[-1]:.1%}"
     assert f"between {lowest} and {highest}." in when and f"{lowest} to {highest} over larger" in verdict
+    assert f"over larger vectors {lowest} to {highest}, hardly decided." in readme
     for arm, of in ((reports.HALF, "vectors half as large"), (reports.WIDE, "those as large")):
         pooled = pooling.pool([one.log_ratio for one in every[arm]], [one.error for one in every[arm]])
         mean, low, high = np.expm1([pooled.mean, *pooled.bounds])
@@ -1159,12 +1158,8 @@ def test_what_generated_users_gain(monkeypatch):
     lead = share(early.outcomes[reports.MIXTURE], early.outcomes[reports.WIDE])
     assert f"while it rested on one trial, with a gain of {lead.gain:.1%} over the vector as large" in when
     several = cells.loc["factorization"].query("tastes > 1 and twins == 0")
-    assert (
-        (len(several), (several["low"] > 0).sum()) == (6, 5)
-        and "five of the six populations" in when
-        and "in the six cells with several tastes and no twins 1 to 3%" in verdict
-    )
-    for page in (readme, findings, verdict):
+    assert (len(several), (several["low"] > 0).sum()) == (6, 5) and "five of the six populations" in when
+    for page in (findings, verdict):
         assert f"give {gained[0]}, undecided, and over larger vectors {gained[1]} and {gained[2]}." in page
     for arm, of in ((reports.HALF, "half as large"), (reports.WIDE, "as large")):
         shares = [*every[arm], fourth[arm]]
@@ -1202,10 +1197,10 @@ def test_the_whole_search_shrinks_the_lead_on_apps(found):
     shares = [share(*pair) for pair in (before, after)]
     assert shares[1].gain < shares[0].gain / 2
     (first, around), (last, closer) = (str(one)[1:].split(" ", 1) for one in shares)
-    readme, findings, verdict, certainty = (
-        (ROOT / path).read_text(encoding="utf-8") for path in ("README.md", "book/findings.md", "book/verdict.md", "book/certainty.md")
+    findings, verdict, certainty = (
+        (ROOT / "book" / f"{page}.md").read_text(encoding="utf-8") for page in ("findings", "verdict", "certainty")
     )
-    assert all(f"left it {first} of the MRR ahead, and twenty leave it {last}" in page for page in (readme, findings))
+    assert f"left it {first} of the MRR ahead, and twenty leave it {last}" in findings
     assert f"ahead by {first} of the MRR with four, and by {last} with twenty" in verdict
     assert f"ahead by {first} of the MRR, {around} for other seeds, too; a single vector" in certainty
     assert f"with twenty of each the mixture is ahead by {last}, {closer}" in certainty
@@ -1273,9 +1268,9 @@ def test_what_a_longer_search_changed_on_goodbooks(found, monkeypatch):
     assert all(one.search["definition"]["training"]["l2"] < 1e-9 for one in few.outcomes.values())
     before, after = (str(share(one.outcomes[reports.MIXTURE], one.outcomes["factorization"])).removeprefix("+").replace(" [", ", [")
                      for one in (few, main))  # fmt: skip
-    said, verdict = ((ROOT / "book" / page).read_text(encoding="utf-8") for page in ("certainty.md", "verdict.md"))
+    said = (ROOT / "book" / "certainty.md").read_text(encoding="utf-8")
     assert f"was ahead by {before}, with twelve trials and three seeds of each, and is by {after}, with twenty and five (both for" in said
-    assert f"on Goodbooks it stayed at {after.partition(',')[0]} of the MRR." in verdict and before[:4] == after[:4] == "22%,"
+    assert before[:4] == after[:4] == "22%,"
 
 
 def test_two_searches_of_one_model_differ_by_more_than_numbers_of_tastes(found):
