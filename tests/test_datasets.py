@@ -318,6 +318,13 @@ def test_impossible_windows_are_refused_also_beside_a_default(data_root, facts, 
         datasets.load("mine")
 
 
+def test_the_shortest_windows_and_those_of_one_length_are_taken(data_root):
+    write(data_root / "mine", facts="min_length = 1\nmax_length = 2")
+    assert (datasets.load("mine").min_length, datasets.load("mine").max_length) == (1, 2)
+    write(data_root / "mine", facts="min_length = 2\nmax_length = 2")
+    assert datasets.load("mine").min_length == 2
+
+
 def test_a_link_names_the_data_set_and_not_what_it_points_to(data_root):
     write(data_root / "real" / "v2")
     (data_root / "shop").symlink_to(data_root / "real" / "v2")

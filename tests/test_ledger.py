@@ -48,6 +48,17 @@ def test_versions_whose_lstms_drew_otherwise_count_but_for_these(kept, kind, cou
     assert named == ([] if counts else [f"other code wrote it ({code}), which versions.toml does not name for LSTMs"])
 
 
+def test_a_seed_that_is_done_does_not_count_without_its_arrays(kept):
+    for seed, (stage, status) in enumerate((("seeds", "done"), ("seeds", "failed"), ("search", "done"))):
+        kept.write(record(seed=seed) | {"stage": stage, "status": status})
+    assert sorted((one["stage"], one["status"]) for one in kept.read("books", "sequences").values()) == [
+        ("search", "done"),
+        ("seeds", "failed"),
+    ]
+    (why,) = kept.damaged("books", "sequences").values()
+    assert why == f"its arrays {record(seed=0)['key']}.npz are missing"
+
+
 def test_no_version_is_listed_twice():
     assert not ledger.SAME & ledger.SAME_WITHOUT_LSTMS and ledger.code_version() not in ledger.SAME | ledger.SAME_WITHOUT_LSTMS
 

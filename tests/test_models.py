@@ -151,8 +151,10 @@ def test_an_unknown_model_is_an_error_that_suggests_one():
 
 @pytest.mark.parametrize("kind", ["factorization", "projection_mixture", "embedding_mixture"])
 def test_a_table_of_users_needs_their_number(kind):
-    with pytest.raises(ValueError, match="give n_users"):
-        build(kind, 7)
+    for none in (None, 0):
+        with pytest.raises(ValueError, match="give n_users"):
+            build(kind, 7, none)
+    assert build(kind, 7, 1).scores(torch.tensor([0])).shape == (1, 8)
 
 
 @pytest.mark.parametrize("kind", models.SEQUENTIAL)

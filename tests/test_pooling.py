@@ -38,6 +38,7 @@ def test_effects_that_agree_are_weighed_by_their_errors_alone():
         ([0.1, 0.2], [0.1, 0.1], "2 effects are too few to be pooled: at least 3"),
         ([0.1, 0.2, 0.3], [0.1, 0.0, 0.1], "standard errors finite and above 0"),
         ([0.1, np.nan, 0.3], [0.1, 0.1, 0.1], "effects must be finite"),
+        ([0.1, 0.2, 0.3], [0.1, np.inf, 0.1], "effects must be finite, and their standard errors finite"),
     ],
 )
 def test_what_cannot_be_pooled_is_refused(effects, errors, said):

@@ -115,6 +115,13 @@ def test_ranks_do_not_depend_on_how_users_are_batched(kind, like, tiny, monkeypa
     assert model.parameters > 0 and (together > 0).all()
 
 
+@pytest.mark.parametrize("like", FAMILIES)
+def test_parameters_are_the_numbers_that_are_learnt(like, tiny):
+    found = {kind: fit(kind, split_for(like, tiny)).parameters for kind in ("popularity", "ease", "als")}
+    vectors = tiny.n_items + 1 + (tiny.n_users if like == "factorization" else 0)  # windows are folded in
+    assert found == {"popularity": tiny.n_items, "ease": tiny.n_items**2, "als": 5 * vectors}
+
+
 @pytest.mark.parametrize("kind, like", CASES)
 def test_what_a_method_learns_does_not_come_from_the_held_out_parts(kind, like, tiny):
     split = split_for(like, tiny)
