@@ -17,9 +17,13 @@ def interactions():
 
 
 @pytest.fixture(scope="module")
-def made(interactions):
+def model(interactions):
     torch.manual_seed(0)
-    model = models.build("mixture_lstm", interactions.n_items, dim=8, components=3)
+    return models.build("mixture_lstm", interactions.n_items, dim=8, components=3)
+
+
+@pytest.fixture(scope="module")
+def made(model, interactions):
     return explorer.extract(model, interactions)
 
 
@@ -65,6 +69,17 @@ def test_the_first_step_is_what_the_model_says_of_nobody(interactions, made):
     first = [(viewer["weights"][0], viewer["best"][0]) for viewer in made["viewers"]]
     assert all(step == first[0] for step in first)
     assert any(viewer["weights"][-1] != first[0][0] for viewer in made["viewers"])
+
+
+def test_every_step_is_what_the_model_says_after_as_many_items(model, interactions, made):
+    for viewer, (name, items) in zip(made["viewers"], explorer.viewers(interactions), strict=True):
+        assert viewer["name"] == name and len(viewer["weights"]) == len(items) + 1
+        for t in (1, 2, len(items)):
+            share, best = explorer.tastes_at(model, torch.as_tensor(items[None, :t]), explorer.TOP)
+            assert viewer["weights"][t] == pytest.approx(share[0].tolist(), abs=1e-3)
+            assert [[made["titles"][item] for item in taste] for taste in viewer["best"][t]] == [
+                interactions.titles_of(taste.numpy()) for taste in best[0]
+            ]
 
 
 def test_hostile_titles_stay_text(made):
