@@ -22,7 +22,7 @@ from mixlib.sources import Download
 PAUSES = (1.0, 4.0, 16.0)  # seconds before the second, third and fourth try
 TIMEOUT = 30.0  # seconds without an answer, or without another byte
 SLOWEST = 1_000  # bytes in a second, on average since a try began
-ABANDONED = 24 * 3600  # seconds after which an unfinished fetch has lost its process
+LEFT_ALONE = 24 * 3600  # seconds after which an unfinished fetch has lost its process
 NOTED = "fetched.json"
 
 
@@ -207,7 +207,7 @@ def arriving(folder: Path) -> Iterator[Path]:
             if place.is_file():
                 raise FileExistsError(f"{place} is a file, not a folder: move it away, or set MIXLIB_DATA to another folder.")
         root.mkdir(parents=True, exist_ok=True)
-        for left in abandoned(root, f".{folder.name}.*.partial", ABANDONED):
+        for left in abandoned(root, f".{folder.name}.*.partial", LEFT_ALONE):
             shutil.rmtree(left, ignore_errors=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=root))
         try:

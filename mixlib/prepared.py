@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -43,10 +44,8 @@ def write(folder: Path, stamped: dict, made: dict) -> None:
     compact = {
         name: column.astype(np.result_type(*map(np.min_scalar_type, (column.min(), column.max())))) for name, column in arrays.items()
     }
-    try:
+    with suppress(OSError):  # read-only, or full
         for left in abandoned(folder, f".{NAME}.*"):
             left.unlink(missing_ok=True)
         with renamed(folder / NAME) as partial, partial.open("wb") as file:
             np.savez(file, allow_pickle=False, noted=np.frombuffer(json.dumps(noted).encode(), np.uint8), **compact)
-    except OSError:  # read-only, or full
-        pass

@@ -67,10 +67,15 @@ def _patience_of(outcome: Outcome) -> int:
     return outcome.records[0]["definition"]["training"]["patience"]
 
 
+def _curve(record: dict) -> list[tuple[int, float]]:
+    """The epochs at which a training was validated, in their order, with the MRR."""
+    return sorted((int(epoch), mrr) for epoch, mrr in record["validation_mrr"].items())
+
+
 def stopped(record: dict, patience: int) -> tuple[int, float]:
     """The best epoch of a training, and its validation MRR, had it stopped after as many validations without a better one."""
     best, reached, waited = 0, -np.inf, 0
-    for epoch, mrr in sorted((int(epoch), mrr) for epoch, mrr in record["validation_mrr"].items()):
+    for epoch, mrr in _curve(record):
         best, reached, waited = (epoch, mrr, 0) if mrr > reached else (best, reached, waited + 1)
         if waited >= patience:
             break
@@ -91,7 +96,7 @@ def _arms(dataset: str, results: Results) -> pd.DataFrame:
 
 def longest_wait(record: dict) -> float:
     """The most validations that a training waited for a better one that came, as a share of its patience."""
-    curve = np.array([mrr for _, mrr in sorted((int(epoch), mrr) for epoch, mrr in record["validation_mrr"].items())])
+    curve = np.array([mrr for _, mrr in _curve(record)])
     better = np.flatnonzero(curve > np.maximum.accumulate(np.append(-np.inf, curve[:-1])))
     return float(np.diff(better).max(initial=0)) / record["definition"]["training"]["patience"]
 

@@ -15,7 +15,7 @@ from mixlib.labels import LABELS, LOSS_LABELS, METRIC_LABELS, PUBLISHED, UNORDER
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, Found, Outcome, Results, best, recorded
 from mixlib.studies import PAPER, STUDIES
-from mixlib.synthetic import parameters
+from mixlib.synthetic import FACTORIAL, parameters
 
 SPENT = "trials, seeds"
 REFERENCES = ("sequence-references", "factorization-references")
@@ -243,6 +243,16 @@ def components(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
     return pd.DataFrame(rows).fillna("")
 
 
+def components_verdicts(results: Results) -> list[str]:
+    """Which numbers of tastes are ahead of one on one data set, in a sentence; none without records of one taste and of several."""
+    first, *others = results.selection.study.arms
+    sides: dict[str, list[str]] = {}
+    for arm in (arm for arm in others if {arm, first} <= set(results.outcomes)):
+        sides.setdefault(reports.SIDES[Evidence.of(results, arm, first).side], []).append(arm.partition("/")[2])
+    said = "; ".join(f"{side}: m = {', '.join(numbers)}" for side, numbers in sides.items())
+    return [f"{label(first.partition('/')[0])}, several tastes against one: {said}."] if said else []
+
+
 def true_tastes(by_components: pd.DataFrame) -> pd.DataFrame:
     """The rows of `gains.by_components`, for reading: what each m gains over the two single vectors and over m = 2, for each true number
     of tastes."""
@@ -397,15 +407,16 @@ def size_of_main_verdicts(found: Found) -> list[str]:
 
 def size_by_tastes(ledger: Ledger) -> pd.DataFrame:
     """What the embedding mixture gains over the narrow single vector and over larger ones, as shares of their MRR with intervals for other
-    users and seeds, on the generated users that differ in their true number of tastes alone.
+    users and seeds, on the generated users without twins whose search of size is complete.
     """
     rows, against = [], {"factorization": "of the same width", reports.HALF: "half as large", reports.WIDE: "as large"}
-    for dataset in gains.BY_TASTES:
-        results = recorded(ledger, dataset, reports.SIZE)
-        there = results.outcomes if results else {}
+    for dataset, given in ((dataset, parameters(dataset)) for dataset in FACTORIAL):
+        results = None if given["twins"] else recorded(ledger, dataset, reports.SIZE)
+        there = results.outcomes if results and results.done else {}
         if results and {reports.MIXTURE, *against} <= set(there):
             shares = {words: share(there[reports.MIXTURE], there[arm]) for arm, words in against.items()}
-            row = {"true tastes": parameters(dataset)["tastes"], "test MRR of the mixture": f"{there[reports.MIXTURE].mrr:.3f}"}
+            row = {words: given[name] for name, words in list(PROPERTIES.items())[:3]}
+            row |= {"test MRR of the mixture": f"{there[reports.MIXTURE].mrr:.3f}"}
             row |= {f"over a vector {words}": _share(one.gain, *one.bounds) for words, one in shares.items()}
             rows.append(row | {SPENT: reports.spent(results)})
     return reports.listed(rows)

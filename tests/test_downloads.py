@@ -490,7 +490,7 @@ def test_what_a_killed_fetch_left_is_cleared_away_a_day_later(tmp_path):
     for left in (old, fresh):
         left.mkdir()
         (left / "half").write_text("half")
-    yesterday = time.time() - 2 * downloads.ABANDONED
+    yesterday = time.time() - 2 * downloads.LEFT_ALONE
     os.utime(old, (yesterday, yesterday))
     with downloads.arriving(tmp_path / "shop") as partial:
         (partial / "whole").write_text("whole")

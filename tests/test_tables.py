@@ -250,14 +250,20 @@ def test_winners_are_shown_with_their_settings_and_what_they_were_tested_on(foun
     assert list(winners.settings({})) == list(winners.settings({key: replace(one, outcomes={}) for key, one in main.items()})) == [""]
 
 
-def test_eight_tastes_stand_against_two(planned, data, tmp_path):
-    arms = ["embedding_mixture/2", "embedding_mixture/8"]
-    experiments.run("factorization-components", data, Ledger(tmp_path), replace(TINY, trials=1, seeds=2), arms=arms)
+def test_eight_tastes_stand_against_two_and_all_against_one(planned, data, tmp_path):
+    one_taste, *arms = [f"embedding_mixture/{m}" for m in (1, 2, 8)]
+    experiments.run("factorization-components", data, Ledger(tmp_path), replace(TINY, trials=1, seeds=2), arms=[one_taste, *arms])
     found = outcomes.collected(Ledger(tmp_path))
     table = tables.components(found, NAMES).set_index("data set")
     one = Evidence.of(found["synthetic", "factorization-components"], *reversed(arms))
     assert table.loc["Synthetic", [tables.EIGHT, reports.OVER_SEEDS]].tolist() == [one.over_users, one.over_seeds]
     assert table.loc["Movielens 10M, 2018", tables.EIGHT].tolist() == ["+0.0119", "-0.0052"]
+    results = found["synthetic", "factorization-components"]
+    two, eight = (reports.SIDES[Evidence.of(results, arm, one_taste).side] for arm in arms)
+    said = f"{two}: m = 2, 8" if two == eight else f"{two}: m = 2; {eight}: m = 8"
+    assert tables.components_verdicts(results) == [f"Embedding mixture, several tastes against one: {said}."]
+    assert tables.components_verdicts(replace(results, outcomes={arm: results.outcomes[arm] for arm in arms})) == []
+    assert tables.components_verdicts(outcomes.nothing("sequence-components")) == []
 
 
 @pytest.mark.parametrize("make", [tables.reference_points, winners.tastes])
@@ -916,18 +922,19 @@ def test_seeds_of_a_study_beside_another_are_missing_while_the_other_still_searc
     assert row["arms"] == "2 of 2" and row["missing"] == len(own) * TINY.seeds  # not the search of the others
 
 
-def test_the_mixture_stands_against_larger_vectors_by_the_true_number_of_tastes(planned, tmp_path, monkeypatch):
+def test_the_mixture_stands_against_larger_vectors_where_a_search_is_complete(planned, tmp_path, monkeypatch):
     name, ledger = "synthetic:users=90,items=40,clusters=4,length=20.0,tastes=2,stickiness=0.9,skew=0.4,twins=0.0", Ledger(tmp_path)
-    monkeypatch.setattr(gains, "BY_TASTES", (name, synthetic.FACTORIAL[0]))
+    monkeypatch.setattr(tables, "FACTORIAL", (name, name.replace("twins=0.0", "twins=0.5"), synthetic.FACTORIAL[0]))
+    experiments.run(reports.SIZE, synthetic.from_name(name), ledger, replace(TINY, trials=1))
     assert list(tables.size_by_tastes(ledger)) == [""]
-    experiments.run(reports.SIZE, synthetic.from_name(name), ledger, replace(TINY, trials=1, seeds=2))
+    experiments.run(reports.SIZE, synthetic.from_name(name), ledger, TINY)
     [row] = tables.size_by_tastes(ledger).to_dict("records")
     outcome = outcomes.recorded(ledger, name, reports.SIZE).outcomes
     for arm, words in (("factorization", "of the same width"), (reports.HALF, "half as large"), (reports.WIDE, "as large")):
         one = share(outcome[reports.MIXTURE], outcome[arm])
         said, (low, high) = f"{one.gain:+z.1%} [{one.bounds[0]:+z.1%}, {one.bounds[1]:+z.1%}]", one.bounds
         assert row[f"over a vector {words}"] == (f"**{said}**" if low > 0 or high < 0 else said)
-    assert (row["true tastes"], row[tables.SPENT]) == (2, "1 of 2, 2 of 2")
+    assert [*row.values()][:3] == [2, 0.9, 0.4] and row[tables.SPENT] == f"{TINY.trials} of {TINY.trials}, {TINY.seeds} of {TINY.seeds}"
 
 
 def test_numbers_of_tastes_stand_beside_the_true_number(planned, tmp_path):
