@@ -6,7 +6,6 @@ Every cell is measured in a process of its own, so that its peak memory is its o
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from torch.nn.functional import embedding
 
 from mixlib import evaluation, experiments, figures, labels, losses, models, splits, synthetic, training
 from mixlib.datasets import Interactions
+from mixlib.ledger import processor
 
 HERE = Path(__file__).parent
 RECORD = HERE / "cost.json"
@@ -264,15 +264,6 @@ def run() -> None:
     )
     RECORD.write_text(json.dumps(found | {"help": round(start, 3)}, indent=1) + "\n")
     draw()
-
-
-def processor() -> str:
-    """The name of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.machine()
 
 
 def draw() -> None:

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import t
 from tqdm import tqdm
 
-from mixlib import datasets, evaluation, labels, models, splits, training
+from mixlib import datasets, evaluation, labels, models, searching, splits, training
 from mixlib.files import renamed
 
 SEEDS, FRESH_SEEDS = range(1, 11), range(11, 21)
@@ -81,8 +80,8 @@ def table(found: dict[str, Any]) -> pd.DataFrame:
 
 
 def _difference(gaps: np.ndarray) -> str:
-    half = t.ppf(0.975, len(gaps) - 1) * gaps.std(ddof=1) / np.sqrt(len(gaps))
-    return f"{gaps.mean():+.4f} [{gaps.mean() - half:+.4f}, {gaps.mean() + half:+.4f}]"
+    mean, low, high = searching.student(gaps)
+    return labels.with_interval(mean, (low, high), sign=True, digits=4)
 
 
 if __name__ == "__main__":

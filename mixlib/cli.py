@@ -129,7 +129,7 @@ def run(
         reached = outcomes.study(study, interactions, ledger=ledger, arms=arm or (), trials=budget.trials, seeds=budget.seeds)
         for name, one in reached.outcomes.items():
             print(f"{labels.label(name)}: test MRR {labels.with_interval(one.mrr, one.bounds)}")
-            if short := one.short_of_search:
+            if not chosen.splits and (short := one.short_of_search):  # another split is another test
                 _note((f"{short} of {len(one.records)} seeds fall far short of the search's training of the same settings, which reached "
                        f"{one.search['test']['mrr']:.3f} in test MRR: the training is not sure to succeed.",))  # fmt: skip
         if (users := min((len(set(one.users.tolist())) for one in reached.outcomes.values()), default=FEW_USERS)) < FEW_USERS:
@@ -233,7 +233,7 @@ def status(
     from mixlib.names import choose
 
     _unless_stopped()
-    if not Path(results).is_dir():
+    if not Path(results).expanduser().is_dir():
         raise FileNotFoundError(f"there is no folder {results}: run this where the ledger lies, or name its folder with --results.")
     ledger = Snapshot(results)
     dataset = [_recorded_as(name) for name in dataset or ()]
@@ -251,10 +251,13 @@ def _recorded_as(name: str) -> str:
     """The name that records of a data set have: of a folder that is given by its path, or by that of its interactions.csv, the folder's."""
     from pathlib import Path
 
-    path = Path(name).expanduser()
-    if name.endswith((".csv", ".csv.gz")) and path.is_file():
-        return path.absolute().parent.name
-    return path.absolute().name if "/" in name and path.is_dir() else name
+    file, copies, share = name.partition(":copies=")
+    path = Path(file).expanduser()
+    if file.endswith((".csv", ".csv.gz")) and path.is_file():
+        file = path.absolute().parent.name
+    elif "/" in file and path.is_dir():
+        file = path.absolute().name
+    return f"{file}{copies}{share}"
 
 
 @app.command()
@@ -286,6 +289,8 @@ def _explained(error: Exception) -> str:
 
     if isinstance(error, OSError) and error.errno and error.filename:
         return f"cannot use {error.filename}: {error.strerror}."
+    if isinstance(error, ModuleNotFoundError):
+        return f'this needs the package {error.name}: pip install --editable ".[book]" in a clone.'
     if not isinstance(error, UnknownName) or error.what not in ("data set", "recorded data set"):
         return str(error)
     from mixlib.datasets import root_folder

@@ -5,6 +5,7 @@ All feedback is implicit: an interaction says that a user chose an item, stars a
 
 import os
 import re
+import sys
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
@@ -146,9 +147,8 @@ def root_folder(root: str | Path | None = None) -> Path:
     """Where data sets lie: `root`, else $MIXLIB_DATA, else the user's cache folder."""
     if root or os.environ.get("MIXLIB_DATA"):
         return Path(root or os.environ["MIXLIB_DATA"]).expanduser()
-    import pooch  # only where nobody said where the data are: running trials must not need it
-
-    return Path(pooch.os_cache("mixlib"))
+    cache = Path.home() / "Library/Caches" if sys.platform == "darwin" else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "mixlib"
 
 
 def names(root: str | Path | None = None) -> list[str]:

@@ -82,7 +82,7 @@ def trained(record: dict, interactions: Interactions, ledger: Ledger | None = No
             return model, split_of(definition, interactions)
     model, split, _ = train(definition, interactions)
     if path:
-        with renamed(path) as partial:
+        with suppress(OSError, SafetensorError), renamed(path) as partial:  # a ledger that cannot be written to is left as it is
             save_model(model, str(partial))
     return model, split
 

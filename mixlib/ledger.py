@@ -61,11 +61,11 @@ def code_version(rooms: tuple[str, ...] = COMPUTING) -> str:
 def provenance() -> dict:
     """The code and the versions that make a result. No paths, no host names."""
     versions = {name: metadata.version(name) for name in ("torch", "numpy", "pandas", "scipy", "scikit-learn")}
-    machine = f"{platform.system()} {platform.machine()}, {_processor()}, {os.cpu_count()} cores"
+    machine = f"{platform.system()} {platform.machine()}, {processor()}, {os.cpu_count()} cores"
     return {"code": code_version(), "versions": versions | {"python": platform.python_version()}, "machine": machine}
 
 
-def _processor() -> str:
+def processor() -> str:
     """The model of the processor, as far as the system tells."""
     with suppress(OSError):  # no Linux
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -78,7 +78,7 @@ class Ledger:
     """Records below a folder, as <dataset>/<study>/<key>.json; arrays of the same trial lie beside it as <key>.npz."""
 
     def __init__(self, root: str | Path = "results"):
-        self.root = Path(root)
+        self.root = Path(root).expanduser()
         self._prepared: set[Path] = set()
 
     def path(self, dataset: str, study: str, key: str) -> Path:

@@ -184,7 +184,7 @@ def study(
         selection, arrays = experiments.compute(name, interactions, planned, arms)
         return _results(selection, lambda record: arrays[record["key"]])
     if not isinstance(ledger, Ledger):
-        if not Path(ledger).is_dir():
+        if not Path(ledger).expanduser().is_dir():
             raise FileNotFoundError(f"there is no folder {ledger}: give that of a ledger, which `mixlib run` makes.")
         ledger = Ledger(ledger)
     subject, records = Subject.of(interactions), records_of(plan, ledger, interactions.name)

@@ -28,7 +28,7 @@ def read_csv(path: Path) -> pd.DataFrame:
     """The table in an interactions.csv[.gz]. Raises ValueError that names the line on what is no such table."""
     try:
         table = _parsed(path)
-        head = _line(path, -1)
+        head, fields = next(_rows(path))
     except FileNotFoundError:
         raise
     except DAMAGE as error:
@@ -36,14 +36,16 @@ def read_csv(path: Path) -> pd.DataFrame:
             if isinstance(error, gzip.BadGzipFile) and file.read(2) != b"\x1f\x8b":
                 raise fault(path, 1, "the file is not packed by gzip, as its name says: pack it, or name it interactions.csv") from None
         raise unreadable(path, None, error) from error
-    for column in sorted(NEEDED - set(table.columns)):
-        found = ", ".join(repr(str(name)) for name in table.columns)
-        spaced = column in {str(name).strip() for name in table.columns}
-        without = "" if NEEDED & set(table.columns) else "; the first line must name the columns"
-        without = "; take the spaces out of the first line" if spaced else without
-        raise fault(path, head, f"there is no column {column}: user_id and item_id are needed, and there are {found}{without}")
+    names, written = [str(name) for name in table.columns], [field.removeprefix("\ufeff") for field in fields]
     for column in sorted({*NEEDED, "timestamp"}):
-        if f"{column}.1" in table.columns:  # so pandas calls the second of two
+        like = next((name for name in names if name.strip().lower() == column), None)
+        if column not in names and (like or column in NEEDED):
+            hint = "" if NEEDED & set(names) else "; the first line must name the columns"
+            if like:
+                hint = "; take the spaces out of the first line" if like.strip() == column else f"; write {column} for {like!r}"
+            found = ", ".join(map(shown, names[:10])) + (f" and {len(names) - 10:,} more" if len(names) > 10 else "")
+            raise fault(path, head, f"there is no column {column}: user_id and item_id are needed, and there are {found}{hint}")
+        if written.count(column) > 1:
             raise fault(path, head, f"there are two columns {column}: leave one of them")
     if not len(table):
         raise fault(path, head, "the file holds no interactions: only a header line")

@@ -40,10 +40,19 @@ def write_tables(project: Project) -> None:
     for name, sentences in shown.sentences().items():
         with renamed(folder / f"{name}.md") as partial:
             partial.write_text("".join(f"* {said[0].upper()}{said[1:]}\n" for said in sentences or [reports.NOTHING]), encoding="utf-8")
-    kept = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("explorer/*.json"))}
+    kept = {path.stem: _extract(path) for path in sorted(folder.glob("explorer/*.json"))}
     extracts = {name: extract for name, extract in kept.items() if _is_winner(shown.every.get((name, "sequences")), extract["record"])}
     with renamed(folder / "explorer.html") as partial:
         partial.write_text(explorer.html(extracts), encoding="utf-8")
+
+
+def _extract(path: Path) -> dict:
+    """What the taste explorer shows of a data set, as it was kept. Raises ValueError on a damaged file."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return found | {key: found[key] for key in ("of", "record")}
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} is damaged ({error}): remove it, and build the book where the data lie.") from error
 
 
 def _read_by_tables(project: Project) -> str:
@@ -114,7 +123,7 @@ def note_explorer(project: Project, interactions: Interactions) -> None:
         return
     path = project.book / "tables" / "explorer" / f"{project.folder(interactions.name)}.json"
     of = key_of({"record": key_of(winner), "code": code_version(("explorer", "models"))})
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8"))["of"] == of:
+    if path.is_file() and _extract(path)["of"] == of:
         return
     model, _ = experiments.trained(winner, interactions, project.ledger)
     made = {"of": of, "title": labels.title(interactions.name), "record": winner["key"]} | explorer.extract(model, interactions)
@@ -193,11 +202,14 @@ def contents(project: Project, names: list[str]) -> dict:
     """The table of contents, with a part for each of the given data sets that it does not name yet."""
     try:
         toc = yaml.safe_load((project.root / "_toc.yml").read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"_toc.yml is not valid YAML: {error}") from error
     if not isinstance(toc, dict):
         raise ValueError("_toc.yml is no table of contents: it has no root.")
-    named = set(pages_of(toc))
+    try:
+        named = set(pages_of(toc))
+    except (KeyError, TypeError, AttributeError):
+        raise ValueError("_toc.yml is no table of contents: each part needs `chapters`, and each of these a `file`.") from None
     for name in names:
         folder = project.folder(name)
         pages = [f"runs/{folder}/{path.stem}" for path in sorted((project.book / "runs" / folder).glob("*.ipynb"))]

@@ -122,7 +122,7 @@ def csv_titles(path: Path, keys: tuple[str, ...]) -> dict[int, str]:
                 raise fault(
                     path,
                     rows.line_num,
-                    f"{len(head)} fields with a whole number of 0 or more as {key} are needed, not {shown(','.join(row))}",
+                    f"{len(head)} fields with a whole number as {key} are needed, not {shown(','.join(row))}",
                 )
             if row[head.index("title")].strip():
                 found.setdefault(int(row[head.index(key)]), row[head.index("title")])
@@ -137,7 +137,8 @@ def fault(path: Path, line: int, what: str) -> ValueError:
 
 
 def _is_id(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= DIGITS
+    digits = text.removeprefix("-")
+    return digits.isascii() and digits.isdigit() and len(digits) <= DIGITS + 1 and abs(int(text)) < 2**63
 
 
 def shown(text: bytes | str) -> str:

@@ -139,7 +139,8 @@ def parameters(name: str) -> dict[str, Any]:
     """The parameters of `generate` that a name such as `synthetic:tastes=1,skew=0.5` gives. Raises ValueError on unknown ones."""
     known = {key: type(p.default) for key, p in inspect.signature(generate).parameters.items()}
     found: dict[str, Any] = {}
-    for part in filter(None, name.partition(":")[2].split(",")):
+    _, colon, given = name.partition(":")
+    for part in given.split(",") if colon else ():
         key, _, value = part.partition("=")
         kind = known[choose("parameter of synthetic called", key, known)]
         if key in found:

@@ -215,6 +215,10 @@ def test_titles_without_the_needed_columns_are_an_error(data_root):
         ("user_id,item\n1,2\n", "line 1: there is no column item_id: user_id and item_id are needed, and there are 'user_id', 'item'"),
         ("1,2\n1,3\n", "line 1: there is no column item_id: .*, and there are '1', '2'; the first line must name the columns"),
         ("user_id,item_id,item_id\n1,2,3\n", "line 1: there are two columns item_id: leave one of them"),
+        ("user_id,item_id, timestamp\n1,2,3\n", "line 1: there is no column timestamp: .*; take the spaces out of the first line"),
+        ("user_id,item_id,Timestamp\n1,2,3\n", "there is no column timestamp: .*; write timestamp for 'Timestamp'"),
+        ("USER_ID,item_id\n1,2\n", "there is no column user_id: .*; write user_id for 'USER_ID'"),
+        (",".join(map(str, range(5000))) + "\n1,2\n", "there are '0', '1', .*'9' and 4,990 more; the first line must name the columns"),
         ("user_id,item_id\n1,2\n1,abc\n1,\n", r"item_id must be a whole number, not 'abc' \(2 such rows\)"),
         ("user_id,item_id\n1;2,\n", r"user_id must be a whole number, not '1;2': separate the fields by commas\.$"),
         ("user_id,item_id\n1,2\n,3\n", r"user_id must be a whole number, not nothing\.$"),
@@ -261,7 +265,23 @@ def test_a_malformed_file_is_an_error_of_one_line(text, message, data_root):
     write(data_root / "bad", text)
     with pytest.raises(ValueError, match=message) as error:
         datasets.load("bad")
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 400
+
+
+def test_a_column_that_pandas_names_for_a_repeat_is_a_column(data_root):
+    rows = "".join(f"{user},{item},7\n" for user in range(30) for item in range(12))
+    write(data_root / "written", "user_id,item_id,user_id.1\n" + rows)
+    assert datasets.load("written").n_users == 30
+
+
+def test_ids_that_interactions_may_have_may_have_titles(data_root):
+    low, high = -7, 2**63 - 1
+    write(data_root / "mine", f"user_id,item_id\n1,{low}\n1,{high}\n2,3\n", facts='titles = "t.csv"\n')
+    (data_root / "mine" / "t.csv").write_text(f"item_id,title\n{low},Low\n{high},High\n3,Three\n")
+    assert sorted(datasets.load("mine").titles[1:]) == ["High", "Low", "Three"]
+    (data_root / "mine" / "t.csv").write_text(f"item_id,title\n{high + 1},Too high\n")
+    with pytest.raises(ValueError, match=r"t\.csv, line 2: 2 fields with a whole number as item_id are needed, not '9223372036854775808"):
+        datasets.load("mine")
 
 
 def damaged(how):

@@ -16,6 +16,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import formats
+import pooch
 import pytest
 from formats import BOOKS, MOVIES
 
@@ -472,9 +473,12 @@ def test_a_damaged_archive_is_an_error(tmp_path):
     assert refused > len(whole)
 
 
-def test_pooch_is_only_imported_to_fetch(data_root):
-    text = "import sys, mixlib.cli, mixlib.datasets as d; d.load('synthetic:users=20'); assert not {'pooch', 'requests'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", text], check=True)
+def test_pooch_is_only_imported_to_fetch(monkeypatch):
+    monkeypatch.delenv("MIXLIB_DATA", raising=False)
+    text = "import sys, mixlib.cli, mixlib.datasets as d; d.load('synthetic:users=20'); print(d.root_folder()); d.names(); "
+    text += "assert not {'pooch', 'requests'} & set(sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", text], check=True, capture_output=True, text=True)
+    assert ran.stdout.strip() == str(pooch.os_cache("mixlib"))  # where earlier versions looked
 
 
 def test_two_fetches_of_one_data_set_both_end_well(tmp_path):

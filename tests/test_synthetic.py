@@ -114,6 +114,8 @@ def test_parameters_are_part_of_the_name():
     [
         ("synthetic:taste=1", "no parameter of synthetic called 'taste': did you mean 'tastes'"),
         ("synthetic:tastes=1.5", "tastes of synthetic must be int, not '1.5'"),
+        ("synthetic:tastes=2,", "no parameter of synthetic called ''"),
+        ("synthetic:", "no parameter of synthetic called ''"),
         ("synthetic:tastes", "tastes of synthetic must be int, not ''"),
         ("synthetic:users=60,users=70", "synthetic:users=60,users=70 gives users twice"),
         ("synthetic:tastes=99", "1 <= tastes <= clusters <= items"),
