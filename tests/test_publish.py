@@ -1519,17 +1519,18 @@ def test_ranks_and_means_of_gains_disagree(found):
     assert beauty.evidence.gap.rank_biserial > 0 and beauty.holm < 0.001 and f"{beauty.share.gain:.0%}" == "-12%"
 
 
-def test_what_the_chance_to_stay_does_rests_on_one_pair():
-    table = gains.factorial(Ledger(ROOT / "results")).query("mixture == 'mixture_lstm' and tastes == 4 and trials == 8")
-    pairs = table.pivot_table(index=["skew", "twins"], columns="stickiness", values=["gain", "low", "high"]).dropna()
+def test_what_the_chance_to_stay_does_rests_on_four_pairs():
+    table = gains.factorial(Ledger(ROOT / "results")).query("mixture == 'mixture_lstm' and tastes == 4")
+    pairs = table.pivot_table(index=["skew", "twins", "trials"], columns="stickiness", values=["gain", "low", "high"]).dropna()
     effect, half = pairs["gain"][0.9] - pairs["gain"][0.5], (pairs["high"] - pairs["low"]) / 2
     first, *others = effect.sort_values().index
     error = np.sqrt((half.loc[others] ** 2).to_numpy().sum()) / len(others)
     mean, said = effect[others].mean(), (ROOT / "book" / "when.md").read_text(encoding="utf-8")
-    assert first == (0.4, 0.5) and f"pairs of cells, {', '.join(f'{effect[one]:.3f}' for one in (first, *others[:-1]))} and" in said
-    assert f"without it, it is {mean:.3f}, [{mean - error:+.3f}, {mean + error:+.3f}], undecided" in said
+    assert first == (0.4, 0.5, 8) and f"pairs of cells, {', '.join(f'{effect[one]:.3f}' for one in (first, *others[:-1]))} and" in said
+    assert f"without it, it is {mean:.3f}, [{mean - error:+.3f}, {mean + error:+.3f}], still decided" in said and mean + error < 0
+    assert sorted(one[1] for one in effect.index) == [0.0, 0.0, 0.5, 0.5] and "of which two have no twins" in said
     [row] = gains.effects(table).query("property == 'stickiness'").to_dict("records")
-    assert row["pairs"] == 3 and row["effect"] == pytest.approx(effect.mean())
+    assert row["pairs"] == 4 and row["effect"] == pytest.approx(effect.mean())
 
 
 def test_a_mixture_gains_with_some_losses_and_loses_with_others(found):
