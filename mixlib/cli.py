@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -307,6 +308,14 @@ def _explained(error: Exception) -> str:
     return said
 
 
+def _swallowed(lost: "sys.UnraisableHookArgs") -> None:
+    """What a finalizer cannot raise; a stop among it comes again a moment later."""
+    if heard and isinstance(lost.exc_value, KeyboardInterrupt):
+        threading.Timer(0.1, signal.pthread_kill, (threading.main_thread().ident, heard[-1])).start()
+    else:
+        sys.__unraisablehook__(lost)
+
+
 def main() -> None:
     """Run the command line; turn what the reader can mend into one line on standard error."""
     heard.clear()
@@ -315,6 +324,7 @@ def main() -> None:
         heard.append(number)
         raise KeyboardInterrupt
 
+    sys.unraisablehook = _swallowed
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Ctrl-C, and what a batch system and a terminal that closes send: workers end, too
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(getattr(signal, name), stop)

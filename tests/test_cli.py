@@ -373,6 +373,24 @@ main()"""
     assert found.returncode == 143 and found.stderr.startswith("mixlib: stopped;") and not found.stdout
 
 
+def test_a_stop_that_a_finalizer_swallows_comes_again(data_root, tmp_path):
+    write(data_root / "first", 1)
+    text = """import signal, time
+from mixlib import cli, experiments
+class Swallows:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+        time.sleep(0.1)  # the interpreter tells the handler before
+def run(*_, **__):
+    Swallows()
+    time.sleep(30)
+experiments.run = run
+cli.main()"""
+    words = ("run", "--dataset", "first", "--study", "factorization")
+    found = subprocess.run([sys.executable, "-c", text, *words], capture_output=True, text=True, cwd=tmp_path, check=False, timeout=25)
+    assert found.returncode == 143 and found.stderr.startswith("mixlib: stopped;") and len(found.stderr.splitlines()) == 1
+
+
 def test_help_is_quick_because_it_imports_no_torch(tmp_path):
     text = "import sys; from mixlib import cli\ntry: cli.main()\nexcept SystemExit as stop: print(stop.code, 'torch' in sys.modules)"
     for words in ([], ["run"], ["fetch"]):

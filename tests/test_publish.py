@@ -1023,6 +1023,7 @@ def test_which_winning_references_lie_at_an_end_of_their_ranges(found):
     assert (len(least), len(won["markov"])) == (3, 5) and {f"{smoothing:.3f}" for smoothing in least} == {"0.010", "0.011"}
     said = (ROOT / "book" / "results.md").read_text(encoding="utf-8")
     assert "of eleven searches of each, six of ItemKNN end with the most neighbours (500) and two with the fewest (10), six of ALS" in said
+    assert [f"{one['alpha']:.2f}" for one in won["als"] if one["alpha"] < 1.1] == ["1.03"] and "to the least confidence (1.03)." in said
     assert "(30) and two with the fewest (5); and three of five of item-to-item Markov end close to the least smoothing (0.010 to" in said
 
 
@@ -1395,7 +1396,7 @@ def test_what_copies_do(found, monkeypatch):
     table = outcomes.recorded(ledger, name, "sequence-references").outcomes["markov"]
     assert table.mrr > 2 * max(one.by_seed.max() for one in copied.values())
     findings = (ROOT / "book" / "findings.md").read_text(encoding="utf-8")
-    assert f"successors reaches {table.mrr:.3f} there, the Mixture-LSTM {copied['mixture_lstm'].mrr:.3f}" in findings
+    assert f"item followed which, reaches {table.mrr:.3f} there, the Mixture-LSTM {copied['mixture_lstm'].mrr:.3f}" in findings
     (_, ours), (_, theirs) = (searching.trials_of(results, ledger)[arm] for arm in ("mixture_lstm", "lstm"))
     mean, low, high = searching.student(ours - theirs)
     assert f"ahead in {(ours > theirs).sum()} of {len(ours)}, by {mean:.3f} [{low:+.3f}, {high:+.3f}]" in said
@@ -1448,7 +1449,7 @@ def test_which_trials_have_models_from_a_processor_and_a_gpu():
     assert apart == {reports.HALF: [5, 15, 18, 19], reports.WIDE: [*range(13, 20)]}
     assert all(wider[arm, index] for arm, some in apart.items() for index in some)
     noted = (ROOT / "book" / "certainty.md").read_text(encoding="utf-8")
-    assert "(16 of 120 of factorization, 8 of them on Goodbooks, and 11 of 40 against larger vectors on Movielens 1M," in noted
+    assert "16 of 120 of factorization, 8 of them on Goodbooks, and 11 of 40 against larger vectors on Movielens 1M." in noted
     assert (sum(map(len, found.values())), len(found["goodbooks-v1", "factorization"])) == (16, 8)
     said = (ROOT / "book" / "determinism.md").read_text(encoding="utf-8")
     assert "the trials 2 and 14 to 19 on Amazon apps (the projection mixture on the processor), 5 on Movielens 1M" in said
