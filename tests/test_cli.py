@@ -429,8 +429,8 @@ def test_a_ledger_in_the_home_folder_is_found_there(mixlib, tmp_path, monkeypatc
     assert mixlib("run", "--study", "factorization-references", "--arm", "popularity", "--trials", "1", "--seeds", "1", *words)[0] == 0
     code, out, _ = mixlib("status", *words)
     assert code == 0 and "factorization-references" in out and (tmp_path / "home" / "mine").is_dir() and not (tmp_path / "~").exists()
-    about = ("synthetic:users=30", datasets.load("synthetic:users=30"))
-    assert outcomes.study("factorization-references", about[1], ledger="~/mine", arms=["popularity"]).outcomes
+    data = datasets.load("synthetic:users=30")
+    assert outcomes.study("factorization-references", data, ledger="~/mine", arms=["popularity"]).outcomes
 
 
 def test_seeds_on_splits_of_their_own_are_not_held_against_the_search(mixlib, data_root, monkeypatch):

@@ -1219,8 +1219,12 @@ def test_what_generated_users_gain(monkeypatch):
     assert len(few) == 4 and (few["twins"] > 0).all()
     other = gains.factorial(ledger).query("mixture == 'projection_mixture' and seeds > 1").dropna(subset="gain")
     one, four = (other.query(f"tastes == {tastes}") for tastes in (1, 4))
-    seeds = sorted(outcomes.recorded(ledger, name.format(1, 0.9, 1.2), "factorization").outcomes["projection_mixture"].by_seed)
-    assert f"reaches {seeds[0]:.3f} and the others {seeds[1]:.2f} to {seeds[-1]:.2f}; it begins" in when and len(seeds) == 5
+    stuck = outcomes.recorded(ledger, name.format(1, 0.9, 1.2), "factorization").outcomes["projection_mixture"]
+    seeds, scale = sorted(stuck.by_seed), stuck.search["definition"]["model"]["gain"]
+    assert (
+        f"reaches {seeds[0]:.3f} and the others {seeds[1]:.2f} to {seeds[-1]:.2f}; it begins with a small scale, {scale:.1f})" in when
+        and len(seeds) == 5
+    )
     behind = four.query("high < 0")
     assert (one["low"] < 0).all() and (one["high"] > 0).all() and (len(four), len(behind)) == (8, 7)
     assert behind["relative"].between(-0.085, -0.02).all() and (four.query("high > 0")["twins"] > 0).all()
