@@ -75,7 +75,7 @@ def run(
     from dataclasses import replace
     from functools import partial
 
-    from mixlib import datasets, describe, experiments, labels, outcomes, studies
+    from mixlib import datasets, describe, experiments, labels, outcomes, reports, studies
     from mixlib.ledger import Ledger, code_version
     from mixlib.names import absolute
     from mixlib.plans import Subject
@@ -130,9 +130,7 @@ def run(
         reached = outcomes.study(study, interactions, ledger=ledger, arms=arm or (), trials=budget.trials, seeds=budget.seeds)
         for name, one in reached.outcomes.items():
             print(f"{labels.label(name)}: test MRR {labels.with_interval(one.mrr, one.bounds)}")
-            if not chosen.splits and (short := one.short_of_search):  # another split is another test
-                _note((f"{short} of {len(one.records)} seeds fall far short of the search's training of the same settings, which reached "
-                       f"{one.search['test']['mrr']:.3f} in test MRR: the training is not sure to succeed.",))  # fmt: skip
+        _note(tuple(reports.short_verdicts(reached)))
         if (users := min((len(set(one.users.tolist())) for one in reached.outcomes.values()), default=FEW_USERS)) < FEW_USERS:
             _note((f"{users} user{'s' * (users > 1)} in the test part: intervals over so few say little.",))
     print(f"{interactions.name}, {study}: {_end(selection, planned, i, n)}")
@@ -168,14 +166,19 @@ def _device(wanted: str, here: bool) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def _trials(number: int) -> str:
+    return f"{number} trial{'s' * (number != 1)}"
+
+
 def _end(selection: "Selection", planned: "Budget", i: int, n: int) -> str:
     """The last line of a run of the share i of n: what is complete, what failed, or what is missing."""
     if own := len(selection.share(i, n)):
-        return f"{own} trials {f'of share {i}/{n} ' if n > 1 else ''}are still missing; the same command goes on."
+        which = f"{_trials(own)} of share {i}/{n}" if n > 1 else _trials(own)
+        return f"{which} {'are' if own > 1 else 'is'} still missing; the same command goes on."
     if selection.missing:
         stage = selection.missing[0].stage
         then = "the same command then runs the seeds" if stage == "search" else "then the study is complete"
-        return f"share {i}/{n} is done. Other shares lack {len(selection.missing)} trials of the {stage}; {then}."
+        return f"share {i}/{n} is done. Other shares lack {_trials(len(selection.missing))} of the {stage}; {then}."
     failed = [name for name in selection.finalists if name not in selection.winners]
     end = f"complete, but nothing came of {', '.join(failed)}: its trials failed." if failed else "complete."
     if lost := selection.tried - selection.seeds:
@@ -226,17 +229,15 @@ def status(
     results: Annotated[str, typer.Option(help="folder of the ledger")] = "results",
 ) -> None:
     """What the ledger holds of each study, and what it lacks; of all data sets in short."""
-    from pathlib import Path
-
     from mixlib import datasets, outcomes, progress
     from mixlib.labels import TITLES
     from mixlib.ledger import Snapshot
     from mixlib.names import choose
 
     _unless_stopped()
-    if not Path(results).expanduser().is_dir():
-        raise FileNotFoundError(f"there is no folder {results}: run this where the ledger lies, or name its folder with --results.")
     ledger = Snapshot(results)
+    if not ledger.root.is_dir():
+        raise FileNotFoundError(f"there is no folder {results}: run this where the ledger lies, or name its folder with --results.")
     dataset = [_recorded_as(name) for name in dataset or ()]
     for name in (name for name in dataset if not outcomes.apart(name)):
         choose(

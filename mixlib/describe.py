@@ -1,6 +1,7 @@
 """What the notebooks show of data, splits and fitted models: small tables, one function each."""
 
 import sys
+import warnings
 from base64 import b64encode
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -12,7 +13,6 @@ from scipy import sparse
 
 from mixlib import datasets, evaluation, experiments, plans, splits
 from mixlib.datasets import Interactions
-from mixlib.losses import log_bpr
 from mixlib.models import SequenceModel, left_align, score
 from mixlib.names import choose, in_markdown
 from mixlib.sources import COUNTS, SOURCES
@@ -35,6 +35,7 @@ def start(dataset: str, profile: str, seed: int) -> Interactions:
             raise ValueError(f"{name} must be {kind.__name__}, not {value!r}.")
     torch.set_num_threads(1)
     plain_tables()
+    warnings.filterwarnings("ignore", "IProgress not found")  # of a progress bar that is never shown
     return datasets.load(dataset)
 
 
@@ -280,20 +281,3 @@ def cut(interactions: Interactions, seed: int) -> tuple[Split | None, str]:
         return splits.sequence_split(interactions, interactions.max_length, interactions.min_length, seed=seed), ""
     except ValueError as error:
         return None, f"There are no sequences to cut: {error}"
-
-
-def fit_tastes(items: torch.Tensor, chosen: torch.Tensor, m: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fit one user's m tastes to the items (c,) chosen among given item vectors (n, d), by log-BPR: scores (n,), tastes (m, d), and their
-    attention vectors (m, d), none of a single taste.
-    """
-    torch.manual_seed(seed)
-    parameters = [torch.randn(1, m, items.shape[1], requires_grad=True) for _ in range(min(m, 2))]  # a single taste needs no attention
-    optimizer, steps = torch.optim.Adam(parameters, lr=0.05), 400
-    for step in range(steps + 1):
-        scores = score(parameters[0], parameters[1] if m > 1 else None, items, torch.zeros(len(items)))[0]  # (n,)
-        if step < steps:
-            optimizer.zero_grad()
-            log_bpr(scores[chosen], scores[torch.randint(len(items), (5, len(chosen)))]).mean().backward()
-            optimizer.step()
-    tastes, *attention = (found.detach().numpy()[0] for found in parameters)
-    return scores.detach().numpy(), tastes, attention[0] if attention else tastes[:0]

@@ -6,9 +6,9 @@ from functools import lru_cache
 import numpy as np
 from scipy import stats
 
-from mixlib.evaluation import Comparison, ratio
+from mixlib.evaluation import Comparison
 from mixlib.labels import as_share, bounds, digits_for, with_interval
-from mixlib.outcomes import FEW, Outcome, Results, added, over_seeds, paired
+from mixlib.outcomes import FEW, Outcome, Results, added, over_seeds, over_users, paired
 
 AHEAD, BEHIND, UNDECIDED, ONE_SEED = "ahead", "behind", "undecided", "one seed, so not judged"
 
@@ -98,6 +98,6 @@ def share(ours: Outcome, theirs: Outcome) -> Share:
     `outcomes.over_seeds`. Raises ValueError when they are not of the same users in the same order.
     """
     paired(ours, theirs)
-    value, (low, high) = ratio(ours.values, theirs.values, ours.users)
+    value = ours.mrr / theirs.mrr
     sides = [one.by_seed / one.mrr for one in (ours, theirs)] if min(len(ours.by_seed), len(theirs.by_seed)) > 1 else []
-    return Share(float(np.log(value)), *added(np.log(low), np.log(high), sides))
+    return Share(float(np.log(value)), *added(over_users(ours.values, theirs.values, ours.users) / value**2, sides))

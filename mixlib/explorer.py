@@ -73,8 +73,10 @@ def tastes_at(model: TasteModel, windows: torch.Tensor, top: int) -> tuple[torch
 
 def taste_table(model: TasteModel, windows: Iterable[np.ndarray], interactions: Interactions) -> pd.DataFrame:
     """For each of the windows (t,): the user's last six items, oldest first, then the tastes as `tastes_at` gives them, with four items
-    each, the heaviest first.
+    each, the heaviest first. Raises ValueError for a model that reads no windows.
     """
+    if not model.sequential:
+        raise ValueError(f"{model.kind} reads no windows, whose tastes this table shows: give a sequence mixture, such as mixture_lstm.")
     rows: list[dict] = []
     for number, window in enumerate(windows, 1):
         history = "; ".join(interactions.titles_of(window[window != 0][-6:]))

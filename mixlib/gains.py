@@ -155,9 +155,10 @@ def effects(factorial: pd.DataFrame) -> pd.DataFrame:
     """What each property of generated users adds to the gain of a mixture: one row for each comparison and property of `factorial`.
 
     effect: mean difference in gain between the two levels of CONTRASTS over all pairs of cells that were run with the same budget and
-    differ in nothing else; low, high: its 95% interval, from the intervals of the cells as of independent ones. NaN where no pair was
-    run. Users of one taste cannot leave it, so that cells of one taste which differ in stickiness hold the same data: they count as one,
-    with the larger budget, whichever of them was run, and not as a pair. Cells of one seed are left out.
+    differ in nothing else; low, high: its 95% interval, from the intervals of the cells as of independent ones: that of the mean of these
+    pairs, whatever others would be; least, most: of the pairs. NaN where no pair was run. Users of one taste cannot leave it, so that cells
+    of one taste which differ in stickiness hold the same data: they count as one, with the larger budget, whichever of them was run, and
+    not as a pair. Cells of one seed are left out.
     """
     rows = []
     for (mixture, against), cells in factorial.groupby(["mixture", "against"]):
@@ -176,11 +177,14 @@ def effects(factorial: pd.DataFrame) -> pd.DataFrame:
             pairs = below.merge(above, on=same, suffixes=("_below", "_above"))
             pairs = pairs[pairs["data_below"] != pairs["data_above"]].drop_duplicates(["data_below", "data_above"])
             weight = pairs["data_above"].value_counts().sub(pairs["data_below"].value_counts(), fill_value=0) / max(len(pairs), 1)
-            effect = (pairs["gain_above"] - pairs["gain_below"]).mean()
+            changes = pairs["gain_above"] - pairs["gain_below"]
+            effect = changes.mean()
             error = np.sqrt(((weight * half.reindex(weight.index)) ** 2).sum()) if len(pairs) else np.nan
             rows.append({"mixture": mixture, "against": against, "property": factor, "from": levels[0], "to": levels[1],
-                         "pairs": len(pairs), "effect": effect, "low": effect - error, "high": effect + error})  # fmt: skip
-    return pd.DataFrame(rows, columns=["mixture", "against", "property", "from", "to", "pairs", "effect", "low", "high"])
+                         "pairs": len(pairs), "effect": effect, "low": effect - error, "high": effect + error,
+                         "least": changes.min(), "most": changes.max()})  # fmt: skip
+    columns = ["mixture", "against", "property", "from", "to", "pairs", "effect", "low", "high", "least", "most"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def who_gains(results: Results, arm: str, interactions: Interactions, ledger: Ledger | None) -> pd.DataFrame:

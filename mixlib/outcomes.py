@@ -147,22 +147,31 @@ def over_seeds(ours: Outcome, theirs: Outcome, apart: bool = False) -> tuple[flo
     """95% interval of the same difference for other users and other seeds, by Student's t; None where either has one seed.
 
     Variances are added, that of the mean difference over users and that of the mean over seeds on each side; the degrees of freedom are
-    those of Welch and Satterthwaite, so that few seeds make an interval wide. What is noise of one user with one seed is in both, so that
-    the error is rather too large. apart: every seed has a split of its own, the same one on both sides; then the second is of the mean over
-    splits.
+    those of Welch and Satterthwaite, so that few seeds make an interval wide; users count as many. What is noise of one user with one seed
+    is in both, so that the error is rather too large. apart: every seed has a split of its own, the same one on both sides; then the second
+    is of the mean over splits.
     """
     sides = [ours.by_seed - theirs.by_seed] if apart else [ours.by_seed, theirs.by_seed]
     if min(map(len, sides)) < 2:
         return None
-    gap = paired(ours, theirs)
-    error, freedom = added(gap.low, gap.high, sides)
+    gap = paired(ours, theirs).difference
+    error, freedom = added(over_users(ours.values - theirs.values, np.ones(len(ours.values)), ours.users), sides)
     half = float(stats.t.ppf(0.975, freedom)) * error
-    return gap.difference - half, gap.difference + half
+    return gap - half, gap + half
 
 
-def added(low: float, high: float, sides: list[np.ndarray]) -> tuple[float, float]:
-    """Standard error of what has a 95% interval over users and means over seeds on its sides, (n,) each, and its degrees of freedom."""
-    users = ((high - low) / (2 * stats.norm.ppf(0.975))) ** 2
+def over_users(above: np.ndarray, below: np.ndarray, users: np.ndarray) -> float:
+    """Variance over users of sum(above) / sum(below), (n,) each; users: (n,) whose they are, all of a user come or go together.
+
+    Linearised, as of a ratio of sums over clusters (Cochran 1977, Sampling Techniques, chapter 6): unlike that of a bootstrap it is always
+    the same, so that no draw decides what is near the line. 0 of one user.
+    """
+    left = np.bincount(np.unique(users, return_inverse=True)[1], above - above.sum() / below.sum() * below)
+    return float((left**2).sum() / below.sum() ** 2 * len(left) / max(len(left) - 1, 1))
+
+
+def added(users: float, sides: list[np.ndarray]) -> tuple[float, float]:
+    """Standard error of what has a variance over users and means over seeds on its sides, (n,) each, and its degrees of freedom."""
     seeds = [float(side.var(ddof=1)) / len(side) for side in sides]
     freedom = sum(one**2 / (len(side) - 1) for one, side in zip(seeds, sides, strict=True))
     total = users + sum(seeds)
@@ -184,13 +193,19 @@ def study(
         selection, arrays = experiments.compute(name, interactions, planned, arms)
         return _results(selection, lambda record: arrays[record["key"]])
     if not isinstance(ledger, Ledger):
-        if not Path(ledger).expanduser().is_dir():
-            raise FileNotFoundError(f"there is no folder {ledger}: give that of a ledger, which `mixlib run` makes.")
-        ledger = Ledger(ledger)
+        ledger = ledger_in(ledger)
     subject, records = Subject.of(interactions), records_of(plan, ledger, interactions.name)
     ours = subject if plan.family == "sequences" else replace(subject, max_length=0, min_length=0)
     found = _results(select(plan, records, subject, planned), ledger.arrays)
     return replace(found, left_out=left_out_of(ledger, interactions.name, name, ours))
+
+
+def ledger_in(folder: str | Path) -> Ledger:
+    """The ledger in a folder. Raises FileNotFoundError where the folder is not there."""
+    ledger = Ledger(folder)
+    if not ledger.root.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}: give that of a ledger, which `mixlib run` makes.")
+    return ledger
 
 
 def best(outcomes: Iterable[Outcome]) -> Outcome | None:

@@ -1,5 +1,6 @@
 """Tables and sentences from the outcomes of a study, beside what was published."""
 
+import shlex
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -77,16 +78,15 @@ def winners(results: Results) -> pd.DataFrame:
     return table if any(row[SCALE] for row in rows) else table.drop(columns=SCALE, errors="ignore")
 
 
-def gaps(results: Results, dataset: str) -> str:
-    """The budget in a sentence, what is missing with the command that runs it, and what was left out."""
+def gaps(results: Results, dataset: str, folder: str = "results") -> str:
+    """The budget in a sentence, what is missing with the command that runs it, and what was left out. folder: of the ledger."""
     selection, left_out = results.selection, "".join(f" Left out: {what}." for what in results.left_out)
+    where = "" if folder in ("results", "../results") else f" --results {shlex.quote(folder)}"
+    command = f"mixlib run --dataset {dataset} --study {selection.study.name}{where}"
     if not selection.trials:
-        return f"Nothing is recorded yet: `mixlib run --dataset {dataset} --study {selection.study.name}` runs it.{left_out}"
-    said = f"Budget: {results.budget}"
-    if results.missing:
-        command = f"mixlib run --dataset {dataset} --study {selection.study.name}"
-        said += f" {results.missing} planned trials are missing: `{command}` goes on."
-    return said + left_out
+        return f"Nothing is recorded yet: `{command}` runs it.{left_out}"
+    missing = f" {results.missing} planned trials are missing: `{command}` goes on." if results.missing else ""
+    return f"Budget: {results.budget}{missing}{left_out}"
 
 
 def losses(results: Results) -> pd.DataFrame:
@@ -117,6 +117,17 @@ def verdicts(results: Results, where: str = "") -> list[str]:
     said = [sentence(f"{label(arm)}{f' {where}' if where else ''}", Evidence.of(results, arm, baseline), label(baseline))
             for arm, baseline in results.mixtures]  # fmt: skip
     return said or [NOTHING]
+
+
+def short_verdicts(results: Results, where: str = "") -> list[str]:
+    """Whose seeds reach less than SHORT of what the search's own training with the same settings reached, a sentence for each model; none
+    where every seed has a split of its own, which is another test.
+    """
+    return [] if results.selection.study.splits else [
+        f"{label(arm)}{f' {where}' if where else ''}: {short} of {len(one.records)} seeds reach less than {SHORT:.0%} of what the search's "
+        f"training with the same settings reached, {one.search['test']['mrr']:.3f} in test MRR: training is not sure to succeed."
+        for arm, one in results.outcomes.items() if (short := one.short_of_search)
+    ]  # fmt: skip
 
 
 def sentence(who: str, found: Evidence, other: str) -> str:

@@ -62,12 +62,13 @@ def best_so_far(validation: np.ndarray, test: np.ndarray, orders: int = 1000, se
 def other_searches(baseline: tuple[np.ndarray, np.ndarray], mixture: tuple[np.ndarray, np.ndarray], draws: int = 2000) -> np.ndarray:
     """Gain in test MRR (draws,) of one arm's winner over the other's, had their searches drawn other trials.
 
-    Both as `trials_of` gives them: n trials are drawn from the n with replacement, apart for each arm, and the best on validation wins.
+    Both as `trials_of` gives them: n trials are drawn from the n with replacement, the same for both arms, whose trials have the same
+    settings, and the best on validation wins.
     """
-    random = np.random.default_rng(0)
+    n = len(baseline[1])
+    drawn = np.random.default_rng(0).integers(n, size=(draws, n))
 
     def winners(validation: np.ndarray, test: np.ndarray) -> np.ndarray:
-        drawn = random.integers(len(test), size=(draws, len(test)))
         return test[np.take_along_axis(drawn, validation[drawn].argmax(axis=1)[:, None], axis=1)[:, 0]]
 
     return winners(*mixture) - winners(*baseline)
@@ -217,8 +218,8 @@ def same_verdicts(found: Found, ledger: Ledger) -> list[str]:
 
 
 def border_verdicts(found: Found) -> list[str]:
-    """The trainings of the winners of main studies, the search's own and those with fresh seeds, whose best epoch is within a twentieth of
-    the last that is allowed: data set by data set, and how many others there are.
+    """The trainings of the winners of main studies, the search's own and those with fresh seeds, whose best epoch is at most a twentieth
+    before the last that is allowed: data set by data set, and how many others there are.
     """
     at_the_end: dict[str, list[str]] = {}
     others = 0

@@ -192,15 +192,19 @@ def factorial_progress(factorial: pd.DataFrame) -> list[str]:
 
 def effects(factorial: pd.DataFrame) -> pd.DataFrame:
     """`gains.effects` of the factorial, for reading: a row for each property, a column for each comparison; behind each effect the number
-    of its pairs of cells.
+    of its pairs of cells, and the least and the largest change of them.
     """
+
+    def spread(one: dict) -> str:
+        return f": {one['least']:+.3f} to {one['most']:+.3f}" if one["pairs"] > 1 else ""
+
     found = gains.effects(factorial)
     made = {(row["property"], row["mixture"], row["against"]): row for row in found[found["pairs"] > 0].to_dict("records")}
     rows = []
     for name, (low, high) in gains.CONTRASTS.items():
         changes = {over(*pair): made.get((name, *pair)) for pair in _compared(factorial)}
         shown = {head: _decided(with_interval(one["effect"], (one["low"], one["high"]), sign=True), one["low"], one["high"])
-                 + f" ({one['pairs']})" if one else "" for head, one in changes.items()}  # fmt: skip
+                 + f" ({one['pairs']}{spread(one)})" if one else "" for head, one in changes.items()}  # fmt: skip
         rows += [{"property": PROPERTIES[name], "change": f"{low:g} to {high:g}"} | shown] if any(shown.values()) else []
     return reports.listed(rows)
 
@@ -246,10 +250,10 @@ def components(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
 def components_verdicts(results: Results) -> list[str]:
     """Which numbers of tastes are ahead of one on one data set, in a sentence; none without records of one taste and of several."""
     first, *others = results.selection.study.arms
-    sides: dict[str, list[str]] = {}
+    sides: dict[str, list[str]] = {side: [] for side in reports.SIDES}
     for arm in (arm for arm in others if {arm, first} <= set(results.outcomes)):
-        sides.setdefault(reports.SIDES[Evidence.of(results, arm, first).side], []).append(arm.partition("/")[2])
-    said = "; ".join(f"{side}: m = {', '.join(numbers)}" for side, numbers in sides.items())
+        sides[Evidence.of(results, arm, first).side].append(arm.partition("/")[2])
+    said = "; ".join(f"{reports.SIDES[side]}: m = {', '.join(numbers)}" for side, numbers in sides.items() if numbers)
     return [f"{label(first.partition('/')[0])}, several tastes against one: {said}."] if said else []
 
 

@@ -89,6 +89,12 @@ def test_hostile_titles_stay_text(made):
     assert page.count("</script>") == 2 and "<img" not in page and "<b>" not in page
 
 
+def test_a_table_of_tastes_needs_a_model_that_reads_windows(interactions):
+    model = models.build("embedding_mixture", interactions.n_items, interactions.n_users, dim=4, components=2)
+    with pytest.raises(ValueError, match=r"embedding_mixture reads no windows, .* give a sequence mixture"):
+        explorer.taste_table(model, [np.arange(1, 5)], interactions)
+
+
 def test_a_small_catalogue_has_fewer_viewers():
     users = np.repeat(np.arange(5), 4)
     interactions = Interactions(users, np.tile(np.arange(1, 5), 5))

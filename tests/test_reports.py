@@ -284,7 +284,21 @@ def test_an_empty_study_says_which_command_runs_it(tiny, tmp_path):
     results = outcomes.study("factorization", tiny, "paper", tmp_path)
     assert not results.outcomes and "mixlib run --dataset tiny --study factorization" in reports.gaps(results, "tiny")
     assert reports.verdicts(results) == ["No records yet: nothing can be said."]
-    assert reports.arms(results).empty
+    assert reports.arms(results).empty and reports.short_verdicts(results) == []
+    assert "--results" not in reports.gaps(results, "tiny", "../results")
+    assert "--study factorization --results '/my records'`" in reports.gaps(results, "tiny", "/my records")
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*none: give that of a ledger"):
+        outcomes.ledger_in(tmp_path / "none")
+
+
+def test_seeds_that_fall_short_of_the_search_are_said_but_not_of_other_splits(tiny):
+    results = outcomes.study("sequences", tiny, "demo", trials=1, seeds=2, epochs={"sequences": 1, "factorization": 1})
+    reached = {arm: replace(one, by_seed=np.array([0.79, 0.81]), search={"test": {"mrr": 1.0}}) for arm, one in results.outcomes.items()}
+    said = reports.short_verdicts(replace(results, outcomes=reached), "here")
+    assert [one.partition(":")[0] for one in said] == ["LSTM here", "Mixture-LSTM here"]
+    assert all("1 of 2 seeds reach less than 80% of what the search's" in one and "reached, 1.000 in test MRR" in one for one in said)
+    apart = replace(results.selection, study=replace(results.selection.study, splits=True))
+    assert reports.short_verdicts(replace(results, outcomes=reached, selection=apart)) == []
 
 
 def test_the_demo_computes_in_place_and_writes_nothing(tiny, tmp_path, monkeypatch):

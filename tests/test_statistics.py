@@ -4,12 +4,13 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import t
 
 from mixlib.evaluation import Comparison, compare, interval, ratio
 from mixlib.evidence import Share, share
-from mixlib.outcomes import Outcome, over_seeds, paired
+from mixlib.outcomes import Outcome, over_seeds, over_users, paired
 
 USERS, REPEATS = 120, 300
 
@@ -136,6 +137,18 @@ def test_an_interval_for_other_seeds_needs_two_of_them_and_is_that_over_users_wh
     assert over_seeds(*(trained(random, name, 0.0, seeds=1) for name in ("one", "other"))) is None
 
 
+def test_the_variance_over_users_is_that_of_a_bootstrap_without_its_draws():
+    ours, theirs, who = reciprocal_ranks(np.random.default_rng(11), 0.2, 3000)
+    for above, below in ((ours - theirs, np.ones(len(who))), (ours, theirs)):
+        users, order = pd.Series(above).groupby(who).sum(), np.random.default_rng(0).permutation(len(who))
+        drawn = np.random.default_rng(1).integers(len(users), size=(4000, len(users)))
+        means = users.to_numpy()[drawn].sum(1) / pd.Series(below).groupby(who).sum().to_numpy()[drawn].sum(1)
+        assert over_users(above, below, who) == pytest.approx(means.var(), rel=0.08)  # 4000 draws: sd 0.022
+        assert over_users(above[order], below[order], who[order]) == pytest.approx(over_users(above, below, who))
+    assert over_users(ours, np.ones(len(who)), np.arange(len(who))) == pytest.approx(ours.var(ddof=1) / len(who))
+    assert over_users(ours, theirs, np.zeros(len(who), int)) == pytest.approx(0)
+
+
 @cache
 def shares(times, seeds):
     """Many pairs of arms of which one reaches so many times the MRR of the other: how often the share's interval ends below the truth, how
@@ -174,8 +187,7 @@ def test_an_interval_over_splits_adds_what_differs_from_split_to_split_to_what_d
     values = np.random.default_rng(5).normal(0, 1, 90)
     ours = Outcome("ours", values, np.arange(90), np.array([0.3, 0.5, 0.4]), [], {})
     theirs = Outcome("theirs", np.zeros(90), np.arange(90), np.array([0.1, 0.1, 0.1]), [], {})
-    users, splits = paired(ours, theirs), 0.1**2 / 3
-    of_users = ((users.high - users.low) / 2 / 1.959964) ** 2
+    of_users, splits = values.var(ddof=1) / 90, 0.1**2 / 3
     freedom = (of_users + splits) ** 2 / (splits**2 / 2)
     half = t.ppf(0.975, freedom) * np.sqrt(of_users + splits)
     assert over_seeds(ours, theirs, apart=True) == pytest.approx((values.mean() - half, values.mean() + half))

@@ -1,6 +1,7 @@
 import json
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -250,7 +251,7 @@ def test_winners_are_shown_with_their_settings_and_what_they_were_tested_on(foun
     assert list(winners.settings({})) == list(winners.settings({key: replace(one, outcomes={}) for key, one in main.items()})) == [""]
 
 
-def test_eight_tastes_stand_against_two_and_all_against_one(planned, data, tmp_path):
+def test_eight_tastes_stand_against_two_and_all_against_one(planned, data, tmp_path, monkeypatch):
     one_taste, *arms = [f"embedding_mixture/{m}" for m in (1, 2, 8)]
     experiments.run("factorization-components", data, Ledger(tmp_path), replace(TINY, trials=1, seeds=2), arms=[one_taste, *arms])
     found = outcomes.collected(Ledger(tmp_path))
@@ -260,10 +261,15 @@ def test_eight_tastes_stand_against_two_and_all_against_one(planned, data, tmp_p
     assert table.loc["Movielens 10M, 2018", tables.EIGHT].tolist() == ["+0.0119", "-0.0052"]
     results = found["synthetic", "factorization-components"]
     two, eight = (reports.SIDES[Evidence.of(results, arm, one_taste).side] for arm in arms)
-    said = f"{two}: m = 2, 8" if two == eight else f"{two}: m = 2; {eight}: m = 8"
-    assert tables.components_verdicts(results) == [f"Embedding mixture, several tastes against one: {said}."]
+    said = {f"{two}: m = 2", f"{eight}: m = 8"} if two != eight else {f"{two}: m = 2, 8"}
+    [sentence] = tables.components_verdicts(results)
+    start, _, parts = sentence.partition(": ")
+    assert start == "Embedding mixture, several tastes against one" and set(parts.removesuffix(".").split("; ")) == said
     assert tables.components_verdicts(replace(results, outcomes={arm: results.outcomes[arm] for arm in arms})) == []
     assert tables.components_verdicts(outcomes.nothing("sequence-components")) == []
+    sides = {arms[0]: SimpleNamespace(side="undecided"), arms[1]: SimpleNamespace(side="ahead")}
+    monkeypatch.setattr(tables, "Evidence", SimpleNamespace(of=lambda results, ours, theirs: sides[ours]))
+    assert tables.components_verdicts(results)[0].endswith(": ahead, decided: m = 8; undecided: m = 2.")
 
 
 @pytest.mark.parametrize("make", [tables.reference_points, winners.tastes])
@@ -1006,7 +1012,11 @@ def test_effects_of_a_factorial_are_those_that_were_put_in():
     assert found["pairs"].tolist() == [8, 4, 6, 6]
     widths = [np.sqrt(4 * 2**2 + 8) / 8, np.sqrt(8) / 4, np.sqrt(12) / 6, np.sqrt(12) / 6]
     assert (found["high"] - found["effect"]).to_numpy() == pytest.approx([0.01 * width for width in widths])
-    assert tables.effects(grid(lambda cell: 0.0)).iloc[3].tolist() == ["chance of a twin", "0 to 0.5", "+0.000 [-0.006, +0.006] (6)"]
+    shown = "+0.000 [-0.006, +0.006] (6: +0.000 to +0.000)"
+    assert tables.effects(grid(lambda cell: 0.0)).iloc[3].tolist() == ["chance of a twin", "0 to 0.5", shown]
+    some = gains.effects(grid(lambda cell: 0.02 * (cell["tastes"] == 4) * (cell["skew"] == 0.4))).set_index("property")
+    assert some.loc["tastes", ["least", "most"]].tolist() == pytest.approx([0, 0.02])
+    assert some.loc["skew", ["least", "most"]].tolist() == pytest.approx([-0.02, 0])
 
 
 def test_effects_need_cells_that_differ_in_nothing_else():
@@ -1015,6 +1025,8 @@ def test_effects_need_cells_that_differ_in_nothing_else():
     assert found["pairs"].tolist() == [4, 0, 4, 4] and np.isnan(found.loc["stickiness", "effect"])
     assert found.loc["twins", "effect"] == pytest.approx(0.5)
     assert len(tables.effects(table[table["stickiness"] == 0.9])) == 3
+    (one,) = tables.effects(table[(table["tastes"] == 4) & (table["skew"] == 0.4) & (table["stickiness"] == 0.9)]).to_dict("records")
+    assert one == {"property": "chance of a twin", "change": "0 to 0.5", "Mixture-LSTM over LSTM": "**+0.500 [+0.486, +0.514]** (1)"}
     assert tables.effects(table.iloc[:1]).to_numpy().tolist() == [["nothing is recorded yet"]]
     assert gains.effects(table.assign(gain=np.nan)).empty
     one_of_two = table["gain"].mask((table["tastes"] == 1) & (table["stickiness"] == 0.5))  # the same data, run once
@@ -1073,18 +1085,19 @@ def test_cells_of_the_factorial_are_not_columns_of_table_1(planned, data, tmp_pa
 
 
 def test_other_searches_choose_on_validation():
-    one = np.array([0.3]), np.array([0.5])
+    one = np.array([0.3, 0.3]), np.array([0.5, 0.5])
     sure = np.array([0.1, 0.9]), np.array([0.9, 0.7])  # the second wins unless both draws are of the first: 3 in 4
     drawn = searching.other_searches(one, sure, draws=4000)
     assert set(drawn.round(6)) == {0.4, 0.2} and np.mean(drawn < 0.3) == pytest.approx(0.75, abs=0.03)
     assert searching.other_searches(sure, one, draws=4000).mean() == pytest.approx(-0.25, abs=0.01)
+    assert not searching.other_searches(sure, sure).any()  # both arms have the same trials
 
 
 def test_two_equal_arms_lie_outside_the_range_of_searches_in_at_most_a_fifth():
     random = np.random.default_rng(1)
     sure = 0
     for _ in range(200):  # one distribution of trials for both arms; the best of a few is too seldom drawn for the nominal 5%
-        quality = random.normal(0.1, 0.02, (2, 20))
+        quality = 0.1 + 0.02 * (random.normal(0, 0.7, 20) + random.normal(0, 0.7, (2, 20)))  # half of it is the settings
         arms = [(row + random.normal(0, 0.002, 20), row + random.normal(0, 0.002, 20)) for row in quality]
         low, high = np.quantile(searching.other_searches(*arms, draws=500), [0.025, 0.975])
         sure += low > 0 or high < 0
