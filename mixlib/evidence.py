@@ -98,6 +98,6 @@ def share(ours: Outcome, theirs: Outcome) -> Share:
     `outcomes.over_seeds`. Raises ValueError when they are not of the same users in the same order.
     """
     paired(ours, theirs)
-    value = ours.mrr / theirs.mrr
+    value = float(ours.values.sum(dtype=float) / theirs.values.sum(dtype=float))
     sides = [one.by_seed / one.mrr for one in (ours, theirs)] if min(len(ours.by_seed), len(theirs.by_seed)) > 1 else []
     return Share(float(np.log(value)), *added(over_users(ours.values, theirs.values, ours.users) / value**2, sides))

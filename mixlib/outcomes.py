@@ -166,6 +166,7 @@ def over_users(above: np.ndarray, below: np.ndarray, users: np.ndarray) -> float
     Linearised, as of a ratio of sums over clusters (Cochran 1977, Sampling Techniques, chapter 6): unlike that of a bootstrap it is always
     the same, so that no draw decides what is near the line. 0 of one user.
     """
+    above, below = above.astype(float), below.astype(float)
     left = np.bincount(np.unique(users, return_inverse=True)[1], above - above.sum() / below.sum() * below)
     return float((left**2).sum() / below.sum() ** 2 * len(left) / max(len(left) - 1, 1))
 
