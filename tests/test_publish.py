@@ -1569,7 +1569,6 @@ def test_twins_among_generated_users(monkeypatch):
     reached = outcomes.recorded(ledger, name, "sequences").outcomes
     seen = sorted((one["best_epoch"], round(one["test"]["mrr"], 2)) for one in reached["mixture_lstm"].records)
     assert [epoch for epoch, _ in seen] == [10, 10, 10, 60, 66] and sorted(mrr for _, mrr in seen) == [0.41, 0.41, 0.43, 0.54, 0.57]
-    said = (ROOT / "book" / "when.md").read_text(encoding="utf-8")
     assert "kept epoch 10 of three of the five Mixture-LSTMs, whose test MRR is 0.41 to 0.43, and epochs 60 and 66 of the others" in said
     assert [mrr for _, mrr in seen[3:]] == [0.54, 0.57] and "reach 0.54 and 0.57, about as much as the LSTMs (0.55 to 0.56)" in said
     lstms = sorted(round(one["test"]["mrr"], 2) for one in reached["lstm"].records)
