@@ -146,7 +146,7 @@ def windows(random: np.random.Generator, cell: dict, n: int) -> splits.Split:
 
 
 def floors(model: models.TasteModel, split: splits.Split, dim: int, batch: int, cell: dict) -> dict:
-    """What cannot be avoided: the bare LSTM forward and backward, or one gather and scatter of the batch; the bare matrix product."""
+    """What cannot be avoided: the bare LSTM forward and backward, or three gathers and scatters of the batch; the bare matrix product."""
     found = {}
     if model.sequential:
         bare, x = torch.nn.LSTM(dim, dim, batch_first=True), torch.randn(batch, cell["length"], dim, requires_grad=True)

@@ -27,7 +27,7 @@ def start(dataset: str, profile: str, seed: int) -> Interactions:
     """Check a notebook's parameters and load its data set. Raises ValueError that says which names and types exist.
 
     Sets torch to one thread: small batches lose by sharing, and stored outputs then do not depend on the number of cores. Tables show as
-    `plain_tables` says.
+    `plain_tables` says, and a warning of tqdm about a progress bar that no notebook has is silenced.
     """
     choose("profile", profile, PROFILES)
     for name, value, kind in (("dataset", dataset, str), ("seed", seed, int)):

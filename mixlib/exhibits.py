@@ -40,6 +40,7 @@ class Exhibits:
             "losses": tables.losses(every),
             "gains-by-loss": tables.gains_by_loss(every),
             "winners": winners.settings(self.main),
+            "reference-settings": winners.reference_settings(every),
             "capacity": tables.capacity(every, names),
             "dims": tables.dims(every, names),
             "splits": retrained.splits(every),

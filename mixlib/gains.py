@@ -8,15 +8,16 @@ from scipy import stats
 
 from mixlib import experiments, outcomes, reports, synthetic
 from mixlib.datasets import Interactions
-from mixlib.evaluation import interval
 from mixlib.evidence import Evidence, Share, share
 from mixlib.labels import label, with_interval
 from mixlib.ledger import Ledger
-from mixlib.outcomes import MAIN, Results
+from mixlib.outcomes import MAIN, Results, added, of_users
 from mixlib.splits import Sequences
 from mixlib.studies import STUDIES
 
 ENOUGH = 5  # data sets: the best of all orders of four points has p = 0.08, so that four can never decide
+SINGLE = "MRR of the single vector"
+APART = "highest minus lowest [95%]"
 GAINED = ("gain", "low", "high", "relative", "relative low", "relative high")
 CONTRASTS = {"tastes": (1, 4), "stickiness": (0.5, 0.9), "skew": (0.4, 1.2), "twins": (0.0, 0.5)}  # levels of the factorial
 BY_TASTES = tuple(
@@ -190,13 +191,14 @@ def effects(factorial: pd.DataFrame) -> pd.DataFrame:
 def who_gains(results: Results, arm: str, interactions: Interactions, ledger: Ledger | None) -> pd.DataFrame:
     """One row for each test window or user: the gain of `arm` over the baseline, and what may explain it.
 
-    history: interactions that the model knew (of the window, or of the user in train); popularity: how often the target occurs in train
-    (mean over a user's targets); effective_tastes: mean over seeds, NaN without a ledger and in records that are older than that field.
-    No rows where one of the two failed in all trials.
+    single: what the baseline reaches; history: interactions that the model knew (of the window, or of the user in train); popularity: how
+    often the target occurs in train (mean over a user's targets); effective_tastes: mean over seeds, NaN without a ledger and in records
+    that are older than that field; ours 0, ours 1, ..., theirs 0, ...: what each seed of both reaches. No rows where one of the two failed
+    in all trials.
     """
     baseline = next(iter(STUDIES[results.selection.study.name].arms))
     if not {arm, baseline} <= set(results.outcomes):
-        return pd.DataFrame(columns=["user", "gain", "history", "popularity", "effective_tastes"])
+        return pd.DataFrame(columns=["user", "gain", "single", "history", "popularity", "effective_tastes"])
     ours, theirs = results.outcomes[arm], results.outcomes[baseline]
     split = experiments.split_of(ours.search["definition"], interactions)
     popularity = np.bincount(split.train.items.ravel(), minlength=interactions.n_items + 1)
@@ -211,8 +213,9 @@ def who_gains(results: Results, arm: str, interactions: Interactions, ledger: Le
     kept = [ledger.arrays(record) if ledger else {} for record in ours.records]
     diversity = np.mean([arrays.get("effective_tastes", unknown) for arrays in kept], axis=0)
     diversity = diversity.round(4)  # in single precision even equal ones differ
-    return pd.DataFrame({"user": ours.users, "gain": ours.values - theirs.values, "history": history, "popularity": target,
-                         "effective_tastes": diversity})  # fmt: skip
+    each = {f"{side} {i}": values for side, one in (("ours", ours), ("theirs", theirs)) for i, values in enumerate(one.each)}
+    rows = {"user": ours.users, "gain": ours.values - theirs.values, "single": theirs.values, "history": history, "popularity": target}
+    return pd.DataFrame(rows | {"effective_tastes": diversity} | each)
 
 
 def _short(value: float) -> str:
@@ -220,18 +223,44 @@ def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def gain_in(part: pd.DataFrame, less: pd.DataFrame | None = None) -> tuple[float, tuple[float, float]]:
+    """The mean gain in some of the rows of `who_gains`, less that in others, if any are given, and its 95% interval for other users and,
+    where there are several, other seeds: as in `outcomes.over_seeds`.
+    """
+    signed = [(1, part)] if less is None else [(1, part), (-1, less)]
+    gain = float(sum(sign * some["gain"].mean() for sign, some in signed))
+    residuals = np.concatenate([sign * (some["gain"] - some["gain"].mean()) / len(some) for sign, some in signed])
+    users = np.concatenate([some["user"] for _, some in signed])
+    sides = [np.sum([sign * some.filter(regex=f"^{side} ").mean() for sign, some in signed], axis=0) for side in ("ours", "theirs")]
+    error, freedom = added(of_users(residuals, users), sides if min(map(len, sides)) > 1 else [])
+    half = float(stats.t.ppf(0.975, freedom)) * error
+    return gain, (gain - half, gain + half)
+
+
+def _gain(part: pd.DataFrame, less: pd.DataFrame | None = None) -> str:
+    return with_interval(*gain_in(part, less), sign=True)
+
+
 def by_quarter(rows: pd.DataFrame, what: str) -> pd.DataFrame:
-    """The mean gain, with its interval, in the quarters of `who_gains` rows ordered by one of its columns, and Spearman's rho with it."""
+    """The mean gain in the quarters of `who_gains` rows ordered by one of its columns, the last less the first, and Spearman's rho with it.
+
+    Intervals as of `gain_in`.
+    """
     known = rows[rows[what].notna()]
     if known.empty:
         return pd.DataFrame({"quarter of " + what: ["not recorded"]})
     varies = known[what].min() < known[what].max()
     cut = pd.qcut(known[what], 4, duplicates="drop") if varies else np.zeros(len(known))
-    table = [{"quarter of " + what: " to ".join(_short(end) for end in (part[what].min(), part[what].max())), "windows or users": len(part),
-              "gain [95%]": with_interval(part["gain"].mean(), interval(part["gain"].to_numpy(), part["user"].to_numpy()), sign=True)}
-             for _, part in known.groupby(cut, observed=True)]  # fmt: skip
-    rho = f"{stats.spearmanr(known[what], known['gain']).statistic:+.2f}" if varies else ""
-    return pd.DataFrame(table).assign(**{"Spearman's rho with the gain": [rho, *[""] * (len(table) - 1)]})
+    parts = [part for _, part in known.groupby(cut, observed=True)]
+    table = [
+        {"quarter of " + what: " to ".join(_short(end) for end in (part[what].min(), part[what].max())), "windows or users": len(part),
+         "gain [95%]": _gain(part), SINGLE: f"{part['single'].mean():.4f}", APART: "", "Spearman's rho with the gain": ""}
+        for part in parts
+    ]  # fmt: skip
+    if varies:
+        table[0][APART] = _gain(parts[-1], parts[0]) if len(parts) > 1 else ""
+        table[0]["Spearman's rho with the gain"] = f"{stats.spearmanr(known[what], known['gain']).statistic:+.2f}"
+    return pd.DataFrame(table)
 
 
 EXPLAINED_BY = {"history": "length of history", "popularity": "popularity of the target", "effective_tastes": "effective tastes"}
@@ -249,7 +278,7 @@ def by_quarters(rows: pd.DataFrame) -> pd.DataFrame:
 
 def extremes(results: Results, interactions: Interactions, ledger: Ledger) -> list[dict[str, str]]:
     """Who gains, in short: for the Mixture-LSTM, or the embedding mixture, and all that may explain its gain, the first and the last row
-    of `by_quarter` with how many there are and the gain in them, and Spearman's rho.
+    of `by_quarter` with how many there are and the gain in them, how far these lie apart, and Spearman's rho.
     """
     rows: list[dict[str, str]] = []
     for arm in (arm for arm, _ in results.mixtures if arm in ("mixture_lstm", "embedding_mixture")):
@@ -257,9 +286,10 @@ def extremes(results: Results, interactions: Interactions, ledger: Ledger) -> li
         for what, name in EXPLAINED_BY.items():
             table = by_quarter(every, what)
             if len(table) > 1:
-                quarters, sizes, gains, rho = (table[column].astype(str).tolist() for column in table)
+                quarters, sizes, gains, single, apart, rho = (table[column].astype(str).tolist() for column in table)
                 row = {"model": label(arm), "by": name}
                 for which, place in (("lowest", 0), ("highest", -1)):
-                    row |= {f"{which} quarter (number)": f"{quarters[place]} ({sizes[place]})", f"gain in the {which} [95%]": gains[place]}
-                rows.append(row | {"Spearman's rho": rho[0]})
+                    row |= {f"{which} quarter (number)": f"{quarters[place]} ({sizes[place]})",
+                            f"gain in the {which} [95%]": f"{gains[place]} of {single[place]}"}  # fmt: skip
+                rows.append(row | {APART: apart[0], "Spearman's rho": rho[0]})
     return rows

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -29,6 +29,7 @@ class Outcome:
     """What an arm reached on test, averaged over seeds: values (n,) per user or window, whose they are (n,), and the records used.
 
     Where every seed has a split of its own, the values of all seeds follow each other instead: a user may be in several test parts.
+    by_seed: (s,) means; each: the values (n,) of every seed.
     """
 
     arm: str
@@ -37,6 +38,7 @@ class Outcome:
     by_seed: np.ndarray
     records: list[dict]
     search: dict
+    each: list[np.ndarray] = field(default_factory=list)
 
     @property
     def mrr(self) -> float:
@@ -167,8 +169,13 @@ def over_users(above: np.ndarray, below: np.ndarray, users: np.ndarray) -> float
     the same, so that no draw decides what is near the line. 0 of one user.
     """
     above, below = above.astype(float), below.astype(float)
-    left = np.bincount(np.unique(users, return_inverse=True)[1], above - above.sum() / below.sum() * below)
-    return float((left**2).sum() / below.sum() ** 2 * len(left) / max(len(left) - 1, 1))
+    return of_users((above - above.sum() / below.sum() * below) / below.sum(), users)
+
+
+def of_users(residuals: np.ndarray, users: np.ndarray) -> float:
+    """Variance over users of what changes by the residuals (n,) of the rows that are drawn; users: (n,) whose they are."""
+    left = np.bincount(np.unique(users, return_inverse=True)[1], residuals)
+    return float((left**2).sum() * len(left) / max(len(left) - 1, 1))
 
 
 def added(users: float, sides: list[np.ndarray]) -> tuple[float, float]:
@@ -288,7 +295,7 @@ def _results(selection: Selection, arrays: Callable[[dict], dict[str, np.ndarray
         users, by_seed = [seed["users"] for seed in seeds], np.array([some.mean() for some in values])
         apart = selection.study.splits  # every seed has a test part of its own
         reached, whose = (np.concatenate(values), np.concatenate(users)) if apart else (np.mean(values, axis=0), users[0])
-        outcomes[arm] = Outcome(arm, reached, whose, by_seed, finalists, selection.winners[arm])
+        outcomes[arm] = Outcome(arm, reached, whose, by_seed, finalists, selection.winners[arm], values)
     return Results(selection, outcomes)
 
 

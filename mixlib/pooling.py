@@ -98,12 +98,19 @@ class Together:
         return pool(self.effects, self.errors)
 
     @cached_property
-    def without_one(self) -> tuple[str, Pooled] | None:
-        """The data set whose lack widens the interval of the mean most, and what the others say; None where they are too few."""
+    def without_one(self) -> list[Pooled]:
+        """What the others say without one of the data sets, for each of them; nothing where they are too few."""
         if len(self.names) <= ENOUGH:
-            return None
-        left = [(name, pool(np.delete(self.effects, i), np.delete(self.errors, i))) for i, name in enumerate(self.names)]
-        return max(left, key=lambda one: one[1].bounds[1] - one[1].bounds[0])
+            return []
+        return [pool(np.delete(self.effects, i), np.delete(self.errors, i)) for i in range(len(self.names))]
+
+    @property
+    def range_without_one(self) -> str:
+        """`begins at -8% to -2%, ends at +7% to +27%`: that interval without one of the data sets; empty where they are too few."""
+        if not self.without_one:
+            return ""
+        begins, ends = np.sort(np.expm1([one.bounds for one in self.without_one]), axis=0)[[0, -1]].T
+        return f"begins at {begins[0]:+z.0%} to {begins[1]:+z.0%}, ends at {ends[0]:+z.0%} to {ends[1]:+z.0%}"
 
     @property
     def few(self) -> int:
@@ -112,7 +119,7 @@ class Together:
 
     def __str__(self) -> str:
         some = f", {self.few} of them with fewer than {FEW} search trials" if self.few else ""
-        fewer = f"; without {title(self.without_one[0])}, {self.without_one[1]}" if self.without_one else ""
+        fewer = f"; with one of them left out, the interval {self.range_without_one}" if self.without_one else ""
         return f"{self.mean} of the MRR over {len(self.names)} data sets{some}{fewer}"
 
 
@@ -165,14 +172,14 @@ def table(found: Found) -> pd.DataFrame:
     """The same as a reader sees it, beside the gains that were printed in 2018 and how many search trials the data sets have."""
     rows = []
     for one in comparisons(found):
-        pooled, fewer = one.mean, one.without_one
+        pooled = one.mean
         spread, low, high = np.expm1([pooled.spread, *pooled.spread_bounds])
         printed = [mrr[one.arm] / mrr[one.baseline] - 1 for mrr in PUBLISHED["paper"]["mrr"].values() if one.baseline in mrr]
         trials = " to ".join(map(str, sorted({min(one.trials), max(one.trials)})))
         seeds = f", with more seeds on {' and '.join(one.again)}" if one.again else ""
         rows.append({"model": label(one.arm) + seeds, "against": label(one.baseline), "data sets": len(one.names),
                      "mean gain, % of the MRR [95%]": str(pooled),
-                     "without the one whose lack widens it most": f"{title(fewer[0])}: {fewer[1]}" if fewer else "too few are left",
+                     "its interval with one of them left out": one.range_without_one or "too few are left",
                      "spread between data sets [95%]": f"{spread:.0%} [{low:.0%}, {high:.0%}]",
                      "on another data set [95%]": share_bounds(*np.expm1(pooled.another)),
                      "printed in 2018": f"{min(printed):+.0%} to {max(printed):+.0%}" if printed else "not compared",

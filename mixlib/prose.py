@@ -134,11 +134,11 @@ def _ruled_out(sequences: dict[str, Gain]) -> str:
     """
     most = sorted((one.share.bounds[1], where) for where, one in sequences.items() if one.evidence.wide)
     if not most:
-        return "no data set has several seeds of both models yet"
+        return "nothing yet: no data set has several seeds of both models"
     printed = {title(dataset): mrr["mixture_lstm"] / mrr["lstm"] - 1 for dataset, mrr in PUBLISHED["paper"]["mrr"].items()}
     ruled_out = _and([f"{np.ceil(100 * share) + 0.0:.0f}% on {where}" for share, where in most])
     said = _and([f"{gain:.0%} on {where}" for where, gain in printed.items()])
-    return f"as shares of the MRR (rounded up), gains above {ruled_out} are ruled out; printed in 2018 were {said}"
+    return f"gains above {ruled_out} (shares of the MRR, rounded up); printed in 2018 were {said}"
 
 
 def _leads(models: dict[str, Outcome], references: dict[str, Outcome]) -> str:
@@ -155,7 +155,8 @@ def _budgets(main: Found, unordered: Collection[str]) -> dict[str, str]:
     for name in MAIN:
         alone = [title(one) for one in begun if (one, name) in main and main[one, name].whole]
         spent += [f"for {name} alone on {_and(alone)}"] if alone else []
-    return {"whole_data_sets": ", ".join(spent), "begun_data_sets": _and([title(one) for one in begun]) or "no other"}
+    others = f"on {_and([title(one) for one in begun])} it is begun and not spent" if begun else "no other data set is begun"
+    return {"whole_data_sets": ", ".join(spent), "begun_data_sets": others}
 
 
 def _whole(main: Found, dataset: str, unordered: Collection[str]) -> bool:

@@ -138,13 +138,13 @@ def note_twins(project: Project, interactions: Interactions) -> None:
         return
     results = outcomes.study("sequences", interactions, ledger=project.ledger)
     if results.mixtures:
-        measured = twins.measured(results, interactions, project.ledger)
+        measured = twins.measured(results, interactions)
         project.ledger.note("twins", lambda kept: kept | {interactions.name: measured})
 
 
 def note_who(project: Project, interactions: Interactions) -> None:
     """Keep who gains of a data set, if there are records of it, and not yet from these by this code."""
-    before, code = project.ledger.noted("who").get(interactions.name, {}), code_version(("gains", "evaluation", "labels", "splits"))
+    before, code = project.ledger.noted("who").get(interactions.name, {}), code_version(("gains", "outcomes", "labels", "splits"))
     ours = before
     for name in (name for name in outcomes.MAIN if interactions.ordered or name == "factorization"):
         results = outcomes.study(name, interactions, ledger=project.ledger)

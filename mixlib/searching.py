@@ -237,15 +237,17 @@ def border_verdicts(found: Found) -> list[str]:
 
 
 def plateau_verdicts(found: Found, ledger: Ledger) -> list[str]:
-    """The trainings of main studies, search trials and winners' seeds, whose test MRR is at most a tenth above that of popularity, data set
-    by data set; those that failed are not among them.
+    """The trainings of main studies, search trials and winners' seeds, whose test MRR is at most a tenth above that of popularity, or of a
+    random order where that is more, data set by data set; those that failed are not among them.
     """
-    said, none, seeds, references = [], [], 0, references_of(found)
+    said, none, seeds, references, kept = [], [], 0, references_of(found), ledger.noted("counts")
     for (dataset, name), results in found.items():
         popularity = references[dataset, name].outcomes.get("popularity") if name in MAIN and (dataset, name) in references else None
         if popularity is None:
             continue
-        trials, rows, most = trials_of(results, ledger), [], 1.1 * popularity.mrr
+        items = np.arange(1, kept.get(dataset, {}).get("items", 0) + 1)
+        by_chance = (1 / items).mean() if len(items) else 0.0
+        trials, rows, most = trials_of(results, ledger), [], 1.1 * max(popularity.mrr, by_chance)
         for arm, outcome in results.outcomes.items():
             few, fresh = (int(((values > 0) & (values <= most)).sum()) for values in (trials[arm][1], outcome.by_seed))
             if few or fresh:

@@ -88,18 +88,21 @@ def metric_verdicts(found: Found) -> list[str]:
 
 
 def hours(ledger: Ledger) -> pd.DataFrame:
-    """What the records took: how many, and hours of training, ranking and diagnosis, by data set and kind of device, and of all."""
+    """What the records took: how many, and hours of training, ranking and diagnosis, by data set and kind of device, and all on processors
+    and on GPUs, whose hours are of different things.
+    """
     spent: dict[tuple[str, str], list[float]] = {}
     for dataset in ledger.datasets():
         name = "Generated users" if dataset.startswith("synthetic_") else title(dataset)
         for record in (record for study in STUDIES for record in ledger.read(dataset, study).values()):
             taken = sum(record.get("seconds", {}).values())  # a trial that failed has none
             spent.setdefault((name, re.sub(r"\b1 threads", "1 thread", record["device"])), []).append(taken)
+    every: dict[tuple[str, str], list[float]] = {}
+    for (_, device), seconds in spent.items() if len(spent) > 1 else ():
+        every.setdefault(("all together", "processors" if device.startswith("cpu") else "GPUs"), []).extend(seconds)
     rows = [{"data set": name, "device": device, "records": f"{len(seconds):,}", "hours": f"{sum(seconds) / 3600:.1f}"}
-            for (name, device), seconds in sorted(spent.items())]  # fmt: skip
-    every = [one for seconds in spent.values() for one in seconds]
-    total = {"data set": "all together", "device": "", "records": f"{len(every):,}", "hours": f"{sum(every) / 3600:.1f}"}
-    return reports.listed([*rows, total] if len(rows) > 1 else rows)
+            for (name, device), seconds in (*sorted(spent.items()), *sorted(every.items(), reverse=True))]  # fmt: skip
+    return reports.listed(rows)
 
 
 def reference_points(found: Found, datasets: Iterable[str], unordered: Collection[str] = UNORDERED) -> pd.DataFrame:

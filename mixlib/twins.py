@@ -42,12 +42,10 @@ def shares(found: Found, kept: dict[str, dict], unordered: Collection[str] = UNO
     return reports.listed(rows)
 
 
-def gain_on(
-    results: Results, interactions: Interactions, ledger: Ledger, pairs: np.ndarray | None = None
-) -> dict[str, tuple[int, float, Evidence]]:
+def gain_on(results: Results, interactions: Interactions, pairs: np.ndarray | None = None) -> dict[str, tuple[int, float, Evidence]]:
     """What the Mixture-LSTM gains over the LSTM on the test windows whose target is a twin of the item before, and on all others.
 
-    results: of `sequences` on the interactions, from this ledger; pairs: what counts as twins, by default the copies of
+    results: of `sequences` on the interactions; pairs: what counts as twins, by default the copies of
     `synthetic.with_copies` where there are any, else what `describe.twin_pairs` finds. For each of the two, where it has windows: how many,
     the LSTM's MRR there, and the paired gain.
     """
@@ -59,15 +57,16 @@ def gain_on(
     found = {}
     for name, where in ((TWINS, twins), (OTHERS, ~twins)):
         if where.any():
-            one, other = (_part(outcome, where, ledger) for outcome in (ours, theirs))
+            one, other = (_part(outcome, where) for outcome in (ours, theirs))
             found[name] = int(where.sum()), other.mrr, Evidence.between(one, other)
     return found
 
 
-def _part(outcome: Outcome, where: np.ndarray, ledger: Ledger) -> Outcome:
+def _part(outcome: Outcome, where: np.ndarray) -> Outcome:
     """The outcome on some of its windows (n,)."""
-    by_seed = [ledger.arrays(record)["reciprocal_ranks"][where].mean() for record in outcome.records]
-    return replace(outcome, values=outcome.values[where], users=outcome.users[where], by_seed=np.array(by_seed))
+    each = [values[where] for values in outcome.each]
+    by_seed = np.array([values.mean() for values in each])
+    return replace(outcome, values=outcome.values[where], users=outcome.users[where], by_seed=by_seed, each=each)
 
 
 def generated_pairs(interactions: Interactions) -> np.ndarray:
@@ -83,10 +82,10 @@ def copied_pairs(interactions: Interactions) -> np.ndarray:
     return np.unique(interactions.items[second - 1] * (interactions.n_items + 1) + interactions.items[second])
 
 
-def measured(results: Results, interactions: Interactions, ledger: Ledger) -> dict:
+def measured(results: Results, interactions: Interactions) -> dict:
     """What the ledger keeps of `gain_on` under `twins`, so that its table needs no data: the parts, and the records that they are of."""
     parts = [{"targets": part, "windows": windows, "LSTM": mrr} | _numbers(found)
-             for part, (windows, mrr, found) in gain_on(results, interactions, ledger).items()]  # fmt: skip
+             for part, (windows, mrr, found) in gain_on(results, interactions).items()]  # fmt: skip
     return {"records": results.marks, "parts": parts}
 
 
@@ -118,7 +117,7 @@ def copy_verdicts(ledger: Ledger) -> list[str]:
         if results and results.mixtures:
             markov = references.outcomes.get("markov") if references else None
             found = Evidence.between(results.outcomes["mixture_lstm"], results.outcomes["lstm"])
-            alone = f", with the first seed alone {_of_first_seed(results, ledger)}" if found.wide else ""
+            alone = f", with the first seed alone {_of_first_seed(results)}" if found.wide else ""
             known = f"; {label('markov')} reaches {with_interval(markov.mrr, markov.bounds)}" if markov else ""
             reached = " and ".join(f"the {label(arm)} reaches {_by_seed(results.outcomes[arm])}" for arm in ("lstm", "mixture_lstm"))
             spent = reports.spent(results)
@@ -126,8 +125,8 @@ def copy_verdicts(ledger: Ledger) -> list[str]:
     return said or [reports.NOTHING]
 
 
-def _of_first_seed(results: Results, ledger: Ledger) -> str:
-    ours, theirs = (ledger.arrays(results.outcomes[arm].records[0])["reciprocal_ranks"] for arm in ("mixture_lstm", "lstm"))
+def _of_first_seed(results: Results) -> str:
+    ours, theirs = (results.outcomes[arm].each[0] for arm in ("mixture_lstm", "lstm"))
     return Evidence(compare(ours, theirs, results.outcomes["lstm"].users)).over_users
 
 
@@ -153,7 +152,7 @@ def generated(ledger: Ledger, names: Iterable[str] = synthetic.FACTORIAL) -> pd.
         if (same := interactions.items.tobytes()) in seen:
             continue
         seen.add(same)
-        found = gain_on(results, interactions, ledger, generated_pairs(interactions))
+        found = gain_on(results, interactions, generated_pairs(interactions))
         total = sum(windows for windows, _, _ in found.values())
         rows += [
             {"tastes": cell["tastes"], "stays": cell["stickiness"], "skew": cell["skew"], "targets": part,

@@ -1,5 +1,6 @@
 """The tables about winners: their binary codes, how they use their tastes, who gains."""
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
@@ -14,7 +15,9 @@ from mixlib.labels import UNORDERED, label, title
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, Found, Outcome, Results
 from mixlib.splits import Sequences
-from mixlib.tables import SPENT, binary_of, rows_of
+from mixlib.tables import SPENT, binary_of, references_of, rows_of
+
+DECIDED = re.compile(r"(\S+ \[([-+])\S+, \2\S+\])")  # a difference with an interval whose ends have the same sign
 
 
 def settings(found: Found) -> pd.DataFrame:
@@ -30,6 +33,18 @@ def settings(found: Found) -> pd.DataFrame:
                 "sd over seeds": f"{outcome.by_seed.std(ddof=1):.4f}" if len(outcome.by_seed) > 1 else "",
                 "tested on": f"{users:,} users" if users == tested else f"{tested:,} windows of {users:,} users",
                 SPENT: reports.spent(results)})  # fmt: skip
+    return reports.listed(rows)
+
+
+def reference_settings(found: Found) -> pd.DataFrame:
+    """The settings that won each search of the references that have any."""
+    rows = []
+    for (dataset, family), results in references_of(found).items():
+        for arm, outcome in results.outcomes.items():
+            drawn = {name: value for name, value in outcome.search["definition"]["model"].items() if name not in ("kind", "dim")}
+            said = ", ".join(f"{name} {value:.3g}" for name, value in drawn.items())
+            rows += [{"data set": title(dataset), "protocol": family, "method": label(arm), "settings": said,
+                      SPENT: reports.spent(results)}] if drawn else []  # fmt: skip
     return reports.listed(rows)
 
 
@@ -120,7 +135,7 @@ def width_verdicts(found: Found, ledger: Ledger) -> list[str]:
 def as_binary(outcome: Outcome, ledger: Ledger) -> Outcome:
     """What the same trained models reach as binary codes."""
     seeds = [ledger.arrays(record)["binary_reciprocal_ranks"] for record in outcome.records]
-    return replace(outcome, values=np.mean(seeds, axis=0), by_seed=np.array([some.mean() for some in seeds]))
+    return replace(outcome, values=np.mean(seeds, axis=0), by_seed=np.array([some.mean() for some in seeds]), each=seeds)
 
 
 def speeds(ledger: Ledger) -> dict[tuple[str, str], dict]:
@@ -178,10 +193,14 @@ def tastes(found: Found, datasets: Iterable[str], unordered: Collection[str] = U
 
 
 def who(found: Found, ledger: Ledger) -> pd.DataFrame:
-    """What the ledger keeps under `who` of every data set and study whose records are still those that it was made from, for reading."""
+    """What the ledger keeps under `who` of every data set and study whose records are still those that it was made from, for reading.
+
+    In bold where an interval leaves out 0, which the signs of its ends show even where these are rounded.
+    """
     rows, noted = [], ledger.noted("who")
     for (dataset, name), results in found.items():
         one = noted.get(dataset, {}).get(name, {"records": None})
         if one["records"] == results.marks:
-            rows += [{"data set": title(dataset)} | row | {SPENT: reports.spent(results)} for row in one["rows"]]
+            marked = [{what: re.sub(DECIDED, r"**\1**", said) for what, said in row.items()} for row in one["rows"]]
+            rows += [{"data set": title(dataset)} | row | {SPENT: reports.spent(results)} for row in marked]
     return reports.listed(rows)

@@ -284,7 +284,7 @@ def test_the_command_line_refuses_with_one_sentence(words, said, tmp_path, data_
 
 
 def test_what_does_not_vary_is_one_group_without_a_correlation():
-    rows = pd.DataFrame({"user": range(20), "gain": np.linspace(-1, 1, 20), "history": 29})
+    rows = pd.DataFrame({"user": range(20), "gain": np.linspace(-1, 1, 20), "single": 0.5, "history": 29})
     (row,) = gains.by_quarter(rows, "history").to_dict("records")
     assert (row["quarter of history"], row["windows or users"], row["Spearman's rho with the gain"]) == ("29 to 29", 20, "")
 

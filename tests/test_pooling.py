@@ -72,21 +72,20 @@ def test_shares_are_pooled_where_both_models_have_several_seeds(ledger):
     assert one.names == ["a", "b", "c"] and np.expm1(one.mean.mean) == pytest.approx(relative) and one.mean.spread == 0
     low, high = np.expm1(one.mean.bounds)
     said = f"{relative:+.0%} [{low:+.0%}, {high:+.0%}]"
-    assert str(one) == f"{said} of the MRR over 3 data sets, 3 of them with fewer than 5 search trials" and one.without_one is None
+    assert str(one) == f"{said} of the MRR over 3 data sets, 3 of them with fewer than 5 search trials" and one.without_one == []
     assert pooling.together({("a", "sequences"): results, ("b", "sequences"): results}, *compared) is None
     assert pooling.together(found, "factorization", "embedding_mixture", "factorization") is None
     generated = {("synthetic", "sequences"): results}
     assert pooling.together(found | generated, *compared).names == one.names  # the generated data set is no evidence
     (row,) = pooling.table(found).to_dict("records")
-    assert row["mean gain, % of the MRR [95%]"] == said and row["without the one whose lack widens it most"] == "too few are left"
+    assert row["mean gain, % of the MRR [95%]"] == said and row["its interval with one of them left out"] == "too few are left"
     assert (row["data sets"], row["trials"], row["printed in 2018"]) == (3, "2 of 20; below 5 on 3", "+10% to +26%")
     more = found | {("e", "sequences"): results}
-    left, rest = pooling.together(more, *compared).without_one
-    assert left in "abce" and rest == one.mean
-    assert pooling.table(more)["without the one whose lack widens it most"].tolist() == [f"{left.upper()}: {said}"]
-    assert (
-        prose.numbers(more, ())["together"]
-        == str(pooling.together(more, *compared)).partition(";")[0] + f"; without {left.upper()}, {said}"
+    assert pooling.together(more, *compared).without_one == [one.mean] * 4
+    ends = f"begins at {low:+.0%} to {low:+.0%}, ends at {high:+.0%} to {high:+.0%}"
+    assert pooling.table(more)["its interval with one of them left out"].tolist() == [ends]
+    assert prose.numbers(more, ())["together"].endswith(
+        f" data sets, 4 of them with fewer than 5 search trials; with one of them left out, the interval {ends}"
     )
     assert pooling.means(found)[["relative", "relative low", "relative high"]].to_numpy().tolist() == [[np.expm1(one.mean.mean), low, high]]
     assert pooling.means({}).empty and pooling.table({}).to_numpy().tolist() == [[pooling.TOO_FEW]]

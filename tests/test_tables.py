@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from scipy.stats import loguniform
 
 from mixlib import (
@@ -248,6 +249,10 @@ def test_winners_are_shown_with_their_settings_and_what_they_were_tested_on(foun
             users, n = len(set(outcome.users.tolist())), len(outcome.values)
             assert row["tested on"] == (f"{users} users" if users == n else f"{n} windows of {users} users")
             assert bool(row[reports.SCALE]) == (arm == "projection_mixture")
+    drawn = winners.reference_settings(found).set_index(["protocol", "method"])["settings"]
+    als = found["synthetic", "factorization-references"].outcomes["als"].search["definition"]["model"]
+    assert drawn["factorization", labels.label("als")] == ", ".join(f"{name} {als[name]:.3g}" for name in ("alpha", "iterations", "l2"))
+    assert labels.label("popularity") not in {method for _, method in drawn.index} and list(winners.reference_settings({})) == [""]
     assert list(winners.settings({})) == list(winners.settings({key: replace(one, outcomes={}) for key, one in main.items()})) == [""]
 
 
@@ -331,14 +336,14 @@ def test_a_gain_on_twins_is_told_from_one_on_other_targets(planned, tmp_path):
     windows = experiments.split_of(lstm.search["definition"], data).test.items
     ends = np.abs(windows[:, -1] - windows[:, -2]) == data.n_items // 2
     better = replace(results.outcomes["mixture_lstm"], values=lstm.values + np.where(ends, 0.25, -0.125))
-    made = twins.gain_on(replace(results, outcomes={"lstm": lstm, "mixture_lstm": better}), data, ledger, twins.generated_pairs(data))
+    made = twins.gain_on(replace(results, outcomes={"lstm": lstm, "mixture_lstm": better}), data, twins.generated_pairs(data))
     assert 0 < ends.sum() < len(ends)
     assert made["twins"][0] == ends.sum() and made["twins"][1] == pytest.approx(lstm.values[ends].mean())
     assert made["twins"][2].gap.difference == pytest.approx(0.25) and made["other targets"][2].gap.difference == pytest.approx(-0.125)
-    only = twins.gain_on(results, data, ledger, np.zeros(0, int))  # no pair is one of twins
+    only = twins.gain_on(results, data, np.zeros(0, int))  # no pair is one of twins
     assert list(only) == ["other targets"] and only["other targets"][0] == len(windows)
     assert only["other targets"][2].wide == pytest.approx(results.over_seeds("mixture_lstm", "lstm"))
-    assert sum(number for number, _, _ in twins.gain_on(results, data, ledger).values()) == len(windows)  # as the users tell
+    assert sum(number for number, _, _ in twins.gain_on(results, data).values()) == len(windows)  # as the users tell
 
 
 def test_gains_on_twins_are_shown_for_the_cells_that_have_any(planned, tmp_path):
@@ -375,7 +380,7 @@ def test_gains_on_copies_are_kept_and_shown_as_long_as_their_records_are_those_o
     publish.note_twins(project, data)
     windows = experiments.split_of(project.ledger.read(data.name, "sequences").popitem()[1]["definition"], data).test.items
     results = outcomes.recorded(project.ledger, data.name, "sequences")
-    _, gap = (found.gap for _, _, found in twins.gain_on(results, data, project.ledger).values())
+    _, gap = (found.gap for _, _, found in twins.gain_on(results, data).values())
     monkeypatch.setattr(twins, "FEW_WINDOWS", 1)
     shown = twins.real(project.ledger)
     assert shown["test windows"].tolist() == [str((windows[:, -1] > 40).sum()), str((windows[:, -1] <= 40).sum())]
@@ -793,9 +798,33 @@ def test_intervals_resample_users_and_not_their_rows():
     ours = random.random(30)[users]  # a user's rows are all the same: forty of them say no more than one
     mean, (low, high) = evaluation.ratio(ours, np.ones(1200), users)
     assert mean == pytest.approx(ours.mean()) and 0.15 < high - low < 0.35  # of 1,200 rows it would be 0.03
-    rows = pd.DataFrame({"user": users, "gain": ours, "history": users % 2 + 1.0})
-    for said, (_, part) in zip(gains.by_quarter(rows, "history")["gain [95%]"], rows.groupby("history"), strict=True):
-        assert said == labels.with_interval(part["gain"].mean(), interval(part["gain"].to_numpy(), part["user"].to_numpy()), sign=True)
+    rows = pd.DataFrame({"user": users, "gain": ours, "single": 0.5, "history": users % 2 + 1.0})
+    for (low, high), (_, part) in zip(
+        (gains.gain_in(part)[1] for _, part in rows.groupby("history")), rows.groupby("history"), strict=True
+    ):
+        other = interval(part["gain"].to_numpy(), part["user"].to_numpy())
+        assert (low, high) == pytest.approx(other, abs=0.15 * (high - low)) and 0.2 < high - low < 0.45
+    odd, even = (part for _, part in rows.groupby("history"))
+    assert gains.by_quarter(rows, "history")["gain [95%]"].tolist() == [
+        labels.with_interval(*gains.gain_in(part), sign=True) for part in (odd, even)
+    ]
+    assert gains.by_quarter(rows, "history")[gains.APART].tolist() == [labels.with_interval(*gains.gain_in(even, odd), sign=True), ""]
+
+
+def test_a_gain_in_a_part_is_that_of_an_outcome_of_this_part_alone():
+    random = np.random.default_rng(1)
+    ours, theirs = random.random((5, 80)) + random.normal(0, 0.1, (5, 1)), random.random((5, 80))
+    rows = pd.DataFrame({"user": np.arange(80) // 2, "gain": ours.mean(0) - theirs.mean(0)})
+    rows = rows.assign(**{f"ours {i}": ours[i] for i in range(5)}, **{f"theirs {i}": theirs[i] for i in range(5)})
+    first, last = rows.iloc[:30], rows.iloc[50:]
+    arms = [outcomes.Outcome("", each[:, :30].mean(0), first["user"].to_numpy(), each[:, :30].mean(1), [], {}) for each in (ours, theirs)]
+    assert gains.gain_in(first)[1] == pytest.approx(outcomes.over_seeds(*arms))
+    apart, (low, high) = gains.gain_in(last, first)
+    assert apart == pytest.approx(last["gain"].mean() - first["gain"].mean()) == (low + high) / 2
+    sides = [each[:, 50:].mean(1) - each[:, :30].mean(1) for each in (ours, theirs)]  # what a seed adds for everybody is in both parts
+    users = [outcomes.over_users(part["gain"].to_numpy(), np.ones(30), part["user"].to_numpy()) for part in (first, last)]
+    error, freedom = outcomes.added(sum(users), sides)  # no user is in both
+    assert (high - low) / 2 == pytest.approx(stats.t.ppf(0.975, freedom) * error, rel=0.02)
 
 
 def test_the_band_of_a_search_holds_90_of_100_orders():
@@ -836,6 +865,8 @@ def test_who_gains_adds_up_to_the_gain(name, arm, found, data, ledger):
     without = gains.by_quarters(gains.who_gains(results, arm, data, None))
     assert without[without["by"] == "effective tastes"]["quarter"].tolist() == ["not recorded"]
     assert without[without["by"] != "effective tastes"].equals(every[every["by"] != "effective tastes"])
+    wide = gains.gain_in(rows)[1]
+    assert wide == pytest.approx(results.over_seeds(arm, next(iter(STUDIES[name].arms))), rel=1e-4)
 
 
 def test_the_factorial_lists_cells_that_were_not_run(planned, tmp_path):
@@ -1220,7 +1251,7 @@ def test_winners_that_trained_to_the_last_epochs_are_said(found):
     assert said[-1] == f"{'The other' if listed else 'All'} {others} trainings of winners have their best epoch before that."
 
 
-def test_trainings_that_end_as_popularity_does_are_counted(found, ledger):
+def test_trainings_that_end_as_popularity_does_are_counted(found, ledger, monkeypatch):
     key = ("synthetic", "factorization")
     popularity = found["synthetic", "factorization-references"].outcomes["popularity"].mrr
     trials = searching.trials_of(found[key], ledger)
@@ -1236,6 +1267,11 @@ def test_trainings_that_end_as_popularity_does_are_counted(found, ledger):
     beaten = replace(found["synthetic", "factorization-references"], outcomes={"popularity": better})
     (said,) = searching.plateau_verdicts({key: found[key], ("synthetic", "factorization-references"): beaten}, ledger)
     assert said.count("2 of 2 and 2 of 2 seeds") == 3
+    worst = {"popularity": replace(better, values=np.zeros(120))}  # a random order is better
+    beside = {("synthetic", "factorization-references"): replace(beaten, outcomes=worst)}
+    monkeypatch.setattr(type(ledger), "noted", lambda *_: {"synthetic": {"items": 1}})
+    (said,) = searching.plateau_verdicts({key: found[key]} | beside, ledger)
+    assert said.count("2 of 2 and 2 of 2 seeds") == 3
     assert searching.plateau_verdicts({}, ledger) == [reports.NOTHING]
 
 
@@ -1246,7 +1282,8 @@ def test_who_gains_is_kept_and_shown_as_long_as_its_records_are_those_of_the_led
     quarters = gains.by_quarter(gains.who_gains(results, "embedding_mixture", data, ledger), "history")
     assert (
         rows[0]["lowest quarter (number)"] == f"{quarters.iloc[0, 0]} ({quarters.iloc[0, 1]})"
-        and rows[0]["gain in the highest [95%]"] == quarters["gain [95%]"].iloc[-1]
+        and rows[0]["gain in the highest [95%]"] == f"{quarters['gain [95%]'].iloc[-1]} of {quarters[gains.SINGLE].iloc[-1]}"
+        and rows[0][gains.APART] == quarters[gains.APART].iloc[0]
     )
     kept = {"synthetic": {"factorization": {"records": results.marks, "rows": rows}}}
     monkeypatch.setattr(type(ledger), "noted", lambda ledger, name: {"who": kept}[name])
