@@ -737,6 +737,7 @@ def test_which_model_is_ahead_and_the_part_of_size(found):
     printed = [mrr["mixture_lstm"] / mrr["lstm"] - 1 for mrr in labels.PUBLISHED["paper"]["mrr"].values()]
     assert len(ruled_out) == 5 and f"rules out neither zero nor {min(printed):.0%}, the smallest gain printed in 2018." in readme
     assert sum(int(bound) < 10 for bound in ruled_out) == 1  # Amazon apps
+    assert [int(bound) < 10 for bound in re.findall(r"(\d+)% on", numbers["decidable"])] == [True] + 4 * [False]
     assert all(str(numbers[name]).startswith("worse on all 6 data sets (") for name in ("projection_mixture_sides", "size_sides"))
     done = {dataset: found[dataset, reports.SIZE].selection.trials for dataset in OURS}
     assert sum(trials <= 2 for trials in done.values()) == 4

@@ -246,6 +246,8 @@ def test_gains_above_the_intervals_are_ruled_out_and_one_seed_rules_out_none():
         "gains above 10% on B and 31% on A (shares of the MRR, rounded up); printed in 2018 were 10% on Movielens 10M, 26% on Amazon "
         "and 17% on Goodbooks-10K"
     )
+    assert prose._decidable(judged) == "10% on B and 27% on A"  # less below than above: the interval is one of the log of a ratio
+    assert prose._decidable({}) == "not known: no data set has several seeds of both models"
     assert prose._ruled_out({"C": judged["C"]}) == "nothing yet: no data set has several seeds of both models"
 
 
