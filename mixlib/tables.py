@@ -414,15 +414,15 @@ def size_of_main_verdicts(found: Found) -> list[str]:
 
 def size_by_tastes(ledger: Ledger) -> pd.DataFrame:
     """What the embedding mixture gains over the narrow single vector and over larger ones, as shares of their MRR with intervals for other
-    users and seeds, on the generated users without twins whose search of size is complete.
+    users and seeds, on the generated users whose search of size is complete.
     """
     rows, against = [], {"factorization": "of the same width", reports.HALF: "half as large", reports.WIDE: "as large"}
     for dataset, given in ((dataset, parameters(dataset)) for dataset in FACTORIAL):
-        results = None if given["twins"] else recorded(ledger, dataset, reports.SIZE)
+        results = recorded(ledger, dataset, reports.SIZE)
         there = results.outcomes if results and results.done else {}
         if results and {reports.MIXTURE, *against} <= set(there):
             shares = {words: share(there[reports.MIXTURE], there[arm]) for arm, words in against.items()}
-            row = {words: given[name] for name, words in list(PROPERTIES.items())[:3]}
+            row = {words: given[name] for name, words in PROPERTIES.items()}
             row |= {"test MRR of the mixture": f"{there[reports.MIXTURE].mrr:.3f}"}
             row |= {f"over a vector {words}": _share(one.gain, *one.bounds) for words, one in shares.items()}
             rows.append(row | {SPENT: reports.spent(results)})
