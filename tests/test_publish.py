@@ -1197,7 +1197,18 @@ def test_what_generated_users_gain(monkeypatch):
     )
     searched = {of: outcomes.recorded(ledger, name.format(*of), reports.SIZE) for of in (*one_taste, *stay, *often)}
     table = tables.size_by_tastes(ledger)
-    assert {tuple(row) for row in table.iloc[:, :3].to_numpy().tolist()} == {*searched} and "Of eight populations" in when
+    twinned = {of: outcomes.recorded(ledger, name.format(*of).replace("twins=0.0", "twins=0.5"), reports.SIZE)
+               for of in ((4, 0.9, 0.4), (4, 0.9, 1.2))}  # fmt: skip
+    cells_there = {*((*of, 0.0) for of in searched), *((*of, 0.5) for of in twinned)}
+    assert {tuple(row) for row in table.iloc[:, :4].to_numpy().tolist()} == cells_there and "Of ten populations" in when
+    narrow, *wider = zip(*([Evidence.of(one, reports.MIXTURE, arm) for arm in arms] for one in twinned.values()), strict=True)
+    assert [one.side for one in narrow] == [AHEAD, UNDECIDED] and {one.side for some in wider for one in some} == {UNDECIDED}
+    first, second = (share(one.outcomes[reports.MIXTURE], one.outcomes["factorization"]).gain for one in twinned.values())
+    least, *_, most = sorted(share(one.outcomes[reports.MIXTURE], one.outcomes[arm]).gain for one in twinned.values() for arm in arms[1:])
+    assert (
+        f"by {first:.1%}, decided, and by {second:.1%}, narrowly undecided, and of larger vectors by {100 * least:.1f} to {most:.1%}"
+        in when
+    )
     assert all(results.done for results in searched.values())
     sides = {of: [Evidence.of(results, reports.MIXTURE, arm).side for arm in arms] for of, results in searched.items()}
     shares = {of: [share(results.outcomes[reports.MIXTURE], results.outcomes[arm]) for arm in arms] for of, results in searched.items()}
@@ -1239,9 +1250,8 @@ def test_what_generated_users_gain(monkeypatch):
     later = [shares[of][2].gain for of in early]
     assert f"ahead by {later[0]:.1%} in one, undecided in one ({later[1]:.1%}), and behind by {-later[2]:.1%} in one." in when
     several = cells.loc["factorization"].query("tastes > 1 and twins == 0")
-    assert (len(several), (several["low"] > 0).sum()) == (6, 4) and "in four of the six populations" in when
-    few = cells.loc["factorization"].query("tastes == 4 and trials == 1")
-    assert len(few) == 4 and (few["twins"] > 0).all()
+    assert (len(several), (several["low"] > 0).sum()) == (6, 4)
+    assert set(cells.loc["factorization"].query("seeds > 1")["trials"]) == {20}
     other = gains.factorial(ledger).query("mixture == 'projection_mixture' and seeds > 1").dropna(subset="gain")
     one, four = (other.query(f"tastes == {tastes}") for tastes in (1, 4))
     stuck = outcomes.recorded(ledger, name.format(1, 0.9, 1.2), "factorization").outcomes["projection_mixture"]
@@ -1251,12 +1261,21 @@ def test_what_generated_users_gain(monkeypatch):
         and len(seeds) == 5
     )
     behind = four.query("high < 0")
-    assert (one["low"] < 0).all() and (one["high"] > 0).all() and (len(four), len(behind)) == (8, 7)
-    assert behind["relative"].between(-0.085, -0.02).all() and (four.query("high > 0")["twins"] > 0).all()
-    with_twins = cells.loc["factorization"].query("twins > 0 and seeds > 1")
-    assert len(with_twins) > 4 and (with_twins["low"] < 0).all() and (with_twins["high"] > 0).all()
+    several = other.query("tastes > 1")
+    assert (one["low"] < 0).all() and (one["high"] > 0).all() and len(one) == 4 and len(behind) == len(four) == 8
+    assert (several["high"] < 0).all() and len(several) == 10
+    assert [round(-100 * several["relative"].max()), round(-100 * several["relative"].min())] == [2, 8]
+    narrow = cells.loc["factorization"].query("seeds > 1")
+    ahead = {stays: (some["low"] > 0).sum() for stays, some in narrow.query("tastes > 1").groupby("stickiness")}
+    assert ahead == {0.5: 0, 0.9: 5} and [*narrow.query("tastes > 1").groupby("stickiness").size()] == [4, 6]
+    assert (narrow["high"] > 0).all() and len(narrow.query("tastes == 1")) == 4 and (narrow.query("tastes == 1")["low"] < 0).all()
+    assert narrow.query("low > 0")["twins"].gt(0).sum() == 1
     effects = gains.effects(gains.factorial(ledger)).query("mixture == 'embedding_mixture' and against != 'factorization' and pairs > 0")
-    assert len(effects) == 6 and (effects["low"] < 0).all() and (effects["high"] > 0).all()
+    stays = effects[effects["property"] == "stickiness"]
+    assert len(effects) == 8 and len(stays) == 2 and (stays["low"] > 0).all() and set(stays["effect"].round(3)) == {0.005}
+    assert set(stays["pairs"]) == {2} and "it raises the gain, by 0.005, from two pairs of cells." in when
+    others = effects[effects["property"] != "stickiness"]
+    assert (others["low"] < 0).all() and (others["high"] > 0).all()
     for control in (reports.WIDE, reports.HALF):
         one, four = (cells.loc[control].query(f"tastes == {tastes}") for tastes in (1, 4))
         assert (len(four), (four["low"] > 0).sum(), (four["high"] < 0).sum()) == (8, 1, 1)

@@ -971,7 +971,9 @@ def test_the_mixture_stands_against_larger_vectors_where_a_search_is_complete(pl
         one = share(outcome[reports.MIXTURE], outcome[arm])
         said, (low, high) = f"{one.gain:+z.1%} [{one.bounds[0]:+z.1%}, {one.bounds[1]:+z.1%}]", one.bounds
         assert row[f"over a vector {words}"] == (f"**{said}**" if low > 0 or high < 0 else said)
-    assert [*row.values()][:4] == [2, 0.9, 0.4, 0.0] and row[tables.SPENT] == f"{TINY.trials} of {TINY.trials}, {TINY.seeds} of {TINY.seeds}"
+    assert [*row.values()][:4] == [2, 0.9, 0.4, 0.0] and row[
+        tables.SPENT
+    ] == f"{TINY.trials} of {TINY.trials}, {TINY.seeds} of {TINY.seeds}"
 
 
 def test_numbers_of_tastes_stand_beside_the_true_number(planned, tmp_path):
