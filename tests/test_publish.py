@@ -1090,7 +1090,7 @@ def test_where_seeds_and_trainings_fall_short(found):
 
 
 def test_who_gains():
-    rows = [row | {"data set": dataset, "sides": {}} for dataset, one in Ledger(ROOT / "results").noted("who").items()
+    rows = [row | {"data set": dataset} for dataset, one in Ledger(ROOT / "results").noted("who").items()
             for part in one.values() for row in part["rows"]]  # fmt: skip
     places = {"rare": "gain in the lowest [95%]", "common": "gain in the highest [95%]", "apart": gains.APART}
     sides = collections.defaultdict(set)  # by model, property and place, the data sets whose interval lies above or below 0
@@ -1271,6 +1271,19 @@ def test_what_generated_users_gain(monkeypatch):
     assert (narrow["high"] > 0).all() and len(narrow.query("tastes == 1")) == 4 and (narrow.query("tastes == 1")["low"] < 0).all()
     assert narrow.query("low > 0")["twins"].gt(0).sum() == 1
     effects = gains.effects(gains.factorial(ledger)).query("mixture == 'embedding_mixture' and against != 'factorization' and pairs > 0")
+    every = gains.effects(gains.factorial(ledger))
+    narrow_too = every.query("mixture == 'embedding_mixture' and against == 'factorization' and property == 'stickiness'")
+    assert narrow_too["low"].item() > 0 and (every["pairs"] > 0).sum() == 20 and "for the twenty effects of that table." in when
+    sized = cells.loc[reports.HALF].query("seeds > 1")
+    assert (len(sized), len(sized.query("trials == 20"))) == (14, 10) and (sized.query("trials < 20")["twins"] > 0).all()
+    assert "those of size are not in four cells with twins." in when
+    for trials in (1, 2):
+        with monkeypatch.context() as few:
+            few.setitem(outcomes.PROFILES, "paper", replace(studies.PAPER, trials=trials, seeds=3))
+            early = gains.factorial(ledger).query(
+                "mixture == 'embedding_mixture' and against == 'factorization' and twins > 0 and seeds > 1"
+            )
+            assert len(early) == 6 and (early["low"] < 0).all() and (early["high"] > 0).all()
     stays = effects[effects["property"] == "stickiness"]
     assert len(effects) == 8 and len(stays) == 2 and (stays["low"] > 0).all() and set(stays["effect"].round(3)) == {0.005}
     assert set(stays["pairs"]) == {2} and "it raises the gain, by 0.005, from two pairs of cells." in when
@@ -1462,6 +1475,7 @@ def test_what_copies_do(found, monkeypatch):
     every = gains.factorial(ledger).query("mixture == 'mixture_lstm' and against == 'lstm'").dropna(subset="gain")
     every = every[every["seeds"] > 1]
     assert len(every) == 14 and set(every["trials"]) == {20} and not (every["low"] > 0).any() and (cells["gain"] < 0).all()
+    assert "in none of fourteen populations, and behind it in one;" in (ROOT / "book" / "verdict.md").read_text(encoding="utf-8")
     lost, behind = every[every["gain"] < 0], every[every["high"] < 0]
     assert sorted(zip(behind["twins"], behind["stickiness"], strict=True)) == [(0, 0.9)]
     assert lost.query("twins > 0 and stickiness > 0.5")["gain"].sum() < 0.5 * lost["gain"].sum()
@@ -1626,6 +1640,8 @@ def test_ranks_and_means_of_gains_disagree(found):
     gaining = [np.mean(evaluation.by_user(ours.values - theirs.values, ours.users) > 0) for ours, theirs in pairs]
     said = (ROOT / "book" / "results.md").read_text(encoding="utf-8")
     assert f"between {100 * min(gaining):.0f} and {max(gaining):.0%} of the users gain" in said
+    spread = [max(arm.by_seed.std(ddof=1) for arm in pair) > pair[0].mrr - pair[1].mrr for pair in pairs]
+    assert [one.dataset for one, wider in zip(lstms, spread, strict=True) if not wider] == ["amazon-beauty"]
     assert [one.dataset for one in lstms if one.holm >= 0.001] == ["movielens-100k"]
     [beauty] = [one for one in every if (one.dataset, one.mixture) == ("amazon-beauty", "embedding_mixture")]
     assert beauty.evidence.gap.rank_biserial > 0 and beauty.holm < 0.001 and f"{beauty.share.gain:.0%}" == "-12%"
