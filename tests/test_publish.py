@@ -470,14 +470,35 @@ def test_a_damaged_table_of_contents_is_said_before_anything_runs(tmp_path, monk
         publish.book(["synthetic"], root=tmp_path)
 
 
-def test_a_table_may_move_to_another_page_and_a_warning_still_fails(tmp_path, monkeypatch):
+def empty_book(folder):
+    """A project that is built as the book is, without a page."""
     for name in ("_ext", "_assets"):
-        shutil.copytree(ROOT / "book" / name, tmp_path / "book" / name)
+        shutil.copytree(ROOT / "book" / name, folder / "book" / name)
     for path in (ROOT / "_config.yml", ROOT / "book" / "references.bib"):
-        shutil.copy(path, tmp_path / "book")
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "_toc.yml").touch()
-    project, table = notebooks.Project(tmp_path), "\n```{csv-table} Numbers.\n:name: tab-moved\n1\n```\n"
+        shutil.copy(path, folder / "book")
+    (folder / "notebooks").mkdir()
+    (folder / "_toc.yml").touch()
+    return notebooks.Project(folder)
+
+
+def test_formulas_are_numbered_and_drawn_by_the_browser_and_one_that_nobody_can_read_fails(tmp_path):
+    project, toc = empty_book(tmp_path), {"format": "jb-book", "root": "index"}
+    page, formula = project.book / "index.md", "\n```{math}\n:label: eq-half\n\\frac{x}{2}\n```\n"
+    page.write_text(f"# A book\n\nWith $r_u$, see {{eq}}`eq-half`.\n{formula}")
+    publish.render(project, toc)
+    article = BeautifulSoup((project.book / "_build" / "html" / "index.html").read_text(), "html.parser").find("article")
+    inline, shown = article.find_all("math")
+    assert [[part.get_text() for part in formula.find_all("mi")] for formula in (inline, shown)] == [["r", "u"], ["x"]]
+    assert shown.get("display") == "block" and shown.find("mfrac") and shown.parent.get("id") == "equation-eq-half"
+    assert shown.parent.find(class_="eqno").get_text().startswith("(1)")
+    assert not [script for script in article.find_all("script") if "mathjax" in str(script).lower()]
+    page.write_text("# A book\n\nWith $\\nosuchcommand$.\n")
+    with pytest.raises(RuntimeError, match=r"not built: .*index\.md.*nosuchcommand"):
+        publish.render(project, toc)
+
+
+def test_a_table_may_move_to_another_page_and_a_warning_still_fails(tmp_path, monkeypatch):
+    project, table = empty_book(tmp_path), "\n```{csv-table} Numbers.\n:name: tab-moved\n1\n```\n"
     first, second, toc = project.book / "about.md", project.book / "index.md", {"format": "jb-book", "root": "index"}
     first.write_text("# About\n")
     second.write_text(f"# A book\n{table}")
