@@ -1,4 +1,5 @@
 """Formulas as MathML by docutils: browsers draw it themselves, offline too, and readers for the blind know it."""
+
 from docutils import nodes
 from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
