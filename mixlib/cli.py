@@ -95,8 +95,8 @@ def run(
     if dataset.endswith((".csv", ".csv.gz")):
         _note((f"the data set is named {interactions.name}, after the folder of the file.",))
     chosen = studies.study_for(study, interactions)
-    if chosen.only_for not in (None, interactions.name):
-        _note((f"{study} is planned for {chosen.only_for} alone: on {interactions.name} it is an extra.",))
+    if not chosen.planned_for(interactions.name):
+        _note((f"{study} is planned for {' and '.join(chosen.only_for)} alone: on {interactions.name} it is an extra.",))
     _note(describe.unfit(interactions, chosen.family))
     planned = studies.PAPER.of(chosen)
     budget = replace(planned, trials=trials or planned.trials, seeds=seeds or planned.seeds)

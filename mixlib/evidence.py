@@ -93,11 +93,18 @@ class Share:
 
 
 @lru_cache(maxsize=4096)  # several tables and figures show the same share
-def share(ours: Outcome, theirs: Outcome) -> Share:
-    """The share of two outcomes, all of whose seeds have the same split; variances over users and seeds are added as in
+def share(ours: Outcome, theirs: Outcome, apart: bool = False) -> Share:
+    """The share of two outcomes; variances over users and seeds, or over splits where every seed has one (apart), are added as in
     `outcomes.over_seeds`. Raises ValueError when they are not of the same users in the same order.
     """
     paired(ours, theirs)
     value = float(ours.values.sum(dtype=float) / theirs.values.sum(dtype=float))
     sides = [one.by_seed / one.mrr for one in (ours, theirs)] if min(len(ours.by_seed), len(theirs.by_seed)) > 1 else []
+    if sides and apart:
+        sides = [(ours.by_seed / value - theirs.by_seed) / theirs.mrr]
     return Share(float(np.log(value)), *added(over_users(ours.values, theirs.values, ours.users) / value**2, sides))
+
+
+def share_of(results: Results, arm: str, baseline: str) -> Share:
+    """What an arm of a study gains as a share of another's MRR."""
+    return share(results.outcomes[arm], results.outcomes[baseline], apart=results.selection.study.splits)

@@ -94,6 +94,8 @@ class Exhibits:
             "repeated": searching.repeated_verdicts(every),
             "binary": winners.binary_verdicts(every, ledger),
             "dims": winners.width_verdicts(every, ledger),
+            "other-splits": retrained.again_verdicts(every, splits=True),
+            "more-seeds": retrained.again_verdicts(every, splits=False),
             "patience": retrained.patience_verdicts(every, ledger),
             "short-seeds": retrained.short_verdicts(self.short),
             "border": searching.border_verdicts(every),

@@ -8,7 +8,7 @@ from scipy import stats
 
 from mixlib import experiments, outcomes, reports, synthetic
 from mixlib.datasets import Interactions
-from mixlib.evidence import Evidence, Share, share
+from mixlib.evidence import Evidence, Share, share_of
 from mixlib.labels import label, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, Results, added, of_users
@@ -59,7 +59,7 @@ def by_size(found: dict[tuple[str, str], Results]) -> pd.DataFrame:
 
 def _gained(results: Results, arm: str, baseline: str) -> dict[str, float]:
     """A paired difference of two arms of a study in numbers; intervals: for other seeds, too, where there are several."""
-    return _numbers(Evidence.of(results, arm, baseline), share(results.outcomes[arm], results.outcomes[baseline]))
+    return _numbers(Evidence.of(results, arm, baseline), share_of(results, arm, baseline))
 
 
 def _numbers(found: Evidence, relative: Share) -> dict[str, float]:

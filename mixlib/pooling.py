@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
-from mixlib.evidence import Share, share
+from mixlib.evidence import Share, share_of
 from mixlib.labels import PUBLISHED, as_share, label, share_bounds, title
 from mixlib.outcomes import FEW, Found, Results
 from mixlib.reports import HALF, MIXTURE, SIZE, WIDE
@@ -18,6 +18,7 @@ from mixlib.studies import STUDIES
 ENOUGH = 3  # data sets: with two, Student's t leaves nearly everything open
 TOO_FEW = "too few data sets have several seeds yet"
 COMPARED = (("sequences", "mixture_lstm", "lstm"), ("sequence-seeds", "mixture_lstm", "lstm"),
+            ("sequence-splits", "mixture_lstm", "lstm"),
             ("factorization", "projection_mixture", "factorization"), ("factorization", MIXTURE, "factorization"),
             (SIZE, MIXTURE, HALF), (SIZE, MIXTURE, WIDE))  # fmt: skip
 
@@ -153,7 +154,7 @@ def _known(found: Found, study: str, arm: str, baseline: str) -> Iterator[tuple[
             results = found.get((dataset, main))
         if results and {arm, baseline} <= set(results.outcomes):
             ours, theirs = results.outcomes[arm], results.outcomes[baseline]
-            if min(len(ours.by_seed), len(theirs.by_seed)) > 1 and (one := share(ours, theirs)).error > 0:
+            if min(len(ours.by_seed), len(theirs.by_seed)) > 1 and (one := share_of(results, arm, baseline)).error > 0:
                 yield dataset, results, one
 
 
@@ -176,8 +177,9 @@ def table(found: Found) -> pd.DataFrame:
         spread, low, high = np.expm1([pooled.spread, *pooled.spread_bounds])
         printed = [mrr[one.arm] / mrr[one.baseline] - 1 for mrr in PUBLISHED["paper"]["mrr"].values() if one.baseline in mrr]
         trials = " to ".join(map(str, sorted({min(one.trials), max(one.trials)})))
-        seeds = f", with more seeds on {' and '.join(one.again)}" if one.again else ""
-        rows.append({"model": label(one.arm) + seeds, "against": label(one.baseline), "data sets": len(one.names),
+        otherwise = "on other splits of" if STUDIES[one.study].splits else "with more seeds on"
+        again = f", {otherwise} {' and '.join(one.again)}" if one.again else ""
+        rows.append({"model": label(one.arm) + again, "against": label(one.baseline), "data sets": len(one.names),
                      "mean gain, % of the MRR [95%]": str(pooled),
                      "its interval with one of them left out": one.range_without_one or "too few are left",
                      "spread between data sets [95%]": f"{spread:.0%} [{low:.0%}, {high:.0%}]",

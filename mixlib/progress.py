@@ -21,7 +21,7 @@ def table(found: Found, datasets: Iterable[str], without_order: Collection[str] 
             results = found.get((dataset, name))
             ahead = len(results.selection.ahead) if results else 0
             arms = f"; {len(study.arms) - ahead} of {len(study.arms)} models" if ahead else ""
-            planned = applies(dataset, name, without_order) and (results or study.only_for in (None, dataset))
+            planned = applies(dataset, name, without_order) and (results or study.planned_for(dataset))
             row[title(dataset)] = reports.spent(results) + arms if planned else "not planned"
         rows.append(row)
     return pd.DataFrame(rows)
@@ -56,7 +56,7 @@ def status(ledger: Ledger, datasets: list[str] | None = None) -> tuple[pd.DataFr
         for name, study in STUDIES.items():
             records, plan = ledger.read(dataset, name), PROFILES["paper"].of(study)
             found = recorded(ledger, dataset, name, version=version) if records else None
-            if found is None and (study.only_for not in (None, dataset) or not applies(dataset, name, without)):
+            if found is None and not (study.planned_for(dataset) and applies(dataset, name, without)):
                 continue
             left_out = found.left_out if found else left_out_of(ledger, dataset, name, version or Subject(dataset, "", 0, 0))
             said += [f"{dataset}, {name}: {what}." for what in left_out]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mixlib.evidence import AHEAD, BEHIND, ONE_SEED, UNDECIDED, Evidence, Share, share
+from mixlib.evidence import AHEAD, BEHIND, ONE_SEED, UNDECIDED, Evidence, Share, share_of
 from mixlib.labels import LABELS, LOSS_LABELS, METRIC_LABELS, PUBLISHED, applies, label, title, with_interval
 from mixlib.outcomes import FEW, MAIN, SHORT, Found, Outcome, Results
 from mixlib.studies import STUDIES
@@ -250,7 +250,7 @@ class Gain:
 
 def family(found: Found) -> list[Gain]:
     """What every mixture gains in the main studies: one family of tests, in which Wilcoxon's p-values are corrected together."""
-    compared = [(dataset, name, *pair, share(*(results.outcomes[arm] for arm in pair)), Evidence.of(results, *pair))
+    compared = [(dataset, name, *pair, share_of(results, *pair), Evidence.of(results, *pair))
                 for (dataset, name), results in found.items() if name in MAIN for pair in results.mixtures]  # fmt: skip
     return [Gain(*one, p) for one, p in zip(compared, holm(one[-1].gap.p_value for one in compared), strict=True)]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mixlib import reports, searching
-from mixlib.evidence import Evidence
+from mixlib.evidence import Evidence, share_of
 from mixlib.labels import label, title, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, SHORT, Found, Outcome, Results
@@ -32,6 +32,23 @@ def splits(found: Found) -> pd.DataFrame:
 def more_seeds(found: Found) -> pd.DataFrame:
     """Winners trained again with more seeds on the split of the main study, whose seeds are not among them."""
     return reports.stacked(_again(found, splits=False))
+
+
+def again_verdicts(found: Found, splits: bool) -> list[str]:
+    """What each mixture gains in the main study, and with the seeds or on the splits that came later, as shares of the MRR."""
+    said = []
+    for (dataset, name), later in found.items():
+        main = STUDIES[name].winners_of
+        first = found.get((dataset, main)) if main and STUDIES[name].splits == splits else None
+        for arm, baseline in later.mixtures if first else []:
+            if first and {arm, baseline} <= first.outcomes.keys():
+                before, after = (share_of(one, arm, baseline) for one in (first, later))
+                others = f"on {later.selection.seeds} other splits" if splits else f"with {later.selection.seeds} others"
+                budget = f" ({later.unfinished})" if later.unfinished else ""
+                said.append(f"{title(dataset)}, {label(arm)} against {label(baseline)}: {before} of the MRR with {first.selection.seeds} "
+                            f"seeds of the main study, {after} {others}{budget}, "
+                            f"{reports.SIDES[Evidence.of(later, arm, baseline).side]}.")  # fmt: skip
+    return said or [reports.NOTHING]
 
 
 def _again(found: Found, splits: bool) -> list[pd.DataFrame]:

@@ -32,7 +32,7 @@ from mixlib import (
     winners,
 )  # fmt: skip
 from mixlib.evaluation import interval
-from mixlib.evidence import Evidence, Share, share
+from mixlib.evidence import Evidence, Share, share, share_of
 from mixlib.ledger import Ledger, key_of
 from mixlib.losses import LOSSES
 from mixlib.notebooks import Project
@@ -650,8 +650,18 @@ def test_other_splits_are_joined_and_compared_over_all_their_users(found, ledger
     table = retrained.splits(found).set_index("model")
     assert table.loc["Mixture-LSTM", "difference [95%]"] == f"{gap.difference:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
     means = [arrays["reciprocal_ranks"].mean() for arrays in seeds["lstm"]]
-    assert table.loc["LSTM", "sd over splits"] == f"{np.std(means, ddof=1):.3f}" and set(table["trials, seeds"]) == {"2 of 2, 2 of 2"}
+    assert table.loc["LSTM", "sd over splits"] == f"{np.std(means, ddof=1):.3f}" and set(table["trials, seeds"]) == {"2 of 2, 2 of 15"}
     assert len(retrained.splits({})) == 1  # a row that says so
+    first, again = (share_of(found["synthetic", name], "mixture_lstm", "lstm") for name in ("sequences", "sequence-splits"))
+    (said,) = retrained.again_verdicts(found, splits=True)
+    assert f": {first} of the MRR with 2 seeds of the main study, {again} on 2 other splits (" in said
+    ours, theirs = (found["synthetic", "sequence-splits"].outcomes[arm] for arm in ("mixture_lstm", "lstm"))
+    level = ours.values.sum() / theirs.values.sum()
+    by_split = (ours.by_seed / level - theirs.by_seed) / theirs.mrr
+    users = outcomes.over_users(ours.values, theirs.values, ours.users) / level**2
+    assert again.error == pytest.approx((users + by_split.var(ddof=1) / 2) ** 0.5, rel=1e-4) and np.exp(again.log_ratio) == pytest.approx(
+        level
+    )
 
 
 def test_more_seeds_are_compared_without_those_of_the_main_study(planned, data, tmp_path):
@@ -667,7 +677,17 @@ def test_more_seeds_are_compared_without_those_of_the_main_study(planned, data, 
     row = retrained.more_seeds(found).set_index("model").loc["Mixture-LSTM"]
     assert (row["data set"], row["difference [95%]"], row[reports.OVER_SEEDS]) == ("Synthetic", one.over_users, one.over_seeds)
     assert retrained.splits(found).shape[0] == retrained.more_seeds({}).shape[0] == 1
+    assert retrained.again_verdicts(found, splits=False) == [reports.NOTHING]  # the main study has no seeds yet
     assert f"* Synthetic, more seeds alone {one}" in verdicts.claims(found, {})["found here, test MRR [95%]"].iloc[0]
+    experiments.run("sequences", data, ledger, TINY)
+    found = outcomes.collected(ledger)
+    few, more = (share(*(found["synthetic", name].outcomes[arm] for arm in ("mixture_lstm", "lstm")))
+                 for name in ("sequences", "sequence-seeds"))  # fmt: skip
+    (said,) = retrained.again_verdicts(found, splits=False)
+    assert (
+        f": {few} of the MRR with 2 seeds of the main study, {more} with {found['synthetic', 'sequence-seeds'].selection.seeds} others ("
+        in said
+    )
 
 
 def test_the_search_without_early_stopping_is_shown_below_the_main_one(planned, data, tmp_path):
