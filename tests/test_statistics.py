@@ -194,3 +194,18 @@ def test_an_interval_over_splits_adds_what_differs_from_split_to_split_to_what_d
     assert over_seeds(ours, replace(theirs, by_seed=np.array([0.1, 0.3, 0.2])), apart=True) == pytest.approx(
         (values.mean() - 1.959964 * np.sqrt(of_users), values.mean() + 1.959964 * np.sqrt(of_users))
     )  # both are better on the same splits
+
+
+@pytest.mark.parametrize("spread, least, most", [(0.02, 0.96, 0.88), (0.2, 0.93, 0.94)])  # of 1000: 98 and 82%, 95 and 90%
+def test_an_interval_over_fifteen_splits_counts_users_twice_and_one_of_the_splits_alone_not_enough(spread, least, most):
+    random, held, alone = np.random.default_rng(0), 0, 0
+    nobody = Outcome("theirs", np.zeros(15 * 94), np.zeros(15 * 94), np.zeros(15), [], {})
+    for _ in range(300):
+        of_users = random.normal(0, 1, 940)  # what each gains; a tenth of them is tested on every split, with a model of its own
+        tested = np.array([random.permutation(940)[:94] for _ in range(15)])
+        values = of_users[tested] + random.normal(0, spread, (15, 1)) + random.normal(0, 0.5, (15, 94))
+        ours = Outcome("ours", values.ravel(), tested.ravel(), values.mean(axis=1), [], {})
+        low, high = over_seeds(ours, replace(nobody, users=ours.users), apart=True)
+        held += low < 0 < high
+        alone += abs(values.mean()) < t.ppf(0.975, 14) * ours.by_seed.std(ddof=1) / 15**0.5
+    assert held >= least * 300 and alone < most * 300
