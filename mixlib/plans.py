@@ -220,7 +220,7 @@ def _selection(study: Study, records: dict, budget: Budget, plan: dict[str, list
     seeds = sorted(set.intersection(*(set(there[arm]) for arm, trial in best.items() if trial)) if any(best.values()) else [])
     lacking = [] if missing else _lacking((t for trials in zip_longest(*again.values()) for t in trials if t), records)
     winners = {arm: records[trial.key] for arm, trial in best.items() if trial}
-    tried = min((len(every[arm]) for arm in winners), default=0)
+    tried = len(set.intersection(*(set(every[arm]) for arm in winners))) if winners else 0
     finalists = {arm: [made[i] for i in seeds if made] for arm, made in there.items()}
     return Selection(study, budget, n, winners, finalists, missing + lacking, tried)
 

@@ -257,6 +257,9 @@ def test_a_seed_with_which_a_winner_fails_counts_for_no_arm_and_does_not_leave_t
     plan = search_trials(STUDY, SUBJECT, TINY)
     records = said(plan["lstm"], [0.3, 0.2, 0.1]) | said(plan["mixture_lstm"], [0.3, 0.2, 0.1])
     first, second = seed_trials(STUDY, plan["lstm"][0], 2)
+    apart = said([first], [0.3]) | said(seed_trials(STUDY, plan["mixture_lstm"][0], 2)[1:], [0.3])  # two machines have one model's each
+    none_yet = select(STUDY, records | apart, SUBJECT, TINY)
+    assert (none_yet.seeds, none_yet.tried, len(none_yet.missing)) == (0, 0, 2)
     records |= said(seed_trials(STUDY, plan["mixture_lstm"][0], 2), [0.3, 0.3]) | said([first], [0.3])
     before, after = (outcomes.Results(select(STUDY, records | more, SUBJECT, TINY), {}) for more in ({}, said([second], [0], "failed")))
     assert not before.done and before.seeds_done == "1 of 2" and [t.key for t in before.selection.missing] == [second.key]
