@@ -756,10 +756,10 @@ def test_where_a_training_would_have_stopped(patience, best, reached):
 
 def test_a_study_for_one_data_set_is_not_planned_for_others():
     table = progress.table({}, ["movielens-100k", "movielens-1m"]).set_index("study")
-    assert table.loc["sequence-splits"].tolist() == ["none", "not planned"]
+    assert table.loc["factorization-splits"].tolist() == ["none", "not planned"]
     rows, _ = progress.status(Ledger("nowhere"), ["movielens-100k", "movielens-1m"])
-    assert rows[rows["study"] == "sequence-splits"]["dataset"].tolist() == ["movielens-100k"]
-    assert rows[rows["study"] == "sequence-splits"]["missing"].tolist() == [2 * outcomes.PROFILES["paper"].seeds]
+    assert rows[rows["study"] == "factorization-splits"]["dataset"].tolist() == ["movielens-100k"]
+    assert rows[rows["study"] == "factorization-splits"]["missing"].tolist() == [3 * outcomes.PROFILES["paper"].seeds]
 
 
 # --- gains
