@@ -973,14 +973,17 @@ def test_what_other_splits_say(found):
     )
     results, few = found["amazon-cds", "sequence-splits"], found["amazon-cds", "sequences"]
     ours, theirs = (results.outcomes[arm] for arm in ("mixture_lstm", "lstm"))
-    gap, gain, before = Evidence.of(results, "mixture_lstm", "lstm"), *(share_of(one, "mixture_lstm", "lstm") for one in (results, few))
+    gap = Evidence.of(results, "mixture_lstm", "lstm")
+    gain, before = (share_of(one, "mixture_lstm", "lstm") for one in (results, few))
     above = (ours.by_seed > theirs.by_seed).sum()
     assert results.done and gap.side == AHEAD and Evidence.of(few, "mixture_lstm", "lstm").side == UNDECIDED
     assert f"ahead on {above} of 15, and in the mean by {gap.gap.difference:.4f}, {gap.over_seeds}, {gain.gain:.0%} of the MRR." in said
     both = f"by {gain.gain:.0%} of the MRR, [{gain.bounds[0]:+.0%}, {gain.bounds[1]:+.0%}]"
     assert both in front and both in findings and both in verdict and both.replace(" of the MRR,", "") in readme
     assert f"where five seeds on one split had said {before}".replace("+", "", 1) in findings
-    assert f"all of them together {len(np.unique(ours.users)):,}," in said and f"{theirs.mrr:.3f} and {ours.mrr:.3f}. Both" in said
+    tested = {len(np.unique(Ledger(ROOT / "results").arrays(record)["users"])) for record in ours.records}
+    assert f"Each split tests {tested.pop():,} of the users, all of them together {len(np.unique(ours.users)):,}." in said and not tested
+    assert f"The levels are {theirs.mrr:.3f} and {ours.mrr:.3f}. Both are low" in said
     when = (ROOT / "book" / "when.md").read_text(encoding="utf-8")
     assert f"the Mixture-LSTM gains {gain} without any copies".replace("+", "", 1) in when and f"others it gains {gain.gain:.0%}." in when
     others = found["amazon-cds", "sequence-references"].outcomes
@@ -1503,7 +1506,7 @@ def test_what_copies_do(found, monkeypatch):
     assert "18% of the MRR (7 to 29%)" in (ROOT / "README.md").read_text(encoding="utf-8")
     assert [Evidence.of(one, "mixture_lstm", "lstm").side for one in (results, without)] == [AHEAD, UNDECIDED]
     none = share(plain["mixture_lstm"], plain["lstm"])
-    assert f"nothing is decided on this data set, {none}, so" in said
+    assert f"nothing is decided on the same split, {none}, so" in said
     assert none.bounds[1] > gain.gain
     on_copies, others = ledger.noted("twins")[name]["parts"]
     assert [on_copies["targets"], others["targets"]] == ["twins", "other targets"]
