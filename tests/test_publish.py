@@ -986,6 +986,14 @@ def test_what_other_splits_say(found):
     assert f"The levels are {theirs.mrr:.3f} and {ours.mrr:.3f}. Both are low" in said
     when = (ROOT / "book" / "when.md").read_text(encoding="utf-8")
     assert f"the Mixture-LSTM gains {gain} without any copies".replace("+", "", 1) in when and f"others it gains {gain.gain:.0%}." in when
+    _, in_a_row, *_ = Ledger(ROOT / "results").noted("counts")["amazon-cds"]["near_twins"].values()
+    said_there = (
+        f"they are {in_a_row:.2%} of the consecutive pairs there ({{numref}}`tab-twins`), so that naming every one of them first would "
+    )
+    assert (
+        said_there + f"add {in_a_row:.4f} to the MRR, and the gain is {gap.gap.difference:.4f}." in when
+        and 3 * in_a_row < gap.gap.difference
+    )
     others = found["amazon-cds", "sequence-references"].outcomes
     assert f"counted neighbours reach {others['item_knn'].mrr:.3f} and item-to-item Markov {others['markov'].mrr:.3f}." in said
     assert others["item_knn"].mrr > 2 * max(few.outcomes[arm].mrr for arm in ("mixture_lstm", "lstm"))
