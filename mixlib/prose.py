@@ -8,7 +8,7 @@ from mixlib.evidence import AHEAD, BEHIND, ONE_SEED, UNDECIDED, Evidence
 from mixlib.labels import PUBLISHED, applies, label, title
 from mixlib.outcomes import MAIN, Found, Outcome, best
 from mixlib.plans import Selection
-from mixlib.pooling import TOO_FEW, together
+from mixlib.pooling import COMPARED, TOO_FEW, together
 from mixlib.reports import HALF, MIXTURE, NOT_RUN, SIDES, SIZE, WIDE, Gain, family
 from mixlib.studies import STUDIES
 
@@ -16,7 +16,7 @@ CAPACITY = "factorization-capacity"  # of given sizes
 MORE_SEEDS = "sequence-seeds"
 BESIDE = "factorization-references"
 NO_SEEDS = "no data set has several seeds of both models"
-IN_TEXT = (*MAIN, SIZE, CAPACITY, MORE_SEEDS, BESIDE)  # the studies that `numbers` speaks of
+IN_TEXT = (*dict.fromkeys((*MAIN, *(study for study, *_ in COMPARED), CAPACITY, BESIDE)),)  # what `numbers` and `pooling.table` speak of
 
 
 def numbers(found: Found, unordered: Collection[str]) -> dict[str, str]:

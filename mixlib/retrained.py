@@ -37,10 +37,9 @@ def more_seeds(found: Found) -> pd.DataFrame:
 def again_verdicts(found: Found, splits: bool) -> list[str]:
     """What each mixture gains in the main study, and with the seeds or on the splits that came later, as shares of the MRR."""
     said = []
-    for (dataset, name), later in found.items():
-        main = STUDIES[name].winners_of
-        first = found.get((dataset, main)) if main and STUDIES[name].splits == splits else None
-        for arm, baseline in later.mixtures if first else []:
+    for dataset, name in _later(found, splits):
+        first, later = found.get((dataset, STUDIES[name].winners_of or "")), found[dataset, name]
+        for arm, baseline in later.mixtures:
             if first and {arm, baseline} <= first.outcomes.keys():
                 before, after = (share_of(one, arm, baseline) for one in (first, later))
                 others = f"on {later.selection.seeds} other splits" if splits else f"with {later.selection.seeds} others"
@@ -53,8 +52,12 @@ def again_verdicts(found: Found, splits: bool) -> list[str]:
 
 def _again(found: Found, splits: bool) -> list[pd.DataFrame]:
     """The arms of the studies that train winners again: on other splits, or with more seeds."""
-    studies = {name for name, study in STUDIES.items() if study.winners_of and study.splits == splits}
-    return [_arms(dataset, results) for (dataset, name), results in found.items() if name in studies and results.outcomes]
+    return [_arms(dataset, found[dataset, name]) for dataset, name in _later(found, splits) if found[dataset, name].outcomes]
+
+
+def _later(found: Found, splits: bool) -> list[tuple[str, str]]:
+    """Where the winners of a main study were trained again, on other splits or with more seeds: the data sets, and the studies."""
+    return [(dataset, name) for dataset, name in found if STUDIES[name].winners_of and STUDIES[name].splits == splits]
 
 
 def patience(found: Found) -> pd.DataFrame:
