@@ -80,8 +80,7 @@ def table(found: dict[str, Any]) -> pd.DataFrame:
 
 
 def _difference(gaps: np.ndarray) -> str:
-    mean, low, high = searching.student(gaps)
-    return labels.with_interval(mean, (low, high), sign=True, digits=4)
+    return labels.with_interval(*searching.student(gaps), sign=True, digits=4)
 
 
 if __name__ == "__main__":

@@ -253,13 +253,10 @@ def _recorded_as(name: str) -> str:
     """The name that records of a data set have: of a folder that is given by its path, or by that of its interactions.csv, the folder's."""
     from pathlib import Path
 
-    file, copies, share = name.partition(":copies=")
-    path = Path(file).expanduser()
-    if file.endswith((".csv", ".csv.gz")) and path.is_file():
-        file = path.absolute().parent.name
-    elif "/" in file and path.is_dir():
-        file = path.absolute().name
-    return f"{file}{copies}{share}"
+    from mixlib.names import absolute
+
+    file, copies, share = absolute(name).partition(":copies=")
+    return f"{Path(file).parent.name if file.endswith(('.csv', '.csv.gz')) else file}{copies}{share}"
 
 
 @app.command()

@@ -3,6 +3,7 @@
 import sys
 import warnings
 from base64 import b64encode
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -104,7 +105,19 @@ def counted(interactions: Interactions) -> dict:
     return {"title": interactions.title or interactions.name, "interactions": len(interactions), "users": interactions.n_users,
             "items": interactions.n_items, "density": interactions.density, "ratio": interactions.popularity_ratio,
             "ordered": interactions.ordered, "fingerprint": interactions.fingerprint, "notes": list(interactions.notes),
+            "best_mrr": best_mrr(interactions),
             "near_twins": {what: None if np.isnan(share) else share for what, share in near_twins(interactions).items()}}  # fmt: skip
+
+
+def best_mrr(interactions: Interactions) -> float | None:
+    """The MRR of factorization if each user's n test items had the ranks 1 to n: (1 + 1/2 + ... + 1/n) / n, averaged over users; None of
+    data that are too few to be split.
+    """
+    with suppress(ValueError):
+        tested = np.bincount(splits.random_split(interactions).test.users)
+        counts = tested[tested > 0]
+        return float((np.cumsum(1 / np.arange(1, counts.max() + 1))[counts - 1] / counts).mean())
+    return None
 
 
 def data_sets(kept: dict[str, dict]) -> pd.DataFrame:
@@ -113,12 +126,12 @@ def data_sets(kept: dict[str, dict]) -> pd.DataFrame:
     for name in [*SOURCES, *sorted(set(kept) - set(SOURCES))]:
         published = SOURCES[name].title if name in SOURCES else ""
         if published:
-            rows.append([published, "published", *_cells(COUNTS[name])])
+            rows.append([published, "published", *_cells(COUNTS[name]), ""])
         own = in_markdown(kept[name]["title"]) if name in kept else ""
-        rows.append(
-            [own if own != published else "", "this book", *(_cells(kept[name]) if name in kept else ["not counted yet"] + [""] * 4)]
-        )
-    return pd.DataFrame(rows, columns=["data set", "source", "interactions", "users", "items", "density", "95th / 50th"])
+        best = kept.get(name, {}).get("best_mrr")
+        found = [*_cells(kept[name]), "" if best is None else f"{best:.2f}"] if name in kept else ["not counted yet"] + [""] * 5
+        rows.append([own if own != published else "", "this book", *found])
+    return pd.DataFrame(rows, columns=["data set", "source", "interactions", "users", "items", "density", "95th / 50th", "best MRR"])
 
 
 def _cells(found: dict) -> list[str]:

@@ -103,7 +103,7 @@ def _download(download: Download, folder: Path) -> Path:
             raise
         except ValueError as error:
             if pause is None:
-                raise ValueError(f"the download of {download.name} is not the published file ({error}) try again later.") from error
+                raise ValueError(f"the download of {download.name} is not the published file: {error} Try again later.") from error
         except OSError as error:
             if error.errno and not isinstance(error, requests.RequestException):  # of the disk
                 raise

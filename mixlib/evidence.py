@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy import stats
 
 from mixlib.evaluation import Comparison
 from mixlib.labels import as_share, bounds, digits_for, with_interval
-from mixlib.outcomes import FEW, Outcome, Results, added, over_seeds, over_users, paired
+from mixlib.outcomes import FEW, Outcome, Results, added, around, over_seeds, over_users, paired
 
 AHEAD, BEHIND, UNDECIDED, ONE_SEED = "ahead", "behind", "undecided", "one seed, so not judged"
 
@@ -85,8 +84,8 @@ class Share:
     @property
     def bounds(self) -> tuple[float, float]:
         """Its 95% interval, by Student's t of the log ratio."""
-        half = stats.t.ppf(0.975, self.freedom) * self.error
-        return float(np.expm1(self.log_ratio - half)), float(np.expm1(self.log_ratio + half))
+        low, high = around(self.log_ratio, self.error, self.freedom)
+        return float(np.expm1(low)), float(np.expm1(high))
 
     def __str__(self) -> str:
         return as_share(self.gain, *self.bounds)
@@ -103,6 +102,18 @@ def share(ours: Outcome, theirs: Outcome, apart: bool = False) -> Share:
     if sides and apart:
         sides = [(ours.by_seed / value - theirs.by_seed) / theirs.mrr]
     return Share(float(np.log(value)), *added(over_users(ours.values, theirs.values, ours.users) / value**2, sides))
+
+
+def share_corrected(ours: Outcome, theirs: Outcome) -> Share:
+    """The share of two outcomes of which every seed has a split of its own, by the corrected resampled t-test (Nadeau and Bengio 2003,
+    Inference for the generalization error, Machine Learning 52): the variance over n splits counts 1 / n and, since train parts overlap,
+    the sizes of a test over a train part. What differs between users is in it as well.
+    """
+    value = share(ours, theirs, apart=True).gain + 1
+    by_split = (ours.by_seed / value - theirs.by_seed) / theirs.mrr
+    trained, _, tested = ours.records[0]["definition"]["split"]["fractions"]
+    error = by_split.std(ddof=1) * np.sqrt(1 / len(by_split) + tested / trained)
+    return Share(float(np.log(value)), float(error), len(by_split) - 1)
 
 
 def share_of(results: Results, arm: str, baseline: str) -> Share:

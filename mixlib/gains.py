@@ -11,7 +11,7 @@ from mixlib.datasets import Interactions
 from mixlib.evidence import Evidence, Share, share_of
 from mixlib.labels import label, with_interval
 from mixlib.ledger import Ledger
-from mixlib.outcomes import MAIN, Results, added, of_users
+from mixlib.outcomes import MAIN, Results, added, around, of_users
 from mixlib.splits import Sequences
 from mixlib.studies import STUDIES
 
@@ -114,7 +114,7 @@ def factorial(ledger: Ledger, names: Iterable[str] = synthetic.FACTORIAL) -> pd.
             one = results[name]
             row = synthetic.parameters(dataset) | {"protocol": name, "mixture": arm, "against": baseline}
             row |= {"trials": 0, "seeds": 0}
-            if one and {arm, baseline} <= set(one.outcomes):
+            if one and one.has(arm, baseline):
                 row |= {"trials": one.selection.trials, "seeds": one.selection.seeds} | _gained(one, arm, baseline)
             rows.append(row)
     columns = [*CONTRASTS, "protocol", "mixture", "against", "trials", "seeds", *GAINED]
@@ -137,7 +137,7 @@ def by_components(ledger: Ledger, names: Iterable[str] = BY_TASTES) -> pd.DataFr
             continue
         again = main.outcomes.get("factorization") if main else None
         beside = {"factorization": again.mrr if again else np.nan, "its trials": main.selection.trials if main and again else 0}
-        for m, arm in ((m, arm) for m, arm in arms.items() if {arm, arms[1]} <= set(results.outcomes)):
+        for m, arm in ((m, arm) for m, arm in arms.items() if results.has(arm, arms[1])):
             one = results.outcomes[arm]
             row = {"tastes": synthetic.parameters(dataset)["tastes"], "m": m, "mrr": one.mrr, "validation": one.search["validation"]["mrr"]}
             row |= _gained(results, arm, arms[1]) if m > 1 else {"gain": 0.0, "relative": 0.0}
@@ -197,7 +197,7 @@ def who_gains(results: Results, arm: str, interactions: Interactions, ledger: Le
     in all trials.
     """
     baseline = next(iter(STUDIES[results.selection.study.name].arms))
-    if not {arm, baseline} <= set(results.outcomes):
+    if not results.has(arm, baseline):
         return pd.DataFrame(columns=["user", "gain", "single", "history", "popularity", "effective_tastes"])
     ours, theirs = results.outcomes[arm], results.outcomes[baseline]
     split = experiments.split_of(ours.search["definition"], interactions)
@@ -232,9 +232,7 @@ def gain_in(part: pd.DataFrame, less: pd.DataFrame | None = None) -> tuple[float
     residuals = np.concatenate([sign * (some["gain"] - some["gain"].mean()) / len(some) for sign, some in signed])
     users = np.concatenate([some["user"] for _, some in signed])
     sides = [np.sum([sign * some.filter(regex=f"^{side} ").mean() for sign, some in signed], axis=0) for side in ("ours", "theirs")]
-    error, freedom = added(of_users(residuals, users), sides if min(map(len, sides)) > 1 else [])
-    half = float(stats.t.ppf(0.975, freedom)) * error
-    return gain, (gain - half, gain + half)
+    return gain, around(gain, *added(of_users(residuals, users), sides if min(map(len, sides)) > 1 else []))
 
 
 def _gain(part: pd.DataFrame, less: pd.DataFrame | None = None) -> str:

@@ -55,6 +55,11 @@ def digits_for(*values: float) -> int:
     return 4 if any(0 < abs(value) < 0.0005 for value in values) else 3
 
 
+def _digits_of(*shares: float) -> int:
+    """Decimals for shares in percent: none, or one where an end would show as 0 that is not."""
+    return int(any(0 < abs(share) < 0.005 for share in shares))
+
+
 def with_interval(mean: float, bounds: tuple[float, float], sign: bool = False, digits: int | None = None) -> str:
     """`0.071 [0.058, 0.085]`: a mean with its 95% interval, with as many decimals as show it; with signs if it is a difference."""
     digits = digits or digits_for(mean, *bounds)
@@ -62,14 +67,16 @@ def with_interval(mean: float, bounds: tuple[float, float], sign: bool = False, 
     return f"{mean:{form}} [{bounds[0]:{form}}, {bounds[1]:{form}}]"
 
 
-def as_share(share: float, low: float, high: float, digits: int = 0) -> str:
+def as_share(share: float, low: float, high: float, digits: int | None = None) -> str:
     """`+2% [-4%, +8%]`: a gain as a share of what it is gained over, with its 95% interval."""
+    digits = _digits_of(low, high) if digits is None else digits
     return f"{share:+z.{digits}%} {share_bounds(low, high, digits)}"
 
 
-def share_bounds(low: float, high: float, digits: int = 0) -> str:
+def share_bounds(low: float, high: float, digits: int | None = None) -> str:
     """`[-4%, +8%]`: the interval alone."""
-    return f"[{low:+z.{digits}%}, {high:+z.{digits}%}]"
+    digits = _digits_of(low, high) if digits is None else digits
+    return f"[{low:+.{digits}%}, {high:+.{digits}%}]"
 
 
 def bounds(low: float, high: float, digits: int) -> str:

@@ -37,11 +37,17 @@ def choose(what: str, name: str, known: Iterable[str]) -> str:
 
 
 def absolute(name: str) -> str:
-    """The name of a data set; of a path of an interactions.csv[.gz], or of its folder, the one that can be followed from anywhere."""
+    """The name of a data set; of a path of an interactions.csv[.gz], or of its folder, the one that can be followed from anywhere.
+
+    Raises ValueError where the folder holds both.
+    """
     file, copies, share = name.partition(":copies=")
     path = Path(file).expanduser()
     if "/" in file and path.is_dir() and path.name != "..":
-        path = next(iter(path.glob("interactions.csv*")), path / "interactions.csv")
+        plain, packed = path / "interactions.csv", path / "interactions.csv.gz"
+        if plain.is_file() and packed.is_file():
+            raise ValueError(f"{path} holds interactions.csv and interactions.csv.gz: keep one of them.")
+        path = packed if packed.is_file() else plain
     return f"{path.absolute()}{copies}{share}" if path.name.endswith((".csv", ".csv.gz")) else name
 
 

@@ -53,12 +53,16 @@ class Outcome:
     @property
     def spread(self) -> str:
         """Standard deviation over seeds, as a reader sees it; empty for one seed."""
-        return f"{self.by_seed.std(ddof=1):.3f}" if len(self.by_seed) > 1 else ""
+        return f"{self.by_seed.std(ddof=1):.4f}" if len(self.by_seed) > 1 else ""
 
     @property
     def short_of_search(self) -> int:
         """How many seeds reach less than SHORT of the test MRR that the search's own training of the same settings reached."""
         return int((self.by_seed < SHORT * self.search["test"]["mrr"]).sum())
+
+    def of(self, each: list[np.ndarray], users: np.ndarray) -> "Outcome":
+        """The same models by other values (n,) of every seed, of the users (n,)."""
+        return replace(self, values=np.mean(each, axis=0), users=users, by_seed=np.array([one.mean() for one in each]), each=each)
 
     def metric(self, name: str) -> float:
         """Mean over seeds of another test metric of the records."""
@@ -125,8 +129,13 @@ class Results:
     @property
     def mixtures(self) -> list[tuple[str, str]]:
         """The mixtures of a main study, each with the single vector of its family: those pairs of which neither failed in all trials."""
-        baseline, *mixtures = self.selection.study.arms
-        return [(arm, baseline) for arm in mixtures if {arm, baseline} <= set(self.outcomes)]
+        study = self.selection.study
+        baseline = next(iter(STUDIES.get(study.name, study).arms))
+        return [(arm, baseline) for arm in study.arms if arm != baseline and self.has(arm, baseline)]
+
+    def has(self, *arms: str) -> bool:
+        """Whether all of the arms have an outcome."""
+        return set(arms) <= self.outcomes.keys()
 
     def against(self, arm: str, baseline: str) -> Comparison:
         """Paired comparison of two arms over the same users."""
@@ -157,9 +166,13 @@ def over_seeds(ours: Outcome, theirs: Outcome, apart: bool = False) -> tuple[flo
     if min(map(len, sides)) < 2:
         return None
     gap = paired(ours, theirs).difference
-    error, freedom = added(over_users(ours.values - theirs.values, np.ones(len(ours.values)), ours.users), sides)
+    return around(gap, *added(over_users(ours.values - theirs.values, np.ones(len(ours.values)), ours.users), sides))
+
+
+def around(value: float, error: float, freedom: float) -> tuple[float, float]:
+    """Student's 95% interval of a value with a standard error and its degrees of freedom."""
     half = float(stats.t.ppf(0.975, freedom)) * error
-    return gap - half, gap + half
+    return value - half, value + half
 
 
 def over_users(above: np.ndarray, below: np.ndarray, users: np.ndarray) -> float:
@@ -308,8 +321,9 @@ Found = dict[tuple[str, str], Results]  # by (data set, study)
 
 
 def collected(ledger: Ledger, names: Iterable[str] = STUDIES, datasets: Iterable[str] | None = None) -> Found:
-    """Results of the given studies on the given data sets (default: all that have records and are not `apart`)."""
-    where = [dataset for dataset in ledger.datasets() if not apart(dataset)] if datasets is None else datasets
+    """Results of the given studies on the given data sets (default: all that have records, but no generated users and none `apart`)."""
+    known = (dataset for dataset in ledger.datasets() if dataset != "synthetic" and not apart(dataset))
+    where = list(known) if datasets is None else datasets
     versions = {dataset: version_of(ledger, dataset) for dataset in where}
     found = {(dataset, name): recorded(ledger, dataset, name, version=versions[dataset]) for dataset in where for name in names}
     return by_budget({key: results for key, results in found.items() if results})

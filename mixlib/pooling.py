@@ -111,7 +111,7 @@ class Together:
         if not self.without_one:
             return ""
         begins, ends = np.sort(np.expm1([one.bounds for one in self.without_one]), axis=0)[[0, -1]].T
-        return f"begins at {begins[0]:+z.0%} to {begins[1]:+z.0%}, ends at {ends[0]:+z.0%} to {ends[1]:+z.0%}"
+        return f"begins at {begins[0]:+.0%} to {begins[1]:+.0%}, ends at {ends[0]:+.0%} to {ends[1]:+.0%}"
 
     @property
     def few(self) -> int:
@@ -148,11 +148,11 @@ def comparisons(found: Found) -> list[Together]:
 
 def _known(found: Found, study: str, arm: str, baseline: str) -> Iterator[tuple[str, Results, Share]]:
     """The data sets where both arms have several seeds, their results, and what is gained."""
-    for dataset in dict.fromkeys(dataset for dataset, _ in found if dataset != "synthetic"):
+    for dataset in dict.fromkeys(dataset for dataset, _ in found):
         results, main = found.get((dataset, study)), STUDIES[study].winners_of
         if main and not (results and results.done):
             results = found.get((dataset, main))
-        if results and {arm, baseline} <= set(results.outcomes):
+        if results and results.has(arm, baseline):
             ours, theirs = results.outcomes[arm], results.outcomes[baseline]
             if min(len(ours.by_seed), len(theirs.by_seed)) > 1 and (one := share_of(results, arm, baseline)).error > 0:
                 yield dataset, results, one

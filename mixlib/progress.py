@@ -82,8 +82,7 @@ def status(ledger: Ledger, datasets: list[str] | None = None) -> tuple[pd.DataFr
     if together:
         said.append(f"Generated populations are counted together; each has a folder {ledger.root}/synthetic_... with its name.")
     if none or alike or together:
-        where = "" if str(ledger.root) == "results" else f" --results {ledger.root}"
-        said.append(f"`mixlib status --dataset NAME{where}` shows what is planned of one.")
+        said.append(f"`mixlib status --dataset NAME{reports.in_ledger(str(ledger.root))}` shows what is planned of one.")
     return _as_read(rows, together), said
 
 

@@ -72,10 +72,10 @@ def _all_sides(found: Found, gained: list[Gain]) -> dict[str, str]:
     return said
 
 
-def _between(found: Found, dataset: str | None, study: str, ours: str, theirs: str, judged: bool = False) -> str:
+def _between(found: Found, dataset: str, study: str, ours: str, theirs: str, judged: bool = False) -> str:
     """What one arm of a study on a data set gains over another; judged: and what that decides."""
-    results = found.get((dataset or "", study))
-    if not results or not {ours, theirs} <= set(results.outcomes):
+    results = found.get((dataset, study))
+    if not results or not results.has(ours, theirs):
         return NOT_RUN
     one = Evidence.of(results, ours, theirs)
     return f"{one}: {SIDES[one.side]}" if judged else str(one)
@@ -90,7 +90,7 @@ def _and(names: list[str]) -> str:
 def _of_size(found: Found, control: str) -> dict[str, Evidence]:
     """By data set, what the embedding mixture gains over a larger single vector."""
     return {dataset: Evidence.of(results, MIXTURE, control) for (dataset, name), results in found.items()
-            if name == SIZE and {MIXTURE, control} <= set(results.outcomes)}  # fmt: skip
+            if name == SIZE and results.has(MIXTURE, control)}  # fmt: skip
 
 
 def _sides(judged: dict[str, Evidence], searches: dict[str, Selection]) -> str:
@@ -120,7 +120,7 @@ def _largest_gain(gained: list[Gain], found: Found) -> str:
         return "none is decided"
     most = max(ahead, key=lambda one: one.share.gain)
     left, sizes = "", found.get((most.dataset, SIZE))
-    if most.mixture == MIXTURE and sizes and {HALF, WIDE} <= set(sizes.outcomes):
+    if most.mixture == MIXTURE and sizes and sizes.has(HALF, WIDE):
         ours, larger = found[most.dataset, most.study].outcomes[MIXTURE], [sizes.outcomes[arm] for arm in (HALF, WIDE)]
         half, wide = (str(Evidence.between(ours, one)) for one in larger)
         left = f"; over a single vector that was searched with half as many numbers for each user it is {half}, over one with as many "

@@ -44,10 +44,15 @@ def arms(results: Results, baseline: str | None = None) -> pd.DataFrame:
         row["validation MRR"] = f"{outcome.search['validation']['mrr']:.3f}"
         if baseline:
             found = Evidence.of(results, arm, baseline) if arm != baseline and baseline in results.outcomes else None
-            row["difference [95%]"], row[OVER_SEEDS] = (found.over_users, found.over_seeds) if found else ("", "")
+            row |= difference("difference [95%]", found)
             row["Wilcoxon p"] = _p_value(found.gap.p_value) if found else ""
         rows.append(row | {"best epoch": outcome.search["best_epoch"], "parameters": f"{outcome.search['parameters']:,}"})
     return pd.DataFrame(rows)
+
+
+def difference(head: str, found: Evidence | None, absent: str = "") -> dict[str, str]:
+    """The two cells of a difference, below `head` with its interval over users and that for other seeds, too; absent: without evidence."""
+    return {head: found.over_users if found else absent, OVER_SEEDS: found.over_seeds if found else ""}
 
 
 def points(results: Results) -> pd.DataFrame:
@@ -68,21 +73,31 @@ def other_metrics(results: Results) -> pd.DataFrame:
 
 def winners(results: Results) -> pd.DataFrame:
     """The settings that won every arm's search; a column for the initial scale of the projections where a model has any."""
+    rows = winner_rows(results)
+    table = listed(rows)
+    return table if any(row[SCALE] for row in rows) else table.drop(columns=SCALE, errors="ignore")
+
+
+def winner_rows(results: Results) -> list[dict]:
+    """The settings that won every arm's search, a row for each."""
     rows = []
     for arm, record in results.selection.winners.items():
         model, fitted = record["definition"]["model"], record["definition"]["training"]
         rows.append({"model": label(arm), "batch size": fitted["batch_size"], "learning rate": f"{fitted['learning_rate']:.5f}",
                      "L2": f"{fitted['l2']:.1e}", "tastes": model.get("components", 1),
                      SCALE: f"{model['gain']:.3g}" if "gain" in model else "", "record": record["key"]})  # fmt: skip
-    table = listed(rows)
-    return table if any(row[SCALE] for row in rows) else table.drop(columns=SCALE, errors="ignore")
+    return rows
+
+
+def in_ledger(folder: str) -> str:
+    """What a command adds to work on the ledger in a folder; nothing for the project's own."""
+    return "" if folder in ("results", "../results") else f" --results {shlex.quote(folder)}"
 
 
 def gaps(results: Results, dataset: str, folder: str = "results") -> str:
     """The budget in a sentence, what is missing with the command that runs it, and what was left out. folder: of the ledger."""
     selection, left_out = results.selection, "".join(f" Left out: {what}." for what in results.left_out)
-    where = "" if folder in ("results", "../results") else f" --results {shlex.quote(folder)}"
-    command = f"mixlib run --dataset {dataset} --study {selection.study.name}{where}"
+    command = f"mixlib run --dataset {dataset} --study {selection.study.name}{in_ledger(folder)}"
     if not selection.trials:
         return f"Nothing is recorded yet: `{command}` runs it.{left_out}"
     missing = f" {results.missing} planned trials are missing: `{command}` goes on." if results.missing else ""
@@ -96,7 +111,7 @@ def losses(results: Results) -> pd.DataFrame:
         kind, _, loss = arm.partition("/")
         reference = f"{kind}/adaptive_hinge"
         found = Evidence.of(results, reference, arm) if arm != reference and reference in results.outcomes else None
-        gain = {"adaptive hinge minus this [95%]": found.over_users if found else "", OVER_SEEDS: found.over_seeds if found else ""}
+        gain = difference("adaptive hinge minus this [95%]", found)
         rows.append({"model": LABELS[kind], "loss": LOSS_LABELS.get(loss, loss), "sd over seeds": outcome.spread,
                      "test MRR [95%]": with_interval(outcome.mrr, outcome.bounds)} | gain)  # fmt: skip
     return pd.DataFrame(rows)
@@ -107,7 +122,7 @@ def loss_verdicts(results: Results) -> list[str]:
     kinds, said = dict.fromkeys(arm.partition("/")[0] for arm in results.outcomes), []
     for kind, form in ((kind, form) for kind in kinds for form in FORMS):
         ours, theirs = f"{kind}/adaptive_hinge", f"{kind}/{form}"
-        if {ours, theirs} <= set(results.outcomes):
+        if results.has(ours, theirs):
             said.append(sentence(f"{LABELS[kind]}: the adaptive hinge loss", Evidence.of(results, ours, theirs), LOSS_LABELS[form]))
     return said or [NOTHING]
 
@@ -169,7 +184,7 @@ def variant(results: Results, arm: str) -> str:
     that decides; or that it is not recorded.
     """
     first = next(name for name in results.selection.study.arms if name.partition("/")[0] == arm.partition("/")[0])
-    if not {arm, first} <= set(results.outcomes):
+    if not results.has(arm, first):
         return "not recorded"
     ours, theirs, found = results.outcomes[arm], results.outcomes[first], Evidence.of(results, arm, first)
     return f"from {theirs.mrr:.3f} to {ours.mrr:.3f}, a difference of {found}: {SIDES[found.side]}"
@@ -269,7 +284,7 @@ def gains(results: Found) -> pd.DataFrame:
                      "relative, users and seeds": f"{gain.share.gain:+z.0%}" if one.wide is None else str(gain.share),
                      "rank-biserial": f"{one.gap.rank_biserial:+.2f}", "Wilcoxon p": _p_value(one.gap.p_value),
                      "Holm p": _p_value(gain.holm), "trials": budget.trials_done, "seeds": budget.seeds_done})  # fmt: skip
-    return pd.DataFrame(rows)
+    return listed(rows)
 
 
 def sources(results: Found) -> pd.DataFrame:
@@ -282,4 +297,4 @@ def sources(results: Found) -> pd.DataFrame:
                          "seeds": " ".join(f"{record['key']}.json" for record in outcome.records),
                          **{what: ", ".join(dict.fromkeys(record[what] for record in (outcome.search, *outcome.records)))
                             for what in ("device", "code")}})  # fmt: skip
-    return pd.DataFrame(rows)
+    return listed(rows)

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from mixlib import reports, searching
-from mixlib.evidence import Evidence, share_of
-from mixlib.labels import label, title, with_interval
+from mixlib.evidence import Evidence, share_corrected, share_of
+from mixlib.labels import label, share_bounds, title, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, SHORT, Found, Outcome, Results
 from mixlib.studies import STUDIES
@@ -40,13 +40,16 @@ def again_verdicts(found: Found, splits: bool) -> list[str]:
     for dataset, name in _later(found, splits):
         first, later = found.get((dataset, STUDIES[name].winners_of or "")), found[dataset, name]
         for arm, baseline in later.mixtures:
-            if first and {arm, baseline} <= first.outcomes.keys():
+            if first and first.has(arm, baseline):
                 before, after = (share_of(one, arm, baseline) for one in (first, later))
                 others = f"on {later.selection.seeds} other splits" if splits else f"with {later.selection.seeds} others"
                 budget = f" ({later.unfinished})" if later.unfinished else ""
+                side = reports.SIDES[Evidence.of(later, arm, baseline).side]
+                if splits and later.selection.seeds > 1:
+                    corrected = share_corrected(later.outcomes[arm], later.outcomes[baseline])
+                    side += f"; corrected for train parts that overlap, {share_bounds(*corrected.bounds)}"
                 said.append(f"{title(dataset)}, {label(arm)} against {label(baseline)}: {before} of the MRR with {first.selection.seeds} "
-                            f"seeds of the main study, {after} {others}{budget}, "
-                            f"{reports.SIDES[Evidence.of(later, arm, baseline).side]}.")  # fmt: skip
+                            f"seeds of the main study, {after} {others}{budget}, {side}.")  # fmt: skip
     return said or [reports.NOTHING]
 
 
@@ -147,7 +150,8 @@ def patience_verdicts(found: Found, ledger: Ledger) -> list[str]:
             lost = np.array([one["validation"]["mrr"] - stopped(one, less)[1] for one in trainings])
             said.append(f"{where}: of {len(lost)} trainings to the last epoch, a patience of {less} would have stopped {(lost > 0).sum()} "
                         f"before their best epoch, and the mean validation MRR would be {lost.mean():.3f} lower.")  # fmt: skip
-            gap = replace(Evidence.between(ours, theirs), budget=patient.unfinished)
+            budget = "; against ".join(filter(None, (patient.unfinished, stopping.unfinished)))
+            gap = replace(Evidence.between(ours, theirs), budget=budget)
             said.append(reports.sentence(f"{where} with a patience of {more}", gap, f"one of {less}"))
             said += _by_setting(f"{where}, patience of {more} against one of {less}", after[arm][1], before[arm][1])
         for arm, baseline in patient.mixtures:
@@ -164,8 +168,7 @@ def _by_setting(who: str, ours: np.ndarray, theirs: np.ndarray) -> list[str]:
     gap = np.subtract(*searching.at_same_settings(ours, theirs))
     if len(gap) < 2:
         return []
-    mean, *around = searching.student(gap)
-    said = with_interval(mean, (around[0], around[1]), sign=True)
+    said = with_interval(*searching.student(gap), sign=True)
     return [f"{who}, setting by setting: ahead in {(gap > 0).sum()} of {len(gap)} search trials, mean difference {said} in test MRR."]
 
 

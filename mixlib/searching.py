@@ -4,12 +4,11 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from mixlib import reports
 from mixlib.labels import LABELS, LOSS_LABELS, label, title, with_interval
 from mixlib.ledger import Ledger
-from mixlib.outcomes import FEW, MAIN, Found, Outcome, Results
+from mixlib.outcomes import FEW, MAIN, Found, Outcome, Results, around
 from mixlib.plans import Subject, records_of, search_trials
 from mixlib.tables import SPENT, references_of
 
@@ -45,10 +44,10 @@ def at_same_settings(ours: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, 
     return ours[:shared][both], theirs[:shared][both]
 
 
-def student(values: np.ndarray) -> tuple[float, float, float]:
+def student(values: np.ndarray) -> tuple[float, tuple[float, float]]:
     """Mean of the values (n,), n > 1, and Student's 95% interval of it."""
-    half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    return float(values.mean()), float(values.mean()) - half, float(values.mean()) + half
+    mean = float(values.mean())
+    return mean, around(mean, float(values.std(ddof=1)) / len(values) ** 0.5, len(values) - 1)
 
 
 def best_so_far(validation: np.ndarray, test: np.ndarray, orders: int = 1000, seed: int = 0) -> np.ndarray:
@@ -190,10 +189,10 @@ def same_settings(found: Found, ledger: Ledger) -> pd.DataFrame:
     """
     rows = []
     for dataset, arm, baseline, ours, theirs in pairs(found, ledger, (*MAIN, "losses", "components", "capacity", "size")):
-        gap, (share, *around) = student(ours - theirs), np.exp(student(np.log(ours / theirs)))
+        share, (low, high) = student(np.log(ours / theirs))
         rows.append({"data set": title(dataset), "model": label(arm), "against": label(baseline), "pairs": len(ours),
-                     "ahead in": int((ours > theirs).sum()), "mean difference [95%]": with_interval(gap[0], gap[1:], sign=True),
-                     "mean ratio [95%]": with_interval(share, (around[0], around[1]))})  # fmt: skip
+                     "ahead in": int((ours > theirs).sum()), "mean difference [95%]": with_interval(*student(ours - theirs), sign=True),
+                     "mean ratio [95%]": with_interval(np.exp(share), (np.exp(low), np.exp(high)))})  # fmt: skip
     return reports.listed(rows)
 
 
@@ -208,7 +207,7 @@ def same_verdicts(found: Found, ledger: Ledger) -> list[str]:
         said.setdefault(who, []).append((f"{title(dataset)}, {label(kind)}" if loss else title(dataset), ours - theirs))
     sentences = []
     for who, rows in said.items():
-        bounds = [(where, student(gap)[1:]) for where, gap in rows]
+        bounds = [(where, student(gap)[1]) for where, gap in rows]
         sides = {"above": [where for where, (low, _) in bounds if low > 0], "below": [where for where, (_, high) in bounds if high < 0]}
         far = "; ".join(f"the mean difference lies {side} 0 beyond its interval in {len(some)} of {len(rows)} ({'; '.join(some)})"
                         for side, some in sides.items() if some)  # fmt: skip

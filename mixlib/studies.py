@@ -81,9 +81,9 @@ class Study:
         return [label for label, arm in self.arms.items() if shared.get(label) != arm]
 
     def only(self, arms: Iterable[str]) -> "Study":
-        """The same study with these arms alone, all if none is named. Raises ValueError that says which arms exist."""
-        chosen = [choose("arm", arm, self.arms) for arm in arms]
-        return replace(self, arms={arm: self.arms[arm] for arm in chosen}) if chosen else self
+        """The same study with these arms alone, in its own order; all if none is named. Raises ValueError that says which arms exist."""
+        chosen = {choose("arm", arm, self.arms) for arm in arms}
+        return replace(self, arms={arm: one for arm, one in self.arms.items() if arm in chosen}) if chosen else self
 
 
 @dataclass(frozen=True)

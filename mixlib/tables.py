@@ -125,12 +125,11 @@ def reference_points(found: Found, datasets: Iterable[str], unordered: Collectio
                         "test MRR [95%]": _mrr(outcome, reports.absent(results, arm)),
                     }
                     gap = Evidence.between(ours, outcome) if ours and outcome and outcome is not ours else None
-                    row["best model minus this [95%]"] = gap.over_users if gap else "the best model" if outcome and outcome is ours else ""
-                    row[reports.OVER_SEEDS] = gap.over_seeds if gap else ""
+                    row |= reports.difference("best model minus this [95%]", gap, "the best model" if outcome and outcome is ours else "")
                     tried = results is not None and arm in results.selection.finalists
                     spent = reports.spent(results) if outcome else results.trials_done if results and tried else reports.spent(None)
                     rows.append(row | {SPENT: spent})
-    return pd.DataFrame(rows)
+    return reports.listed(rows)
 
 
 def reference_verdicts(found: Found, arm: str = "") -> list[str]:
@@ -240,9 +239,9 @@ def components(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
             results = found[dataset, name]
             cells = {f"m = {arm.partition('/')[2]}": _mrr(results.outcomes.get(arm), reports.absent(results, arm))
                      for arm in STUDIES[name].arms}  # fmt: skip
-            both = {f"{kind}/8", f"{kind}/2"} <= set(results.outcomes)
+            both = results.has(f"{kind}/8", f"{kind}/2")
             gap = Evidence.of(results, f"{kind}/8", f"{kind}/2") if both else None
-            cells |= {EIGHT: gap.over_users, reports.OVER_SEEDS: gap.over_seeds} if gap else {}
+            cells |= reports.difference(EIGHT, gap) if gap else {}
             rows.append({"model": label(kind), "data set": title(dataset)} | cells | {SPENT: reports.spent(results)})
         for dataset, values in PUBLISHED["components"][printed].items():
             cells = {f"m = {m}": f"{value:.4f}" for m, value in values.items()} | {EIGHT: f"{values['8'] - values['2']:+.4f}"}
@@ -254,7 +253,7 @@ def components_verdicts(results: Results) -> list[str]:
     """Which numbers of tastes are ahead of one on one data set, in a sentence; none without records of one taste and of several."""
     first, *others = results.selection.study.arms
     sides: dict[str, list[str]] = {side: [] for side in reports.SIDES}
-    for arm in (arm for arm in others if {arm, first} <= set(results.outcomes)):
+    for arm in (arm for arm in others if results.has(arm, first)):
         sides[Evidence.of(results, arm, first).side].append(arm.partition("/")[2])
     said = "; ".join(f"{reports.SIDES[side]}: m = {', '.join(numbers)}" for side, numbers in sides.items() if numbers)
     return [f"{label(first.partition('/')[0])}, several tastes against one: {said}."] if said else []
@@ -323,7 +322,7 @@ def capacity_verdicts(found: Found) -> list[str]:
     return reports.by_side(
         (dataset, ours, theirs, Evidence.of(results, ours, theirs))
         for (dataset, name), results in found.items() if name in CONTROLS
-        for ours, theirs in controlled(results) if {ours, theirs} <= set(results.outcomes)
+        for ours, theirs in controlled(results) if results.has(ours, theirs)
     )  # fmt: skip
 
 
@@ -339,7 +338,7 @@ def capacity(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
             row |= {"test MRR [95%]": _mrr(outcome, absent), "numbers for a user": numbers_for_a_user(outcome) if outcome else ""}
             row["parameters"] = f"{outcome.search['parameters']:,}" if outcome else ""
             gap = Evidence.between(mixture, outcome) if mixture and outcome and outcome is not mixture else None
-            row |= {"mixture minus this [95%]": gap.over_users if gap else "", reports.OVER_SEEDS: gap.over_seeds if gap else ""}
+            row |= reports.difference("mixture minus this [95%]", gap)
             rows.append(row | {SPENT: reports.spent(results)})
     return reports.listed(rows)
 
@@ -392,7 +391,7 @@ def gains_by_loss(found: Found) -> pd.DataFrame:
         kinds = dict.fromkeys(arm.partition("/")[0] for arm in results.selection.study.arms)
         for loss in dict.fromkeys(arm.partition("/")[2] for arm in results.outcomes) if name.endswith("-losses") else ():
             baseline, mixture = (f"{kind}/{loss}" for kind in kinds)
-            one = Evidence.of(results, mixture, baseline) if {mixture, baseline} <= set(results.outcomes) else None
+            one = Evidence.of(results, mixture, baseline) if results.has(mixture, baseline) else None
             if one and one.wide:
                 rows.append({"data set": title(dataset), "mixture": LABELS[mixture.partition("/")[0]], "loss": LOSS_LABELS.get(loss, loss),
                              "gain over the single vector [95%]": one.over_users, reports.OVER_SEEDS: one.over_seeds,

@@ -1,7 +1,6 @@
 """Is a gain a gain on twins? How much of a data set looks like copies, and what a mixture gains on the test windows that end in one."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -37,7 +36,7 @@ def shares(found: Found, kept: dict[str, dict], unordered: Collection[str] = UNO
         unknown = {arm: reports.absent(results, arm) if possible else "no order" for arm in ("lstm", "mixture_lstm")}
         row["LSTM, test MRR [95%]"] = with_interval(ours["lstm"].mrr, ours["lstm"].bounds) if "lstm" in ours else unknown["lstm"]
         one = Evidence.of(results, *results.mixtures[0]) if results and results.mixtures else None
-        row |= {GAINED: one.over_users if one else unknown["mixture_lstm"], reports.OVER_SEEDS: one.over_seeds if one else ""}
+        row |= reports.difference(GAINED, one, unknown["mixture_lstm"])
         rows.append(row | {SPENT: reports.spent(results)})
     return reports.listed(rows)
 
@@ -57,16 +56,9 @@ def gain_on(results: Results, interactions: Interactions, pairs: np.ndarray | No
     found = {}
     for name, where in ((TWINS, twins), (OTHERS, ~twins)):
         if where.any():
-            one, other = (_part(outcome, where) for outcome in (ours, theirs))
+            one, other = (outcome.of([values[where] for values in outcome.each], outcome.users[where]) for outcome in (ours, theirs))
             found[name] = int(where.sum()), other.mrr, Evidence.between(one, other)
     return found
-
-
-def _part(outcome: Outcome, where: np.ndarray) -> Outcome:
-    """The outcome on some of its windows (n,)."""
-    each = [values[where] for values in outcome.each]
-    by_seed = np.array([values.mean() for values in each])
-    return replace(outcome, values=outcome.values[where], users=outcome.users[where], by_seed=by_seed, each=each)
 
 
 def generated_pairs(interactions: Interactions) -> np.ndarray:

@@ -167,10 +167,15 @@ def _tuned_row(found: Found) -> dict[str, str]:
         others = list(references[key].outcomes.values()) if key in references else []
         ours, theirs = best(mixtures), best(others)
         if ours and theirs:
-            whole = results.whole and references[key].whole
-            budget = "" if whole else f"search trials: {results.selection.trials} against {references[key].selection.trials}"
+            sides = (results, references[key])
+            budget = (
+                ""
+                if all(one.whole for one in sides)
+                else " against ".join(f"{one.trials_done} trials, {one.seeds_done} seeds" for one in sides)
+            )
+            few = bool(budget) and min(one.selection.trials for one in sides) < FEW
             against = f"{title(key[0])}, {label(ours.arm)} against {label(theirs.arm)}:"
-            gaps[against] = replace(Evidence.between(ours, theirs), budget=budget, few=results.selection.trials < FEW)
+            gaps[against] = replace(Evidence.between(ours, theirs), budget=budget, few=few)
     claim = "A control for the claim that gains withstand careful tuning of baselines: the best mixture against the best reference."
     return _row(claim, "not compared", gaps, "{numref}`tab-references`", CONTROL)
 

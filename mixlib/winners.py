@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -24,13 +23,13 @@ def settings(found: Found) -> pd.DataFrame:
     """The settings that won each search, what they were trained to, and over how many test windows or users the winner is judged."""
     rows = []
     for (dataset, _), results in ((key, results) for key, results in found.items() if results.outcomes):
-        chosen = reports.winners(results).drop(columns="record", errors="ignore").to_dict("records")
-        for outcome, row in zip(results.outcomes.values(), chosen, strict=True):
+        for outcome, row in zip(results.outcomes.values(), reports.winner_rows(results), strict=True):
             users, tested = len(np.unique(outcome.users)), len(outcome.values)
+            del row["record"]
             rows.append({"data set": title(dataset)} | row | {
-                reports.SCALE: row.get(reports.SCALE, ""), "parameters": f"{outcome.search['parameters']:,}",
+                "parameters": f"{outcome.search['parameters']:,}",
                 "best epochs of the seeds": ", ".join(str(record["best_epoch"]) for record in outcome.records),
-                "sd over seeds": f"{outcome.by_seed.std(ddof=1):.4f}" if len(outcome.by_seed) > 1 else "",
+                "sd over seeds": outcome.spread,
                 "tested on": f"{users:,} users" if users == tested else f"{tested:,} windows of {users:,} users",
                 SPENT: reports.spent(results)})  # fmt: skip
     return reports.listed(rows)
@@ -69,7 +68,7 @@ def binary(found: Found, ledger: Ledger, datasets: Iterable[str], unordered: Col
         elif outcome:
             row["binary MRR"] = "not recorded: made before binary codes were"
         rows.append(row | {SPENT: reports.spent(results)})
-    return pd.DataFrame(rows).fillna("")
+    return reports.listed(rows)
 
 
 def kept(outcome: Outcome, ledger: Ledger) -> tuple[float, tuple[float, float]]:
@@ -134,8 +133,7 @@ def width_verdicts(found: Found, ledger: Ledger) -> list[str]:
 
 def as_binary(outcome: Outcome, ledger: Ledger) -> Outcome:
     """What the same trained models reach as binary codes."""
-    seeds = [ledger.arrays(record)["binary_reciprocal_ranks"] for record in outcome.records]
-    return replace(outcome, values=np.mean(seeds, axis=0), by_seed=np.array([some.mean() for some in seeds]), each=seeds)
+    return outcome.of([ledger.arrays(record)["binary_reciprocal_ranks"] for record in outcome.records], outcome.users)
 
 
 def speeds(ledger: Ledger) -> dict[tuple[str, str], dict]:
@@ -189,7 +187,7 @@ def tastes(found: Found, datasets: Iterable[str], unordered: Collection[str] = U
         shared = made and outcome and outcome.arm != reports.MIXTURE
         row["users of the commonest dominant taste"] = f"{np.mean([max(one['users_by_taste']) for one in made]):.0%}" if shared else ""
         rows.append(row | {SPENT: reports.spent(results)})
-    return pd.DataFrame(rows)
+    return reports.listed(rows)
 
 
 def who(found: Found, ledger: Ledger) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mixlib import describe
+from mixlib import describe, splits
 from mixlib.datasets import Interactions
 
 
@@ -64,3 +64,9 @@ def test_a_link_holds_the_numbers_behind_a_figure():
     files = dict(re.findall(r'download="([^"]+)" href="data:text/csv;base64,([^"]+)"', said))
     read = {name: pd.read_csv(io.BytesIO(base64.b64decode(text))) for name, text in files.items()}
     assert read["histories.csv"].equals(counts) and read["of-titles.csv"]["title"].tolist() == ["<b>é</b>, 1"] and "<b>" not in said
+
+
+def test_the_best_mrr_is_that_of_all_test_items_first(tiny):
+    tested = splits.random_split(tiny).test
+    firsts = [np.mean(1 / np.arange(1, count + 1)) for count in np.bincount(tested.users) if count]
+    assert describe.best_mrr(tiny) == pytest.approx(np.mean(firsts)) and len(set(firsts)) > 2

@@ -180,9 +180,9 @@ def left_in(folder):
 
 FAULTS = {  # scene: error, what it says, how often the server is asked
     cut_off: (OSError, r"cannot download https://.*ml-10m\.zip \(ConnectionError\): check the network and try again", 4),
-    cut_off_without_a_word: (ValueError, r"is not the published file .*ml-10m\.zip is not ml-10m\.zip as published: its sha256", 4),
-    wrong_content: (ValueError, r"the download of ml-10m\.zip is not the published file .*sha256", 4),
-    too_short: (ValueError, r"the download of ml-10m\.zip is not the published file", 4),
+    cut_off_without_a_word: (ValueError, r"is not the published file: .*ml-10m\.zip is not ml-10m\.zip as published: its sha256", 4),
+    wrong_content: (ValueError, r"the download of ml-10m\.zip is not the published file: .*sha256", 4),
+    too_short: (ValueError, r"the download of ml-10m\.zip is not the published file: .*\. Try again later\.", 4),
     too_long: (ValueError, r"sends more than [\d,]+ bytes: refused", 1),
     page: (ValueError, r"the download of ml-10m\.zip is not the published file", 4),
     hanging: (OSError, r"cannot download .* \(ReadTimeout\)", 4),

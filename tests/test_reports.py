@@ -9,6 +9,7 @@ from scipy.stats import norm
 
 from mixlib import evaluation, experiments, labels, models, outcomes, progress, prose, reports
 from mixlib.evidence import Evidence, Share, share
+from mixlib.exhibits import Exhibits
 from mixlib.ledger import Ledger, code_version
 from mixlib.plans import Selection, Subject, search_trials, seed_trials
 from mixlib.studies import PAPER, STUDIES
@@ -415,3 +416,14 @@ def test_a_ledger_that_is_not_there_is_said(tiny, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no folder .*resutls: give that of a ledger"):
         outcomes.study("sequences", tiny, ledger=tmp_path / "resutls")
     assert not outcomes.study("sequences", tiny, ledger=Ledger(tmp_path / "new")).outcomes  # of a ledger that is about to begin
+
+
+def test_an_end_that_would_show_as_0_keeps_a_decimal_or_its_sign():
+    assert labels.as_share(0.06, -0.0008, 0.125) == "+6.0% [-0.1%, +12.5%]" and labels.as_share(0.06, -0.02, 0.125) == "+6% [-2%, +12%]"
+    assert labels.share_bounds(-0.0004, 0.13) == "[-0.0%, +13.0%]"
+    assert labels.as_share(-0.0004, 0.0, 0.1, digits=1) == "+0.0% [+0.0%, +10.0%]"
+
+
+def test_every_table_has_a_head_where_nothing_is_recorded(tmp_path):
+    shown = Exhibits(Ledger(tmp_path), {}).tables()
+    assert all(table.shape[1] for table in shown.values())

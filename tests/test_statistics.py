@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import t
 
 from mixlib.evaluation import Comparison, compare, interval, ratio
-from mixlib.evidence import Share, share
+from mixlib.evidence import Share, share, share_corrected
 from mixlib.outcomes import Outcome, over_seeds, over_users, paired
 
 USERS, REPEATS = 120, 300
@@ -194,18 +194,32 @@ def test_an_interval_over_splits_adds_what_differs_from_split_to_split_to_what_d
     assert over_seeds(ours, replace(theirs, by_seed=np.array([0.1, 0.3, 0.2])), apart=True) == pytest.approx(
         (values.mean() - 1.959964 * np.sqrt(of_users), values.mean() + 1.959964 * np.sqrt(of_users))
     )  # both are better on the same splits
+    record = {"definition": {"split": {"fractions": [0.6, 0.1, 0.3]}}}
+    higher = Outcome("ours", np.full(90, 4.0), np.arange(90), np.array([5.0, 3.0, 4.0]), [record], {})
+    corrected = share_corrected(higher, replace(higher, values=np.full(90, 2.0), by_seed=np.array([2.0, 2.0, 2.0])))
+    assert (corrected.gain, corrected.freedom) == (1, 2) and corrected.error == pytest.approx(0.25 * np.sqrt(1 / 3 + 0.3 / 0.6))
 
 
-@pytest.mark.parametrize("spread, least, most", [(0.02, 0.96, 0.88), (0.2, 0.93, 0.94)])  # of 1000: 98 and 82%, 95 and 90%
-def test_an_interval_over_fifteen_splits_counts_users_twice_and_one_of_the_splits_alone_not_enough(spread, least, most):
-    random, held, alone = np.random.default_rng(0), 0, 0
-    nobody = Outcome("theirs", np.zeros(15 * 94), np.zeros(15 * 94), np.zeros(15), [], {})
+@pytest.mark.parametrize(
+    "trained, spread, least, corrected, most",  # of 4000 with training: 94, 93, 73%; 94, 99, 88%; 81, 82, 58%; 88, 96, 80%
+    [(0, 0.02, 0.96, 0.94, 0.88), (0, 0.2, 0.93, 0.97, 0.94), (1, 0.02, 0.91, 0.91, 0.83), (1, 0.2, 0.92, 0.96, 0.92),
+     (2, 0.02, 0.73, 0.73, 0.70), (2, 0.2, 0.82, 0.92, 0.88)],
+)  # fmt: skip
+def test_an_interval_over_fifteen_splits_counts_users_twice_and_what_train_parts_share_not(trained, spread, least, corrected, most):
+    random, held, alone, wider = np.random.default_rng(0), 0, 0, 0
+    record = {"definition": {"split": {"fractions": [0.8, 0.1, 0.1]}}}
+    level = Outcome("theirs", np.full(15 * 94, 100.0), np.zeros(15 * 94), np.full(15, 100.0), [record], {})
     for _ in range(300):
         of_users = random.normal(0, 1, 940)  # what each gains; a tenth of them is tested on every split, with a model of its own
-        tested = np.array([random.permutation(940)[:94] for _ in range(15)])
-        values = of_users[tested] + random.normal(0, spread, (15, 1)) + random.normal(0, 0.5, (15, 94))
-        ours = Outcome("ours", values.ravel(), tested.ravel(), values.mean(axis=1), [], {})
-        low, high = over_seeds(ours, replace(nobody, users=ours.users), apart=True)
+        taught = random.normal(0, trained, 940)  # what each adds to a model that it trains
+        dealt = np.array([random.permutation(940) for _ in range(15)])
+        tested, of_train = dealt[:, :94], taught[dealt[:, 188:]].mean(axis=1, keepdims=True)
+        values = 100 + of_users[tested] + of_train + random.normal(0, spread, (15, 1)) + random.normal(0, 0.5, (15, 94))
+        ours = Outcome("ours", values.ravel(), tested.ravel(), values.mean(axis=1), [record], {})
+        theirs = replace(level, users=ours.users)
+        low, high = over_seeds(ours, theirs, apart=True)
         held += low < 0 < high
-        alone += abs(values.mean()) < t.ppf(0.975, 14) * ours.by_seed.std(ddof=1) / 15**0.5
-    assert held >= least * 300 and alone < most * 300
+        alone += abs(values.mean() - 100) < t.ppf(0.975, 14) * ours.by_seed.std(ddof=1) / 15**0.5
+        low, high = share_corrected(ours, theirs).bounds
+        wider += low < 0 < high
+    assert held >= least * 300 and wider >= corrected * 300 and alone < most * 300

@@ -32,7 +32,7 @@ from mixlib import (
     winners,
 )  # fmt: skip
 from mixlib.evaluation import interval
-from mixlib.evidence import Evidence, Share, share, share_of
+from mixlib.evidence import Evidence, Share, share, share_corrected, share_of
 from mixlib.ledger import Ledger, key_of
 from mixlib.losses import LOSSES
 from mixlib.notebooks import Project
@@ -73,7 +73,7 @@ def ledger(data, planned, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(ledger):
-    return outcomes.collected(ledger)
+    return outcomes.collected(ledger, datasets=["synthetic"])
 
 
 NAMES = ["synthetic"]
@@ -112,7 +112,7 @@ def test_a_study_that_nobody_began_has_one_row_that_says_so(make, found):
 
 def test_arms_that_were_not_run_are_said(planned, data, tmp_path):
     experiments.run("factorization-capacity", data, Ledger(tmp_path), replace(TINY, trials=1, seeds=1), arms=["factorization/dim 32"])
-    table = tables.capacity(outcomes.collected(Ledger(tmp_path)), NAMES).set_index("model")["test MRR [95%]"]
+    table = tables.capacity(outcomes.collected(Ledger(tmp_path), datasets=["synthetic"]), NAMES).set_index("model")["test MRR [95%]"]
     assert len(table) == len(STUDIES["factorization-capacity"].arms) and (table == "not run yet").sum() == len(table) - 1
 
 
@@ -122,7 +122,7 @@ def test_sentences_on_size_and_loss_hold_one_comparison_for_each_arm_that_was_ru
     experiments.run("factorization-capacity", data, ledger, replace(TINY, trials=1, seeds=1), arms=arms)
     losses = [f"factorization/{loss}" for loss in ("adaptive_hinge", "bpr", "bpr of 5")]
     experiments.run("factorization-losses", data, ledger, replace(TINY, trials=1, seeds=2), arms=losses)
-    found = outcomes.collected(ledger)
+    found = outcomes.collected(ledger, datasets=["synthetic"])
     results = found["synthetic", "factorization-losses"]
     size, loss = tables.size_verdicts(found["synthetic", "factorization-capacity"]), reports.loss_verdicts(results)
     one, five = (Evidence.of(results, losses[0], other) for other in losses[1:])
@@ -142,7 +142,7 @@ def test_sentences_on_size_and_loss_hold_one_comparison_for_each_arm_that_was_ru
 def test_vectors_as_large_as_the_mixture_stand_in_tables_sentences_and_abstract(wide, planned, data, tmp_path, monkeypatch):
     ledger, study, mixture, place = Ledger(tmp_path), reports.SIZE, reports.MIXTURE, [reports.HALF, reports.WIDE].index(wide)
     experiments.run(study, data, ledger, TINY)
-    found = outcomes.collected(ledger)
+    found = outcomes.collected(ledger, datasets=["synthetic"])
     one = Evidence.of(found["synthetic", study], mixture, wide)
     control, narrow = labels.label(wide), labels.label("factorization")
     said = tables.size_verdicts(found["synthetic", study])
@@ -194,7 +194,7 @@ def test_a_mixture_stands_against_the_single_vector_with_each_loss(planned, data
     arms = [f"{kind}/{loss}" for kind in ("factorization", "embedding_mixture") for loss in ("bpr", "hinge")]
     study = "factorization-losses"
     experiments.run(study, data, Ledger(tmp_path), replace(TINY, trials=1, seeds=2), arms=arms)
-    found = outcomes.collected(Ledger(tmp_path))
+    found = outcomes.collected(Ledger(tmp_path), datasets=["synthetic"])
     table = tables.gains_by_loss(found).set_index("loss")
     assert list(table.index) == ["BPR as printed", "hinge"] and set(table["mixture"]) == {"Embedding mixture"}
     one = Evidence.of(found["synthetic", study], arms[2], arms[0])
@@ -210,7 +210,7 @@ def test_the_mixture_of_the_main_study_and_its_largest_gain_stand_against_larger
     ledger = Ledger(tmp_path)
     experiments.run("factorization", data, ledger, TINY)
     experiments.run(reports.SIZE, data, ledger, replace(TINY, trials=1))
-    found = outcomes.collected(ledger)
+    found = outcomes.collected(ledger, datasets=["synthetic"])
     mixture, size = found["synthetic", "factorization"].outcomes[reports.MIXTURE], found["synthetic", reports.SIZE]
     assert (size.selection.trials, found["synthetic", "factorization"].selection.trials) == (1, 2)
     said = tables.size_of_main_verdicts(found)
@@ -232,7 +232,7 @@ def test_the_mixture_of_the_main_study_and_its_largest_gain_stand_against_larger
     assert prose._largest_gain([most], without_sizes).endswith(", +10% of the MRR")
     assert prose._largest_gain([other], found).endswith(", +5% of the MRR")  # larger vectors are no control of that mixture
     experiments.run(reports.SIZE, data, ledger, TINY)  # as many trials: nothing to add
-    assert tables.size_of_main_verdicts(outcomes.collected(ledger)) == [reports.NOTHING]
+    assert tables.size_of_main_verdicts(outcomes.collected(ledger, datasets=["synthetic"])) == [reports.NOTHING]
 
 
 def test_winners_are_shown_with_their_settings_and_what_they_were_tested_on(found):
@@ -259,7 +259,7 @@ def test_winners_are_shown_with_their_settings_and_what_they_were_tested_on(foun
 def test_eight_tastes_stand_against_two_and_all_against_one(planned, data, tmp_path, monkeypatch):
     one_taste, *arms = [f"embedding_mixture/{m}" for m in (1, 2, 8)]
     experiments.run("factorization-components", data, Ledger(tmp_path), replace(TINY, trials=1, seeds=2), arms=[one_taste, *arms])
-    found = outcomes.collected(Ledger(tmp_path))
+    found = outcomes.collected(Ledger(tmp_path), datasets=["synthetic"])
     table = tables.components(found, NAMES).set_index("data set")
     one = Evidence.of(found["synthetic", "factorization-components"], *reversed(arms))
     assert table.loc["Synthetic", [tables.EIGHT, reports.OVER_SEEDS]].tolist() == [one.over_users, one.over_seeds]
@@ -331,11 +331,15 @@ def test_twins_of_generated_users_are_those_that_were_drawn():
 def test_a_gain_on_twins_is_told_from_one_on_other_targets(planned, tmp_path):
     data, ledger = twinned(), Ledger(tmp_path)
     experiments.run("sequences", data, ledger, replace(TINY, trials=1, seeds=2))
-    results = outcomes.collected(ledger)["synthetic", "sequences"]
+    results = outcomes.collected(ledger, datasets=["synthetic"])["synthetic", "sequences"]
+    for arms in (["mixture_lstm", "lstm"], ["lstm", "mixture_lstm"]):  # in whatever order they are named
+        named = outcomes.recorded(ledger, "synthetic", "sequences", arms=arms)
+        assert named.mixtures == [("mixture_lstm", "lstm")] and list(named.outcomes) == ["lstm", "mixture_lstm"]
+    assert outcomes.recorded(ledger, "synthetic", "sequences", arms=["mixture_lstm"]).mixtures == []
     lstm = results.outcomes["lstm"]
     windows = experiments.split_of(lstm.search["definition"], data).test.items
     ends = np.abs(windows[:, -1] - windows[:, -2]) == data.n_items // 2
-    better = replace(results.outcomes["mixture_lstm"], values=lstm.values + np.where(ends, 0.25, -0.125))
+    better = results.outcomes["mixture_lstm"].of([values + np.where(ends, 0.25, -0.125) for values in lstm.each], lstm.users)
     made = twins.gain_on(replace(results, outcomes={"lstm": lstm, "mixture_lstm": better}), data, twins.generated_pairs(data))
     assert 0 < ends.sum() < len(ends)
     assert made["twins"][0] == ends.sum() and made["twins"][1] == pytest.approx(lstm.values[ends].mean())
@@ -464,10 +468,10 @@ def test_a_reference_that_is_named_is_set_against_the_best_model_whether_it_is_t
 def test_searches_of_one_model_stand_beside_each_other(planned, data, tmp_path):
     ledger, same = Ledger(tmp_path), ["factorization/dim 4", "embedding_mixture/dim 4"]  # as wide as in the tiny main study
     experiments.run("factorization", data, ledger, TINY)
-    assert searching.repeated(outcomes.collected(ledger)).to_numpy().tolist() == [["nothing is recorded yet"]]
-    assert searching.repeated_verdicts(outcomes.collected(ledger)) == [reports.NOTHING]
+    assert searching.repeated(outcomes.collected(ledger, datasets=["synthetic"])).to_numpy().tolist() == [["nothing is recorded yet"]]
+    assert searching.repeated_verdicts(outcomes.collected(ledger, datasets=["synthetic"])) == [reports.NOTHING]
     experiments.run("factorization-dims", data, ledger, replace(TINY, trials=1, seeds=1), arms=[*same, "factorization/dim 2"])
-    found = outcomes.collected(ledger)
+    found = outcomes.collected(ledger, datasets=["synthetic"])
     table = searching.repeated(found)
     assert table[["model", "study"]].to_numpy().tolist() == [
         [model, study] for model in ("Embedding mixture", "Factorization") for study in ("factorization", "factorization-dims")
@@ -485,7 +489,11 @@ def test_searches_of_one_model_stand_beside_each_other(planned, data, tmp_path):
 def test_a_method_that_failed_is_said(data, planned, tmp_path, monkeypatch):
     monkeypatch.setattr(experiments.references, "LARGEST", 10)
     experiments.run("factorization-references", data, Ledger(tmp_path), replace(TINY, trials=1, seeds=1))
-    table = tables.reference_points(outcomes.collected(Ledger(tmp_path)), NAMES).set_index(["protocol", "method"]).loc["factorization"]
+    table = (
+        tables.reference_points(outcomes.collected(Ledger(tmp_path), datasets=["synthetic"]), NAMES)
+        .set_index(["protocol", "method"])
+        .loc["factorization"]
+    )
     assert table.loc["EASE", "test MRR [95%]"] == "failed in all trials" and "[" in table.loc["ItemKNN", "test MRR [95%]"]
     assert set(table["best model minus this [95%]"]) == {""}  # no model of the main study was run
 
@@ -578,7 +586,7 @@ def test_binary_codes_of_mixtures_are_set_against_those_of_single_vectors(found,
 def test_codes_of_the_widest_are_set_against_real_vectors_of_no_more_bytes(data, planned, tmp_path):
     ledger, name = Ledger(tmp_path), "factorization-dims"
     experiments.run(name, data, ledger, replace(TINY, trials=1, seeds=1), arms=["factorization/dim 2", "factorization/dim 32"])
-    found = outcomes.collected(ledger)
+    found = outcomes.collected(ledger, datasets=["synthetic"])
     narrow, wide = (found["synthetic", name].outcomes[f"factorization/dim {d}"] for d in (2, 32))
     assert wide.records[0]["binary"]["bytes"]["item"]["binary"] == 12 == narrow.records[0]["binary"]["bytes"]["item"]["real"]
     (said,) = winners.width_verdicts(found, ledger)
@@ -650,12 +658,13 @@ def test_other_splits_are_joined_and_compared_over_all_their_users(found, ledger
     table = retrained.splits(found).set_index("model")
     assert table.loc["Mixture-LSTM", "difference [95%]"] == f"{gap.difference:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
     means = [arrays["reciprocal_ranks"].mean() for arrays in seeds["lstm"]]
-    assert table.loc["LSTM", "sd over splits"] == f"{np.std(means, ddof=1):.3f}" and set(table["trials, seeds"]) == {"2 of 2, 2 of 15"}
+    assert table.loc["LSTM", "sd over splits"] == f"{np.std(means, ddof=1):.4f}" and set(table["trials, seeds"]) == {"2 of 2, 2 of 15"}
     assert len(retrained.splits({})) == 1  # a row that says so
     first, again = (share_of(found["synthetic", name], "mixture_lstm", "lstm") for name in ("sequences", "sequence-splits"))
     (said,) = retrained.again_verdicts(found, splits=True)
-    assert f": {first} of the MRR with 2 seeds of the main study, {again} on 2 other splits (" in said
     ours, theirs = (found["synthetic", "sequence-splits"].outcomes[arm] for arm in ("mixture_lstm", "lstm"))
+    assert f": {first} of the MRR with 2 seeds of the main study, {again} on 2 other splits (" in said
+    assert said.endswith(f"; corrected for train parts that overlap, {labels.share_bounds(*share_corrected(ours, theirs).bounds)}.")
     level = ours.values.sum() / theirs.values.sum()
     by_split = (ours.by_seed / level - theirs.by_seed) / theirs.mrr
     users = outcomes.over_users(ours.values, theirs.values, ours.users) / level**2
@@ -667,7 +676,7 @@ def test_other_splits_are_joined_and_compared_over_all_their_users(found, ledger
 def test_more_seeds_are_compared_without_those_of_the_main_study(planned, data, tmp_path):
     ledger = Ledger(tmp_path)
     experiments.run("sequence-seeds", data, ledger, replace(TINY, trials=1))
-    found = outcomes.collected(ledger)
+    found = outcomes.collected(ledger, datasets=["synthetic"])
     assert set(found) == {("synthetic", "sequence-seeds"), ("synthetic", "sequences")}
     results = found["synthetic", "sequence-seeds"]
     ours, theirs = (np.mean([ledger.arrays(record)["reciprocal_ranks"] for record in ledger.read("synthetic", "sequence-seeds").values()
@@ -680,7 +689,7 @@ def test_more_seeds_are_compared_without_those_of_the_main_study(planned, data, 
     assert retrained.again_verdicts(found, splits=False) == [reports.NOTHING]  # the main study has no seeds yet
     assert f"* Synthetic, more seeds alone {one}" in verdicts.claims(found, {})["found here, test MRR [95%]"].iloc[0]
     experiments.run("sequences", data, ledger, TINY)
-    found = outcomes.collected(ledger)
+    found = outcomes.collected(ledger, datasets=["synthetic"])
     few, more = (share(*(found["synthetic", name].outcomes[arm] for arm in ("mixture_lstm", "lstm")))
                  for name in ("sequences", "sequence-seeds"))  # fmt: skip
     (said,) = retrained.again_verdicts(found, splits=False)
@@ -693,10 +702,10 @@ def test_more_seeds_are_compared_without_those_of_the_main_study(planned, data, 
 def test_the_search_without_early_stopping_is_shown_below_the_main_one(planned, data, tmp_path):
     ledger, nothing = Ledger(tmp_path), [["nothing is recorded yet"]]
     experiments.run("sequences", data, ledger, TINY)
-    alone = outcomes.collected(ledger)
+    alone = outcomes.collected(ledger, datasets=["synthetic"])
     assert retrained.patience(alone).to_numpy().tolist() == nothing and retrained.patience_verdicts(alone, ledger) == [reports.NOTHING]
     experiments.run("sequence-patience", data, ledger, TINY)
-    found = outcomes.collected(ledger)
+    found = outcomes.collected(ledger, datasets=["synthetic"])
     stopping, patient = found["synthetic", "sequences"], found["synthetic", "sequence-patience"]
     assert retrained.more_seeds(found).to_numpy().tolist() == nothing
     table = retrained.patience(found)
@@ -714,7 +723,7 @@ def test_the_search_without_early_stopping_is_shown_below_the_main_one(planned, 
     ):
         gap = ours[1] - theirs[1]
         assert line.startswith(f"{who}, setting by setting: ahead in {(gap > 0).sum()} of 2 search trials, mean difference ")
-        assert f" {labels.with_interval(gap.mean(), searching.student(gap)[1:], sign=True)} in test MRR." in line
+        assert f" {labels.with_interval(*searching.student(gap), sign=True)} in test MRR." in line
     never = "Synthetic: LSTM: of 4 trainings to the last epoch, a patience of 10 would have stopped {} before their best epoch, and"
     assert costs == f"{never.format(0)} the mean validation MRR would be 0.000 lower."  # two epochs
     late = {"best_epoch": 13, "validation": {"mrr": 0.5}, "validation_mrr": {"1": 0.1, **{str(e): 0.0 for e in range(2, 13)}, "13": 0.5}}
@@ -938,7 +947,7 @@ def test_cells_and_effects_are_in_bold_where_they_are_decided():
                           "mixture": "mixture_lstm", "against": "lstm", "trials": 8, "seeds": 5, "relative": (low + high) / 2,
                           "relative low": low, "relative high": high})  # fmt: skip
     assert tables.cells(three)["Mixture-LSTM over LSTM"].tolist() == [
-        "**+1.0% [+0.0%, +2.0%]**", "+1.0% [+0.0%, +2.0%]", "**-1.0% [-2.0%, +0.0%]**",
+        "**+1.0% [+0.0%, +2.0%]**", "+1.0% [-0.0%, +2.0%]", "**-1.0% [-2.0%, -0.0%]**",
     ]  # fmt: skip
     effects = tables.effects(grid(lambda cell: 0.02 * (cell["tastes"] == 4)))["Mixture-LSTM over LSTM"]
     assert [effect.startswith("**+0.020") for effect in effects] == [True, False, False, False]
@@ -1127,11 +1136,11 @@ def test_contrasts_are_levels_of_the_factorial():
     assert all({*levels} <= {float(cell[factor]) for cell in cells} for factor, levels in gains.CONTRASTS.items())
 
 
-def test_cells_of_the_factorial_are_not_columns_of_table_1(planned, data, tmp_path):
+def test_generated_users_are_not_columns_of_table_1(planned, data, tmp_path):
     ledger = Ledger(tmp_path)
-    experiments.run("factorization", synthetic.from_name("synthetic:users=90,items=40,clusters=4,length=20.0"), ledger,
-                    replace(TINY, trials=1, seeds=1))  # fmt: skip
-    assert ledger.datasets() and not outcomes.collected(ledger)
+    for users in (synthetic.from_name("synthetic:users=90,items=40,clusters=4,length=20.0"), data):
+        experiments.run("factorization", users, ledger, replace(TINY, trials=1, seeds=1))
+    assert len(ledger.datasets()) == 2 and not outcomes.collected(ledger)
 
 
 # --- the search
@@ -1399,7 +1408,7 @@ def test_progress_says_for_every_study_what_is_done_of_what_is_planned(found):
 
 def test_arms_that_have_not_begun_are_counted_in_the_progress(planned, data, tmp_path):
     experiments.run("sequence-components", data, Ledger(tmp_path), replace(TINY, trials=1, seeds=1), arms=["mixture_lstm/2"])
-    table = progress.table(outcomes.collected(Ledger(tmp_path)), NAMES).set_index("study")["Synthetic"]
+    table = progress.table(outcomes.collected(Ledger(tmp_path), datasets=["synthetic"]), NAMES).set_index("study")["Synthetic"]
     assert table["sequence-components"] == "1 of 2, 1 of 2; 1 of 6 models"
 
 
