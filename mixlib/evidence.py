@@ -105,9 +105,9 @@ def share(ours: Outcome, theirs: Outcome, apart: bool = False) -> Share:
 
 
 def share_corrected(ours: Outcome, theirs: Outcome) -> Share:
-    """The share of two outcomes of which every seed has a split of its own, by the corrected resampled t-test (Nadeau and Bengio 2003,
-    Inference for the generalization error, Machine Learning 52): the variance over n splits counts 1 / n and, since train parts overlap,
-    the sizes of a test over a train part. What differs between users is in it as well.
+    """The share of two outcomes of which every seed has a split of its own that deals users, by the corrected resampled t-test (Nadeau
+    and Bengio 2003, Inference for the generalization error, Machine Learning 52): the variance over n splits is multiplied by 1 / n and,
+    since train parts overlap, the size of a test over that of a train part. What differs between users is in it as well.
     """
     value = share(ours, theirs, apart=True).gain + 1
     by_split = (ours.by_seed / value - theirs.by_seed) / theirs.mrr

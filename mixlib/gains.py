@@ -196,7 +196,7 @@ def who_gains(results: Results, arm: str, interactions: Interactions, ledger: Le
     that are older than that field; ours 0, ours 1, ..., theirs 0, ...: what each seed of both reaches. No rows where one of the two failed
     in all trials.
     """
-    baseline = next(iter(STUDIES[results.selection.study.name].arms))
+    baseline = results.arms[0]
     if not results.has(arm, baseline):
         return pd.DataFrame(columns=["user", "gain", "single", "history", "popularity", "effective_tastes"])
     ours, theirs = results.outcomes[arm], results.outcomes[baseline]

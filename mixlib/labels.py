@@ -50,6 +50,12 @@ def title(dataset: str) -> str:
     return TITLES.get(dataset, dataset.replace("-", " ").capitalize())
 
 
+def listing(names: list[str]) -> str:
+    """`A, B and C`."""
+    *others, last = names or [""]
+    return " and ".join(filter(None, (", ".join(others), last)))
+
+
 def digits_for(*values: float) -> int:
     """Decimals for these values: three, or four where three would show one as 0 that is not; below 0.00005 its sign alone is left."""
     return 4 if any(0 < abs(value) < 0.0005 for value in values) else 3

@@ -129,9 +129,12 @@ class Results:
     @property
     def mixtures(self) -> list[tuple[str, str]]:
         """The mixtures of a main study, each with the single vector of its family: those pairs of which neither failed in all trials."""
-        study = self.selection.study
-        baseline = next(iter(STUDIES.get(study.name, study).arms))
-        return [(arm, baseline) for arm in study.arms if arm != baseline and self.has(arm, baseline)]
+        return [(arm, self.arms[0]) for arm in self.selection.study.arms if arm != self.arms[0] and self.has(arm, self.arms[0])]
+
+    @property
+    def arms(self) -> list[str]:
+        """All arms of the study, the baseline first, even where the results are of some alone."""
+        return [*STUDIES.get(self.selection.study.name, self.selection.study).arms]
 
     def has(self, *arms: str) -> bool:
         """Whether all of the arms have an outcome."""

@@ -170,11 +170,6 @@ class Selection:
         """How many seeds of every winner are recorded."""
         return min((len(self.finalists[arm]) for arm in self.winners), default=0)
 
-    @property
-    def complete(self) -> bool:
-        """Whether every arm that has begun has a winner with at least one retrained record."""
-        return bool(self.finalists) and all(self.finalists.values())
-
     def share(self, i: int, n: int) -> list[Trial]:
         """The missing trials of the share i of n, counted from 1: which share a trial falls to does not depend on what is there already.
 

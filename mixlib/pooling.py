@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
 from mixlib.evidence import Share, share_of
-from mixlib.labels import PUBLISHED, as_share, label, share_bounds, title
+from mixlib.labels import PUBLISHED, as_share, label, listing, share_bounds, title
 from mixlib.outcomes import FEW, Found, Results
 from mixlib.reports import HALF, MIXTURE, SIZE, WIDE
 from mixlib.studies import STUDIES
@@ -178,7 +178,7 @@ def table(found: Found) -> pd.DataFrame:
         printed = [mrr[one.arm] / mrr[one.baseline] - 1 for mrr in PUBLISHED["paper"]["mrr"].values() if one.baseline in mrr]
         trials = " to ".join(map(str, sorted({min(one.trials), max(one.trials)})))
         otherwise = "on other splits of" if STUDIES[one.study].splits else "with more seeds on"
-        again = f", {otherwise} {' and '.join(one.again)}" if one.again else ""
+        again = f", {otherwise} {listing(one.again)}" if one.again else ""
         rows.append({"model": label(one.arm) + again, "against": label(one.baseline), "data sets": len(one.names),
                      "mean gain, % of the MRR [95%]": str(pooled),
                      "its interval with one of them left out": one.range_without_one or "too few are left",

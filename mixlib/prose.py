@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 import numpy as np
 
 from mixlib.evidence import AHEAD, BEHIND, ONE_SEED, UNDECIDED, Evidence
-from mixlib.labels import PUBLISHED, applies, label, title
+from mixlib.labels import PUBLISHED, applies, label, listing, title
 from mixlib.outcomes import MAIN, Found, Outcome, best
 from mixlib.plans import Selection
 from mixlib.pooling import COMPARED, TOO_FEW, together
@@ -81,12 +81,6 @@ def _between(found: Found, dataset: str, study: str, ours: str, theirs: str, jud
     return f"{one}: {SIDES[one.side]}" if judged else str(one)
 
 
-def _and(names: list[str]) -> str:
-    """`A, B and C`."""
-    *others, last = names or [""]
-    return " and ".join(filter(None, (", ".join(others), last)))
-
-
 def _of_size(found: Found, control: str) -> dict[str, Evidence]:
     """By data set, what the embedding mixture gains over a larger single vector."""
     return {dataset: Evidence.of(results, MIXTURE, control) for (dataset, name), results in found.items()
@@ -101,7 +95,7 @@ def _sides(judged: dict[str, Evidence], searches: dict[str, Selection]) -> str:
     every = f"{'both' if len(judged) == 2 else f'all {len(judged)}'} data sets"
     for side, word in ((AHEAD, "better"), (BEHIND, "worse"), (UNDECIDED, "undecided")):
         if some := [where for where, one in judged.items() if one.side == side]:
-            where = every if len(some) == len(judged) > 1 else _and(some)
+            where = every if len(some) == len(judged) > 1 else listing(some)
             words.append(f"{word} on {where} ({_trials(searches[one] for one in some)})")
     return "; ".join(words) or "not judged yet"
 
@@ -138,7 +132,7 @@ def _ruled_out(sequences: dict[str, Gain]) -> str:
     if not ruled_out:
         return f"nothing yet: {NO_SEEDS}"
     printed = {title(dataset): mrr["mixture_lstm"] / mrr["lstm"] - 1 for dataset, mrr in PUBLISHED["paper"]["mrr"].items()}
-    said = _and([f"{gain:.0%} on {where}" for where, gain in printed.items()])
+    said = listing([f"{gain:.0%} on {where}" for where, gain in printed.items()])
     return f"gains above {ruled_out} (shares of the MRR, rounded up); printed in 2018 were {said}"
 
 
@@ -152,7 +146,7 @@ def _decidable(sequences: dict[str, Gain]) -> str:
 
 def _in_percent(shares: dict[str, float]) -> str:
     """`5% on Amazon apps and 24% on Movielens 1M`: shares by title, rounded up, the smallest first; empty for none."""
-    return _and([f"{np.ceil(100 * share) + 0.0:.0f}% on {where}" for where, share in sorted(shares.items(), key=lambda one: one[::-1])])
+    return listing([f"{np.ceil(100 * share) + 0.0:.0f}% on {where}" for where, share in sorted(shares.items(), key=lambda one: one[::-1])])
 
 
 def _leads(models: dict[str, Outcome], references: dict[str, Outcome]) -> str:
@@ -165,11 +159,11 @@ def _budgets(main: Found, unordered: Collection[str]) -> dict[str, str]:
     """Which data sets have the whole budget, for one study alone where so, and which have less."""
     datasets = dict.fromkeys(dataset for dataset, _ in main)
     whole, begun = ([one for one in datasets if _whole(main, one, unordered) == wanted] for wanted in (True, False))
-    spent = [_and([title(one) for one in whole]) or "no data set"]
+    spent = [listing([title(one) for one in whole]) or "no data set"]
     for name in MAIN:
         alone = [title(one) for one in begun if (one, name) in main and main[one, name].whole]
-        spent += [f"for {name} alone on {_and(alone)}"] if alone else []
-    others = f"on {_and([title(one) for one in begun])} it is begun and not spent" if begun else "no other data set is begun"
+        spent += [f"for {name} alone on {listing(alone)}"] if alone else []
+    others = f"on {listing([title(one) for one in begun])} it is begun and not spent" if begun else "no other data set is begun"
     return {"whole_data_sets": ", ".join(spent), "begun_data_sets": others}
 
 

@@ -91,13 +91,19 @@ def winner_rows(results: Results) -> list[dict]:
 
 def in_ledger(folder: str) -> str:
     """What a command adds to work on the ledger in a folder; nothing for the project's own."""
-    return "" if folder in ("results", "../results") else f" --results {shlex.quote(folder)}"
+    return "" if folder == "results" else f" --results {shlex.quote(folder)}"
+
+
+def budgets(ours: Results, theirs: Results) -> str:
+    """What is done of two studies that are compared; nothing where all that was planned is."""
+    both = (ours, theirs)
+    return "" if all(one.whole for one in both) else " against ".join(f"{one.trials_done} trials, {one.seeds_done} seeds" for one in both)
 
 
 def gaps(results: Results, dataset: str, folder: str = "results") -> str:
     """The budget in a sentence, what is missing with the command that runs it, and what was left out. folder: of the ledger."""
     selection, left_out = results.selection, "".join(f" Left out: {what}." for what in results.left_out)
-    command = f"mixlib run --dataset {dataset} --study {selection.study.name}{in_ledger(folder)}"
+    command = f"mixlib run --dataset {dataset} --study {selection.study.name}{in_ledger('results' if folder == '../results' else folder)}"
     if not selection.trials:
         return f"Nothing is recorded yet: `{command}` runs it.{left_out}"
     missing = f" {results.missing} planned trials are missing: `{command}` goes on." if results.missing else ""
@@ -183,7 +189,7 @@ def variant(results: Results, arm: str) -> str:
     """What an arm of the variants moves, against the first arm with the same model: `from 0.079 to 0.056, a difference of ...`, and what
     that decides; or that it is not recorded.
     """
-    first = next(name for name in results.selection.study.arms if name.partition("/")[0] == arm.partition("/")[0])
+    first = next(name for name in results.arms if name.partition("/")[0] == arm.partition("/")[0])
     if not results.has(arm, first):
         return "not recorded"
     ours, theirs, found = results.outcomes[arm], results.outcomes[first], Evidence.of(results, arm, first)

@@ -45,7 +45,7 @@ def again_verdicts(found: Found, splits: bool) -> list[str]:
                 others = f"on {later.selection.seeds} other splits" if splits else f"with {later.selection.seeds} others"
                 budget = f" ({later.unfinished})" if later.unfinished else ""
                 side = reports.SIDES[Evidence.of(later, arm, baseline).side]
-                if splits and later.selection.seeds > 1:
+                if splits and later.selection.study.family == "sequences" and later.selection.seeds > 1:  # where splits deal users
                     corrected = share_corrected(later.outcomes[arm], later.outcomes[baseline])
                     side += f"; corrected for train parts that overlap, {share_bounds(*corrected.bounds)}"
                 said.append(f"{title(dataset)}, {label(arm)} against {label(baseline)}: {before} of the MRR with {first.selection.seeds} "
@@ -111,7 +111,7 @@ def _short(outcome: Outcome) -> np.ndarray:
 
 
 def _arms(dataset: str, results: Results) -> pd.DataFrame:
-    table = reports.arms(results, next(iter(results.selection.study.arms)))
+    table = reports.arms(results, results.arms[0])
     table = table.drop(columns=["validation MRR", "best epoch", "parameters"], errors="ignore").assign(**{SPENT: reports.spent(results)})
     table.insert(0, "data set", title(dataset))
     return table
@@ -150,8 +150,7 @@ def patience_verdicts(found: Found, ledger: Ledger) -> list[str]:
             lost = np.array([one["validation"]["mrr"] - stopped(one, less)[1] for one in trainings])
             said.append(f"{where}: of {len(lost)} trainings to the last epoch, a patience of {less} would have stopped {(lost > 0).sum()} "
                         f"before their best epoch, and the mean validation MRR would be {lost.mean():.3f} lower.")  # fmt: skip
-            budget = "; against ".join(filter(None, (patient.unfinished, stopping.unfinished)))
-            gap = replace(Evidence.between(ours, theirs), budget=budget)
+            gap = replace(Evidence.between(ours, theirs), budget=reports.budgets(patient, stopping))
             said.append(reports.sentence(f"{where} with a patience of {more}", gap, f"one of {less}"))
             said += _by_setting(f"{where}, patience of {more} against one of {less}", after[arm][1], before[arm][1])
         for arm, baseline in patient.mixtures:

@@ -251,7 +251,7 @@ def components(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
 
 def components_verdicts(results: Results) -> list[str]:
     """Which numbers of tastes are ahead of one on one data set, in a sentence; none without records of one taste and of several."""
-    first, *others = results.selection.study.arms
+    first, *others = results.arms
     sides: dict[str, list[str]] = {side: [] for side in reports.SIDES}
     for arm in (arm for arm in others if results.has(arm, first)):
         sides[Evidence.of(results, arm, first).side].append(arm.partition("/")[2])

@@ -167,13 +167,8 @@ def _tuned_row(found: Found) -> dict[str, str]:
         others = list(references[key].outcomes.values()) if key in references else []
         ours, theirs = best(mixtures), best(others)
         if ours and theirs:
-            sides = (results, references[key])
-            budget = (
-                ""
-                if all(one.whole for one in sides)
-                else " against ".join(f"{one.trials_done} trials, {one.seeds_done} seeds" for one in sides)
-            )
-            few = bool(budget) and min(one.selection.trials for one in sides) < FEW
+            budget = reports.budgets(results, references[key])
+            few = bool(budget) and min(one.selection.trials for one in (results, references[key])) < FEW
             against = f"{title(key[0])}, {label(ours.arm)} against {label(theirs.arm)}:"
             gaps[against] = replace(Evidence.between(ours, theirs), budget=budget, few=few)
     claim = "A control for the claim that gains withstand careful tuning of baselines: the best mixture against the best reference."

@@ -54,6 +54,11 @@ def no_figure_stays_open():
         pyplot.close("all")
 
 
+def complete(selection):
+    """Whether every arm that has begun has a winner with at least one retrained record."""
+    return bool(selection.finalists) and all(selection.finalists.values())
+
+
 @pytest.fixture(scope="session")
 def tiny():
     """60 users with two tastes among 40 items: enough for every split, fitted in no time."""

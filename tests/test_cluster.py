@@ -15,6 +15,7 @@ from operator import attrgetter
 from threading import Barrier, Event
 
 import pytest
+from conftest import complete
 
 from mixlib import cli, experiments, studies
 from mixlib.ledger import Ledger, code_version
@@ -71,7 +72,7 @@ if __name__ == "__main__":
     budget = replace(studies.DEMO, trials=3, seeds=2, epochs={{"sequences": 1, "factorization": 1}})
     found = experiments.run("factorization", data, Ledger(where), budget, report=lambda record: print(record["key"], flush=True),
                             elsewhere=lambda trials: cluster.on_cluster(trials, address, data))
-    assert found.complete and not found.missing
+    assert found.finalists and all(found.finalists.values()) and not found.missing
 """
 
 
@@ -134,7 +135,7 @@ def test_a_scheduler_that_is_killed_is_one_clear_error_and_costs_no_finished_tri
         re.MULTILINE,
     ), errors
     assert sorted(essence(tmp_path / "there")) == sorted([first, *said]) and len(said) < 8
-    assert experiments.run("factorization", datasets.load(NAME), Ledger(tmp_path / "there"), TINY).complete
+    assert complete(experiments.run("factorization", datasets.load(NAME), Ledger(tmp_path / "there"), TINY))
 
 
 def test_a_killed_worker_costs_a_cluster_nothing_but_time(study, tmp_path):
@@ -393,7 +394,7 @@ def test_shares_together_make_the_study_and_seeds_wait_for_all_searches(tiny, tm
     assert {t.stage for t in first.missing} == {"search"} and first.share(1, 2) == [] and len(first.missing) == 4
     second = run(2)  # completes the search, and goes on with its own seeds
     assert {t.stage for t in second.missing} == {"seeds"} and second.share(2, 2) == [] and len(second.missing) == 3
-    assert run(1).complete and not run(1).missing
+    assert complete(run(1)) and not run(1).missing
     run(1, "alone", 1)
     varying = ("seconds", "peak_memory_bytes")
     ours, alone = (

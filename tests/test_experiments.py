@@ -5,6 +5,7 @@ from itertools import product
 
 import pytest
 import torch
+from conftest import complete
 from scipy.stats import loguniform
 
 from mixlib import experiments, models, outcomes, plans, retrained, studies, training, workers
@@ -37,7 +38,7 @@ def essence(where, name, data):
 def undisturbed(tiny, tmp_path_factory):
     """Where a study was run without disturbance."""
     where = tmp_path_factory.mktemp("undisturbed")
-    assert run("factorization", tiny, where).complete
+    assert complete(run("factorization", tiny, where))
     return where
 
 
@@ -62,7 +63,7 @@ def test_what_another_process_finishes_meanwhile_is_not_made_again(tiny, tmp_pat
             for key in {trial.key for trial in begun[0]} - {*made}:
                 Ledger(tmp_path).write(done[key])
 
-    assert run("factorization", tiny, tmp_path, begin=begun.append, report=report).complete
+    assert complete(run("factorization", tiny, tmp_path, begin=begun.append, report=report))
     assert len(begun) == 2 and len(begun[0]) == 9 and len(made) == 1 + len(begun[1])
     assert essence(tmp_path, "factorization", tiny) == essence(undisturbed, "factorization", tiny)
 
@@ -150,7 +151,7 @@ def test_winners_go_to_other_splits_without_a_search_of_their_own():
 
 
 def test_other_splits_train_only_the_winners_of_a_search_that_is_there(tiny, tmp_path):
-    assert run("factorization", tiny, tmp_path).complete
+    assert complete(run("factorization", tiny, tmp_path))
     before = essence(tmp_path, "factorization", tiny)
     assert run("factorization-splits", tiny, tmp_path).missing == []
     assert essence(tmp_path, "factorization", tiny) == before
@@ -159,7 +160,7 @@ def test_other_splits_train_only_the_winners_of_a_search_that_is_there(tiny, tmp
 
 
 def test_more_seeds_train_the_winners_on_the_same_split_with_seeds_of_their_own(tiny, tmp_path):
-    assert run("sequences", tiny, tmp_path).complete and run("sequence-seeds", tiny, tmp_path).missing == []
+    assert complete(run("sequences", tiny, tmp_path)) and run("sequence-seeds", tiny, tmp_path).missing == []
     first, more = ([one["definition"] for one in Ledger(tmp_path).read(tiny.name, name).values() if one["stage"] == "seeds"]
                    for name in ("sequences", "sequence-seeds"))  # fmt: skip
     assert sorted(one["training"]["seed"] for one in first) == [1, 1, 2, 2] and sorted(one["training"]["seed"] for one in more) == [
@@ -176,7 +177,7 @@ def test_without_early_stopping_the_trials_of_the_main_study_go_on(tiny, tmp_pat
     monkeypatch.setitem(PATIENCE, "sequences", {"validate_every": 1, "patience": 1})
     budget, ledger = replace(TINY, trials=2, epochs={"sequences": 30}), Ledger(tmp_path)
     for name in ("sequences", "sequence-patience"):
-        assert experiments.run(name, tiny, ledger, budget).complete
+        assert complete(experiments.run(name, tiny, ledger, budget))
     first, patient = ({(one["arm"], one["index"]): one for one in ledger.read(tiny.name, name).values() if one["stage"] == "search"}
                       for name in ("sequences", "sequence-patience"))  # fmt: skip
     assert patient.keys() == first.keys() == set(product(("lstm", "mixture_lstm"), (0, 1)))
@@ -228,7 +229,7 @@ def test_validation_chooses_the_winner():
     found = select(STUDY, said(plan["lstm"], [0.1, 0.3, 0.2]) | said(plan["mixture_lstm"], [0.5, 0.2, 0.3]), SUBJECT, TINY)
     assert {arm: winner["index"] for arm, winner in found.winners.items()} == {"lstm": 1, "mixture_lstm": 0}
     expected = {t.key for arm, i in (("lstm", 1), ("mixture_lstm", 0)) for t in seed_trials(STUDY, plan[arm][i], 2)}
-    assert {t.key for t in found.missing} == expected and found.trials == 3 and not found.complete
+    assert {t.key for t in found.missing} == expected and found.trials == 3 and not complete(found)
 
 
 def test_every_arm_is_chosen_among_the_same_number_of_trials():
@@ -246,7 +247,7 @@ def test_the_last_complete_search_counts_until_a_larger_one_is_complete():
     assert select(STUDY, records, SUBJECT, replace(TINY, trials=2)).missing == []
     records |= said(plan["lstm"], [0.2, 0.1, 0.9]) | said(plan["mixture_lstm"], [0.4, 0.3, 0.2])  # another winner, not yet retrained
     found = select(STUDY, records, SUBJECT, TINY)
-    assert found.trials == 2 and found.complete and found.winners["lstm"]["index"] == 0
+    assert found.trials == 2 and complete(found) and found.winners["lstm"]["index"] == 0
     again = seed_trials(STUDY, plan["lstm"][2], 2)
     assert [t.key for t in found.missing] == [t.key for t in again]
     found = select(STUDY, records | said(again, [0.8, 0.8]), SUBJECT, TINY)
@@ -290,7 +291,7 @@ def test_an_arm_that_was_added_later_does_not_hold_up_the_others():
     plan = search_trials(STUDY, SUBJECT, TINY)
     records = said(plan["lstm"], [0.1, 0.2, 0.3]) | said(seed_trials(STUDY, plan["lstm"][2], 2), [0.3, 0.3])
     found = select(STUDY, records, SUBJECT, TINY)
-    assert (found.trials, list(found.winners), found.ahead, found.complete) == (3, ["lstm"], ["mixture_lstm"], True)
+    assert (found.trials, list(found.winners), found.ahead, complete(found)) == (3, ["lstm"], ["mixture_lstm"], True)
     assert [t.key for t in found.missing] == [t.key for t in plan["mixture_lstm"]]
 
 
@@ -353,7 +354,7 @@ def test_all_folders_are_prepared_before_anything_is_computed(tiny, tmp_path, mo
 
 def test_an_empty_ledger_lacks_everything():
     found = select(STUDY, {}, SUBJECT, TINY)
-    assert (found.trials, found.winners, found.finalists, len(found.missing), found.complete) == (0, {}, {}, 6, False)
+    assert (found.trials, found.winners, found.finalists, len(found.missing), complete(found)) == (0, {}, {}, 6, False)
 
 
 def test_a_failed_trial_is_not_chosen():
@@ -370,7 +371,7 @@ def test_an_arm_that_always_failed_leaves_the_study_incomplete_but_the_others_go
     again = seed_trials(STUDY, plan["lstm"][2], 2)
     assert set(found.winners) == {"lstm"} and {t.key for t in found.missing} == {t.key for t in again}
     found = select(STUDY, records | said(again, [0.3, 0.3]), SUBJECT, TINY)
-    assert found.missing == [] and not found.complete
+    assert found.missing == [] and not complete(found)
 
 
 def test_all_arms_are_compared_on_the_same_seeds():
@@ -441,7 +442,7 @@ def test_two_processes_give_the_same_records(tiny, tmp_path, monkeypatch):
     budget, found = replace(TINY, trials=1, seeds=1), []
     for jobs in (1, 2):
         where = tmp_path / str(jobs)
-        assert experiments.run("factorization", tiny, Ledger(where), budget, jobs=jobs).complete
+        assert complete(experiments.run("factorization", tiny, Ledger(where), budget, jobs=jobs))
         found.append({key: {k: v for k, v in r.items() if k != "machine"} for key, r in essence(where, "factorization", tiny).items()})
     assert found[0] == found[1] and len(found[0]) == 6
 
@@ -459,7 +460,7 @@ def test_a_worker_that_is_killed_is_one_clear_error_and_costs_no_finished_trial(
         experiments.run("factorization", tiny, ledger, budget, jobs=2, report=kill)
     assert sorted(ledger.read(tiny.name, "factorization")) == sorted(kept) and 2 <= len(kept) < 6
     assert not multiprocessing.active_children() and not list(tmp_path.rglob("*.tmp"))
-    assert experiments.run("factorization", tiny, ledger, budget).complete
+    assert complete(experiments.run("factorization", tiny, ledger, budget))
 
 
 def test_processes_leave_out_no_trial(tiny, monkeypatch):
@@ -490,7 +491,7 @@ def test_no_minutes_start_nothing(tiny, tmp_path):
 
 def test_a_sequence_study_runs_in_memory_as_on_disk(tiny, tmp_path):
     found, arrays = experiments.compute("sequences", tiny, TINY)
-    assert found.complete and not found.missing and set(found.winners) == {"lstm", "mixture_lstm"}
+    assert complete(found) and not found.missing and set(found.winners) == {"lstm", "mixture_lstm"}
     on_disk = run("sequences", tiny, tmp_path)
     for arm, winner in found.winners.items():
         assert winner["test"] == on_disk.winners[arm]["test"] and set(winner["test"]) >= {
@@ -517,7 +518,7 @@ def test_a_trial_that_diverges_is_recorded_as_failed_and_not_chosen(tiny, tmp_pa
     found = run("factorization", tiny, tmp_path)
     record = Ledger(tmp_path).read("synthetic", "factorization")[first.key]
     assert (record["status"], record["definition"]) == ("failed", first.definition) and "learning rate" in record["error"]
-    assert found.complete and not found.missing and all(winner["index"] != 0 for winner in found.winners.values())
+    assert complete(found) and not found.missing and all(winner["index"] != 0 for winner in found.winners.values())
 
 
 def test_a_learning_rate_beyond_reason_really_diverges(tiny):

@@ -23,7 +23,8 @@ def real(request, tmp_path):
     for file in (file for file in there.iterdir() if file.name != "prepared.npz"):
         (here / file.name).symlink_to(file.resolve())
     found = datasets.load(":".join(filter(None, (name, copies))), tmp_path)
-    if found.originals is None and found.fingerprint != KEPT["counts"][name]["fingerprint"]:
+    kept = KEPT["counts"][name]
+    if found.originals is None and (len(found), found.n_users, found.n_items) != (kept["interactions"], kept["users"], kept["items"]):
         pytest.skip("another version of the data lies here")
     return found
 

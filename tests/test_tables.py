@@ -335,7 +335,8 @@ def test_a_gain_on_twins_is_told_from_one_on_other_targets(planned, tmp_path):
     for arms in (["mixture_lstm", "lstm"], ["lstm", "mixture_lstm"]):  # in whatever order they are named
         named = outcomes.recorded(ledger, "synthetic", "sequences", arms=arms)
         assert named.mixtures == [("mixture_lstm", "lstm")] and list(named.outcomes) == ["lstm", "mixture_lstm"]
-    assert outcomes.recorded(ledger, "synthetic", "sequences", arms=["mixture_lstm"]).mixtures == []
+    alone = outcomes.recorded(ledger, "synthetic", "sequences", arms=["mixture_lstm"])
+    assert alone.mixtures == [] and alone.arms == ["lstm", "mixture_lstm"]
     lstm = results.outcomes["lstm"]
     windows = experiments.split_of(lstm.search["definition"], data).test.items
     ends = np.abs(windows[:, -1] - windows[:, -2]) == data.n_items // 2
@@ -733,7 +734,8 @@ def test_the_search_without_early_stopping_is_shown_below_the_main_one(planned, 
     assert retrained.short_seeds(found)["seeds"].tolist() == [4]  # where nothing stops early, no training stopped early
     unfinished = replace(patient, selection=replace(patient.selection, trials=1))
     assert (
-        "(1 of 2 trials, 2 of 2 seeds)" in retrained.patience_verdicts(found | {("synthetic", "sequence-patience"): unfinished}, ledger)[1]
+        "(1 of 2 trials, 2 of 2 seeds against 2 of 2 trials, 2 of 2 seeds)"
+        in retrained.patience_verdicts(found | {("synthetic", "sequence-patience"): unfinished}, ledger)[1]
     )
     more = Evidence.between(lstm, stopping.outcomes["lstm"])
     assert gains_more == reports.sentence("Synthetic: LSTM with a patience of 100", more, "one of 10")
