@@ -1320,6 +1320,8 @@ def test_what_generated_users_gain(monkeypatch):
     )
     assert all(one.gain > 0 for of in stay for one in shares[of])
     assert sorted(side for of in stay for side in sides[of][1:]) == [AHEAD] * 4 + [UNDECIDED] * 8
+    assert all(of[3] == 0 for of in sides if AHEAD in sides[of][1:])
+    assert "the four decided gains over larger vectors are all in populations without them." in findings
     assert {of: sides[of][1:] for of in often if sides[of][1:] != [UNDECIDED] * 2} == {
         often[1]: [BEHIND] * 2,
         often[3]: [BEHIND, UNDECIDED],
@@ -1345,6 +1347,10 @@ def test_what_generated_users_gain(monkeypatch):
             assert "{:.1%} over {}, [{:+.1%}, {:+.1%}]".format(*np.expm1([pooled.mean]), of, *np.expm1(pooled.bounds)) in when
             mean = "{:.1%} in the mean of the six, [{:+.1%}, {:+.1%}] over vectors".format(*np.expm1([pooled.mean, *pooled.bounds]))
             assert which == 1 or len(some) > 6 or mean in findings
+            over_ten = "over all ten populations of several tastes it is {:.1%} [{:+.1%}, {:+.1%}])".format(
+                *np.expm1([pooled.mean, *pooled.bounds])
+            )
+            assert which == 1 or len(some) == 6 or over_ten in findings
     with monkeypatch.context() as few:
         few.setitem(outcomes.PROFILES, "paper", replace(studies.PAPER, trials=1, seeds=3))
         early = {of: outcomes.recorded(ledger, name.format(*of), reports.SIZE) for of in (stay[3], *often[:2])}
@@ -1430,6 +1436,16 @@ def test_the_whole_search_shrinks_the_lead_on_apps(found):
     assert after[1].search["definition"]["training"]["l2"] > 1e-6 > before[1].search["definition"]["training"]["l2"]
 
 
+def test_the_limits_name_how_far_the_lstm_is_from_other_lstms_and_from_a_table_of_successors(found):
+    verdict = (ROOT / "book" / "verdict.md").read_text(encoding="utf-8")
+    archived, here = labels.PUBLISHED["archive"]["mrr"]["movielens-1m"]["lstm"], found["movielens-1m", "sequences"].outcomes["lstm"].mrr
+    assert f"an LSTM on other splits reaches {archived:.3f} on Movielens 1M, here {here:.3f};" in verdict
+    lstm, markov = (
+        found["amazon-beauty", name].outcomes[arm].mrr for name, arm in (("sequences", "lstm"), ("sequence-references", "markov"))
+    )
+    assert "on Amazon beauty it stays at a quarter of a table of successors" in verdict and lstm / markov == pytest.approx(0.25, abs=0.02)
+
+
 def test_another_search_of_the_lstm_reaches_as_much_as_the_mixture(found):
     other, main = found["movielens-100k", "sequence-variants"], found["movielens-100k", "sequences"]
     reached = f"{other.outcomes['lstm'].mrr:.3f}"
@@ -1437,6 +1453,7 @@ def test_another_search_of_the_lstm_reaches_as_much_as_the_mixture(found):
     shuffled, lstm = other.outcomes["lstm/shuffled ties"].mrr, main.outcomes["lstm"].mrr
     assert 0.5 < (other.outcomes["lstm"].mrr - lstm) / (other.outcomes["lstm"].mrr - shuffled) < 1
     assert f"the LSTM of the main study reaches {lstm:.3f}," in (ROOT / "book" / "differences.md").read_text(encoding="utf-8")
+    assert f"ended with an LSTM that reaches {reached}, as much as" in (ROOT / "book" / "verdict.md").read_text(encoding="utf-8")
     assert f"its winner reaches {reached}, as much as the Mixture-LSTM" in (ROOT / "book" / "certainty.md").read_text(encoding="utf-8")
 
 
