@@ -251,12 +251,13 @@ def status(
 
 def _recorded_as(name: str) -> str:
     """The name that records of a data set have: of a folder that is given by its path, or by that of its interactions.csv, the folder's."""
+    import os.path
     from pathlib import Path
 
     from mixlib.names import absolute
 
     file, copies, share = absolute(name).partition(":copies=")
-    return f"{Path(file).parent.name if file.endswith(('.csv', '.csv.gz')) else file}{copies}{share}"
+    return f"{Path(os.path.normpath(file)).parent.name if file.endswith(('.csv', '.csv.gz')) else file}{copies}{share}"
 
 
 @app.command()

@@ -236,9 +236,14 @@ def window_facts(sequences: Sequences) -> dict[str, float]:
             "targets that repeat an item": repeats(sequences), "padding": float((sequences.items == 0).mean())}  # fmt: skip
 
 
+def repeating(sequences: Sequences) -> np.ndarray:
+    """Which windows (n,) have their last item, the target, in them before."""
+    return (sequences.items[:, :-1] == sequences.items[:, -1:]).any(axis=1)
+
+
 def repeats(sequences: Sequences) -> float:
     """The share of windows whose last item, the target, stands in them before."""
-    return float((sequences.items[:, :-1] == sequences.items[:, -1:]).any(axis=1).mean()) if len(sequences) else 0.0
+    return float(repeating(sequences).mean()) if len(sequences) else 0.0
 
 
 def own_positives(interactions: Interactions) -> float:

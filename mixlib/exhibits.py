@@ -4,7 +4,22 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from mixlib import describe, figures, gains, outcomes, pooling, progress, reports, retrained, searching, tables, twins, verdicts, winners
+from mixlib import (
+    describe,
+    figures,
+    gains,
+    outcomes,
+    pooling,
+    populations,
+    progress,
+    reports,
+    retrained,
+    searching,
+    tables,
+    twins,
+    verdicts,
+    winners,
+)
 from mixlib.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -60,6 +75,7 @@ class Exhibits:
             "factorial": self.by_tastes.round(5),
             "true-tastes": tables.true_tastes(self.by_components),
             "by-components": self.by_components.round(5),
+            "populations": populations.table(ledger),
             "size-by-tastes": tables.size_by_tastes(ledger),
             "cells": tables.cells(self.by_tastes),
             "effects": tables.effects(self.by_tastes),
@@ -68,6 +84,7 @@ class Exhibits:
             "repeated": searching.repeated(every),
             "short-seeds": retrained.short_table(self.short),
             "twins": twins.shares(every, self.counts, unordered),
+            "targets": populations.by_target(ledger),
             "twin-gains": twins.table(twins.generated(ledger)),
             "copies": twins.real(ledger),
         }

@@ -1,6 +1,7 @@
 """Figures: one message each, the same colour for the same model on every page, the interval drawn wherever there is one."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -268,22 +269,26 @@ def size(by_size: pd.DataFrame) -> "Figure":
 
 
 def true_tastes(by_components: pd.DataFrame) -> "Figure":
-    """Relative gain of the embedding mixture with m tastes over m = 1, a panel for each true number of tastes: rows of
-    `gains.by_components`. A dotted line is where m is the true number.
+    """Relative gain of the embedding mixture with m tastes over m = 1, a panel for each population: rows of `gains.by_components`, a row
+    of panels for each chance to stay. A dotted line is where m is the true number.
     """
-    kinds, levels = (sorted(set(by_components[column])) for column in ("tastes", "m"))
-    figure, grid = new(len(kinds) or 1, width=7.0, height=2.8, squeeze=False, sharey=True)
-    for axes, tastes in zip(grid[0], kinds, strict=False):
-        rows = by_components[by_components["tastes"] == tastes]
+    stays, kinds, levels = (list(dict.fromkeys(by_components[column])) for column in ("stickiness", "tastes", "m"))
+    figure, grid = new(len(kinds) or 1, len(stays) or 1, width=7.0, height=2.8 * (len(stays) or 1), squeeze=False, sharey=True)
+    for axes, (chance, tastes) in zip(grid.flat, product(stays, kinds), strict=False):
+        rows = by_components[(by_components["tastes"] == tastes) & (by_components["stickiness"] == chance)]
+        if rows.empty:
+            axes.axis("off")
+            continue
         axes.errorbar([levels.index(m) for m in rows["m"]], 100 * rows["relative"], _around(rows), marker=MARKERS["embedding_mixture"],
                       color=COLOURS["embedding_mixture"], ms=5, lw=1)  # fmt: skip
         axes.axhline(0, color="#999999", lw=0.8)
         if tastes in levels:
             axes.axvline(levels.index(tastes), ls=":", color="#777777", lw=1.2, zorder=0)
         axes.set_xticks(range(len(levels)), [str(m) for m in levels])
-        axes.set_title(f"true number: {tastes}", loc="left")
+        axes.set_title(f"{tastes} taste{'s' * (tastes > 1)}, stays {chance}", loc="left")
         axes.set_xlabel("tastes of the model, m")
-    grid[0][0].set_ylabel("gain in test MRR over m = 1, %")
+    for row in grid:
+        next((axes for axes in row if axes.axison), row[0]).set_ylabel("gain in test MRR over m = 1, %")
     return figure
 
 

@@ -20,9 +20,11 @@ SINGLE = "MRR of the single vector"
 APART = "highest minus lowest [95%]"
 GAINED = ("gain", "low", "high", "relative", "relative low", "relative high")
 CONTRASTS = {"tastes": (1, 4), "stickiness": (0.5, 0.9), "skew": (0.4, 1.2), "twins": (0.0, 0.5)}  # levels of the factorial
+CELL = ["tastes", "stickiness"]  # by what the cells of BY_TASTES differ
 BY_TASTES = tuple(
-    name for name in synthetic.FACTORIAL if synthetic.parameters(name).items() >= {"stickiness": 0.9, "skew": 0.4, "twins": 0.0}.items()
-)
+    name for stays in (0.9, 0.5) for name in synthetic.FACTORIAL
+    if synthetic.parameters(name).items() >= {"stickiness": stays, "skew": 0.4, "twins": 0.0}.items()
+)  # fmt: skip
 
 
 def family(found: dict[tuple[str, str], Results]) -> pd.DataFrame:
@@ -123,7 +125,8 @@ def factorial(ledger: Ledger, names: Iterable[str] = synthetic.FACTORIAL) -> pd.
 
 def by_components(ledger: Ledger, names: Iterable[str] = BY_TASTES) -> pd.DataFrame:
     """Does it help to have as many tastes as the users? What the embedding mixture with m tastes gains over the one with m = 1, which is
-    factorization, on the cells of the factorial that differ in the true number alone: a row for each m, which had a search of its own.
+    factorization, on cells of the factorial that differ in the true number and the chance to stay alone: a row for each m, which had a
+    search of its own.
 
     low, high: for other seeds, too, where there are several; none (NaN) for m = 1. factorization, its trials: test MRR of the same model
     as m = 1 in the main study, from a search of its own (NaN and 0 where there is none); over it, over low, over high: the gain over that
@@ -139,7 +142,8 @@ def by_components(ledger: Ledger, names: Iterable[str] = BY_TASTES) -> pd.DataFr
         beside = {"factorization": again.mrr if again else np.nan, "its trials": main.selection.trials if main and again else 0}
         for m, arm in ((m, arm) for m, arm in arms.items() if results.has(arm, arms[1])):
             one = results.outcomes[arm]
-            row = {"tastes": synthetic.parameters(dataset)["tastes"], "m": m, "mrr": one.mrr, "validation": one.search["validation"]["mrr"]}
+            row = {key: synthetic.parameters(dataset)[key] for key in CELL}
+            row |= {"m": m, "mrr": one.mrr, "validation": one.search["validation"]["mrr"]}
             row |= _gained(results, arm, arms[1]) if m > 1 else {"gain": 0.0, "relative": 0.0}
             two = results.outcomes.get(arms[2]) if m > 2 else None
             for words, other in ((("over it", "over low", "over high"), again), (("over two", "two low", "two high"), two)):
@@ -147,7 +151,7 @@ def by_components(ledger: Ledger, names: Iterable[str] = BY_TASTES) -> pd.DataFr
                     over = Evidence.between(one, other)
                     row |= dict(zip(words, (over.gap.difference, *over.bounds), strict=True))
             rows.append(row | {"trials": results.selection.trials, "seeds": results.selection.seeds} | beside)
-    columns = ["tastes", "m", "mrr", "validation", *GAINED, "trials", "seeds", "factorization", "its trials", "over it", "over low",
+    columns = [*CELL, "m", "mrr", "validation", *GAINED, "trials", "seeds", "factorization", "its trials", "over it", "over low",
                "over high", "over two", "two low", "two high"]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 

@@ -15,6 +15,7 @@ import nbformat
 import yaml
 from tqdm import tqdm
 
+from mixlib.datasets import Interactions, load
 from mixlib.files import renamed
 from mixlib.labels import title
 from mixlib.ledger import Ledger
@@ -197,12 +198,12 @@ def run_notebooks(project: Project, names: list[str], force: bool = False) -> li
     On every machine each copy is run once, even if a committed one would still belong. Raises what `execute` does: copies that were
     finished by then are kept.
     """
-    stamps = project.book / "_build" / ".ran"
+    stamps, data = project.book / "_build" / ".ran", {name: state_of(load(name)) for name in names}
     due = []
     for source, output, parameters in project.runs(names):
         noted = project.belonging(source, parameters)
         stamp = stamps / output.parent.name / f"{output.stem}.json"
-        if force or not output.is_file() or not stamp.is_file() or stamp.read_text() != _stamped(noted, output):
+        if force or not output.is_file() or not stamp.is_file() or stamp.read_text() != _stamped(noted, output, data):
             due.append((source, output, parameters, noted))
     if not due:
         return []
@@ -215,15 +216,24 @@ def run_notebooks(project: Project, names: list[str], force: bool = False) -> li
                 del at_work[output]
                 stamp = stamps / output.parent.name / f"{output.stem}.json"
                 stamp.parent.mkdir(parents=True, exist_ok=True)
-                stamp.write_text(_stamped(noted, output))
+                stamp.write_text(_stamped(noted, output, data))
     except BrokenProcessPool:
         which = " or ".join(at_work.values())
         raise RuntimeError(f"the process that ran {which} died, perhaps for lack of memory: the same command goes on.") from None
     return [output for _, output, _, _ in due]
 
 
-def _stamped(noted: dict, output: Path) -> str:
-    return json.dumps(noted | {"output": file_hash(output)}, sort_keys=True)
+def _stamped(noted: dict, output: Path, data: dict[str, str]) -> str:
+    """What a copy belongs to here, with its data, which other machines need not have."""
+    about = data.get(noted["parameters"].get("dataset", ""), "")
+    return json.dumps(noted | {"output": file_hash(output), "data": about}, sort_keys=True)
+
+
+def state_of(interactions: Interactions) -> str:
+    """Hexadecimal digits that change with interactions, windows, whether there is an order in time, the title and titles of items."""
+    titles = [] if interactions.titles is None else interactions.titles.tolist()
+    windows = (interactions.max_length, interactions.min_length, interactions.ordered)
+    return sha256(json.dumps([interactions.fingerprint, windows, interactions.title, titles]).encode()).hexdigest()[:12]
 
 
 def _announced(due: list[Run], at_work: dict[Path, str]) -> Iterator[Run]:

@@ -64,6 +64,10 @@ class Outcome:
         """The same models by other values (n,) of every seed, of the users (n,)."""
         return replace(self, values=np.mean(each, axis=0), users=users, by_seed=np.array([one.mean() for one in each]), each=each)
 
+    def at(self, where: np.ndarray) -> "Outcome":
+        """The same models on those of the test's rows where (n,) is true."""
+        return self.of([values[where] for values in self.each], self.users[where])
+
     def metric(self, name: str) -> float:
         """Mean over seeds of another test metric of the records."""
         return float(np.mean([record["test"][name] for record in self.records]))
@@ -129,7 +133,8 @@ class Results:
     @property
     def mixtures(self) -> list[tuple[str, str]]:
         """The mixtures of a main study, each with the single vector of its family: those pairs of which neither failed in all trials."""
-        return [(arm, self.arms[0]) for arm in self.selection.study.arms if arm != self.arms[0] and self.has(arm, self.arms[0])]
+        baseline, *others = self.arms
+        return [(arm, baseline) for arm in others if self.has(arm, baseline)]
 
     @property
     def arms(self) -> list[str]:

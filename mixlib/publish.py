@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +21,7 @@ from mixlib.exhibits import Exhibits
 from mixlib.files import renamed
 from mixlib.ledger import Snapshot, code_version, key_of
 from mixlib.names import absolute
-from mixlib.notebooks import Project, file_hash, run_notebooks
+from mixlib.notebooks import Project, file_hash, run_notebooks, state_of
 
 
 def write_tables(project: Project) -> None:
@@ -56,9 +57,14 @@ def _extract(path: Path) -> dict:
 
 
 def _read_by_tables(project: Project) -> str:
-    """A hash of all that `write_tables` reads: records and their arrays, counts, code, published numbers."""
+    """A hash of all that `write_tables` reads: records and their arrays, counts, code, published numbers, own data that have records."""
     files = [path for kind in ("json", "npz") for path in project.ledger.root.rglob(f"*.{kind}")]
-    return _state([*files, *(path for kind in ("py", "toml") for path in Path(__file__).parent.glob(f"*.{kind}"))])
+    files += [path for kind in ("py", "toml") for path in Path(__file__).parent.glob(f"*.{kind}")]
+    own, data = [name for name in project.ledger.datasets() if name not in labels.TITLES and not outcomes.apart(name)], {}
+    for name in own:
+        with suppress(ValueError, OSError):  # it does not lie here, or cannot be read
+            data[name] = state_of(datasets.load(name))
+    return _state(files, json.dumps(data))
 
 
 def _tables(project: Project) -> str:
@@ -68,7 +74,7 @@ def _tables(project: Project) -> str:
 
 def _read_by_pages(project: Project, toc: dict) -> str:
     """A hash of all that `render` reads: contents, the book's files, the version of Jupyter Book."""
-    files = [path for path in project.book.rglob("*") if not {"_build", "__pycache__"}.intersection(path.parts)]
+    files = [path for path in project.book.rglob("*") if not {"_build", "__pycache__"}.intersection(path.relative_to(project.book).parts)]
     return _state([path for path in files if path.is_file()], f"{yaml.safe_dump(toc)}{version('jupyter-book')}")
 
 
@@ -122,7 +128,9 @@ def note_explorer(project: Project, interactions: Interactions) -> None:
     if winner is None:
         return
     path = project.book / "tables" / "explorer" / f"{project.folder(interactions.name)}.json"
-    of = key_of({"record": key_of(winner), "code": code_version(("explorer", "models"))})
+    known = interactions.name in labels.TITLES  # those of the book were verified when they were fetched
+    data = {} if known else {"data": state_of(interactions)}
+    of = key_of({"record": key_of(winner), "code": code_version(("explorer", "models"))} | data)
     if path.is_file() and _extract(path)["of"] == of:
         return
     model, _ = experiments.trained(winner, interactions, project.ledger)
@@ -216,7 +224,7 @@ def contents(project: Project, names: list[str]) -> dict:
         if pages and not named.intersection(pages):
             if "parts" not in toc:
                 raise ValueError("_toc.yml has no parts, to which the notebooks of a data set could be added.")
-            toc["parts"].append({"caption": f"Notebooks: {labels.title(name)}", "chapters": [{"file": page} for page in pages]})
+            toc["parts"].append({"caption": f"Notebooks: {labels.title(folder)}", "chapters": [{"file": page} for page in pages]})
     return toc
 
 

@@ -97,13 +97,14 @@ def in_ledger(folder: str) -> str:
 def budgets(ours: Results, theirs: Results) -> str:
     """What is done of two studies that are compared; nothing where all that was planned is."""
     both = (ours, theirs)
-    return "" if all(one.whole for one in both) else " against ".join(f"{one.trials_done} trials, {one.seeds_done} seeds" for one in both)
+    return "" if all(one.done for one in both) else " against ".join(f"{one.trials_done} trials, {one.seeds_done} seeds" for one in both)
 
 
 def gaps(results: Results, dataset: str, folder: str = "results") -> str:
     """The budget in a sentence, what is missing with the command that runs it, and what was left out. folder: of the ledger."""
     selection, left_out = results.selection, "".join(f" Left out: {what}." for what in results.left_out)
-    command = f"mixlib run --dataset {dataset} --study {selection.study.name}{in_ledger('results' if folder == '../results' else folder)}"
+    ledger = in_ledger(folder.removeprefix("../"))  # a notebook's folder is one below that of the commands
+    command = f"mixlib run --dataset {shlex.quote(dataset)} --study {selection.study.name}{ledger}"
     if not selection.trials:
         return f"Nothing is recorded yet: `{command}` runs it.{left_out}"
     missing = f" {results.missing} planned trials are missing: `{command}` goes on." if results.missing else ""
@@ -187,12 +188,15 @@ def largest_variant(found: Iterable[Results]) -> str:
 
 def variant(results: Results, arm: str) -> str:
     """What an arm of the variants moves, against the first arm with the same model: `from 0.079 to 0.056, a difference of ...`, and what
-    that decides; or that it is not recorded.
+    that decides; or that it is not recorded, or has test users of its own.
     """
     first = next(name for name in results.arms if name.partition("/")[0] == arm.partition("/")[0])
     if not results.has(arm, first):
         return "not recorded"
-    ours, theirs, found = results.outcomes[arm], results.outcomes[first], Evidence.of(results, arm, first)
+    ours, theirs = results.outcomes[arm], results.outcomes[first]
+    if not np.array_equal(ours.users, theirs.users):
+        return "tested on other users, so that it cannot be compared in pairs"
+    found = Evidence.of(results, arm, first)
     return f"from {theirs.mrr:.3f} to {ours.mrr:.3f}, a difference of {found}: {SIDES[found.side]}"
 
 

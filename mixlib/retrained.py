@@ -44,7 +44,7 @@ def again_verdicts(found: Found, splits: bool) -> list[str]:
                 before, after = (share_of(one, arm, baseline) for one in (first, later))
                 others = f"on {later.selection.seeds} other splits" if splits else f"with {later.selection.seeds} others"
                 budget = f" ({later.unfinished})" if later.unfinished else ""
-                side = reports.SIDES[Evidence.of(later, arm, baseline).side]
+                side = f"{'' if later.done else 'so far '}{reports.SIDES[Evidence.of(later, arm, baseline).side]}"
                 if splits and later.selection.study.family == "sequences" and later.selection.seeds > 1:  # where splits deal users
                     corrected = share_corrected(later.outcomes[arm], later.outcomes[baseline])
                     side += f"; corrected for train parts that overlap, {share_bounds(*corrected.bounds)}"

@@ -247,11 +247,12 @@ def plateau_verdicts(found: Found, ledger: Ledger) -> list[str]:
         items = np.arange(1, kept.get(dataset, {}).get("items", 0) + 1)
         by_chance = (1 / items).mean() if len(items) else 0.0
         trials, rows, most = trials_of(results, ledger), [], 1.1 * max(popularity.mrr, by_chance)
-        for arm, outcome in results.outcomes.items():
-            few, fresh = (int(((values > 0) & (values <= most)).sum()) for values in (trials[arm][1], outcome.by_seed))
+        for arm, (_, tried) in trials.items():
+            seeds_of_it = results.outcomes[arm].by_seed if arm in results.outcomes else np.empty(0)
+            few, fresh = (int(((values > 0) & (values <= most)).sum()) for values in (tried, seeds_of_it))
             if few or fresh:
-                also = f" and {fresh} of {len(outcome.by_seed)} seeds of the winner" if fresh else ""
-                rows.append(f"{label(arm)} {few} of {len(trials[arm][1])}{also}")
+                also = f" and {fresh} of {len(seeds_of_it)} seeds of the winner" if fresh else ""
+                rows.append(f"{label(arm)} {few} of {len(tried)}{also}")
             seeds += fresh
         where = f"{title(dataset)}, {name}"
         if rows:

@@ -149,9 +149,11 @@ def cells(factorial: pd.DataFrame) -> pd.DataFrame:
     each single vector as a share of its MRR; trials and seeds in the order of the studies.
     """
     rows, studies = [], list(dict.fromkeys(factorial["protocol"]))
-    for levels, some in factorial[factorial["seeds"] > 1].groupby(list(PROPERTIES), dropna=False):
+    for levels, some in factorial.groupby(list(PROPERTIES), dropna=False):
+        made = {(one["mixture"], one["against"]): one for one in some[some["seeds"] > 1].to_dict("records")}
+        if not made:
+            continue
         row = dict(zip(("tastes", "stays", "skew", "twins"), levels, strict=True))
-        made = {(one["mixture"], one["against"]): one for one in some.to_dict("records")}
         for pair in _compared(factorial):
             one = made.get(pair)
             row[over(*pair)] = _share(one["relative"], one["relative low"], one["relative high"]) if one else ""
@@ -260,10 +262,9 @@ def components_verdicts(results: Results) -> list[str]:
 
 
 def true_tastes(by_components: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `gains.by_components`, for reading: what each m gains over the two single vectors and over m = 2, for each true number
-    of tastes."""
+    """The rows of `gains.by_components`, for reading: what each m gains over the two single vectors and over m = 2, for each population."""
     rows = []
-    for tastes, some in by_components.groupby("tastes"):
+    for (tastes, stays), some in by_components.groupby(gains.CELL, sort=False):
         some = some.sort_values("m")
         first, *others = some.to_dict("records")
         two = some.set_index("m")["mrr"].get(2, np.nan)
@@ -274,16 +275,18 @@ def true_tastes(by_components: pd.DataFrame) -> pd.DataFrame:
             if not np.isnan(reached):
                 gained = {f"m = {one['m']} minus it [95%]": "" if np.isnan(one[gain]) else
                           with_interval(one[gain], (one[low], one[high]), sign=True) for one in others}  # fmt: skip
-                row = {"true tastes": tastes, "against": model, "test MRR": f"{reached:.3f}"}
+                row = {"true tastes": tastes, "stays": stays, "against": model, "test MRR": f"{reached:.3f}"}
                 rows.append(row | gained | {SPENT: spent_of("factorization-components", first)})
     return reports.listed(rows)
 
 
 def true_tastes_verdicts(by_components: pd.DataFrame) -> list[str]:
-    """Which numbers of tastes gain over one beyond the interval, and which is best on validation, a sentence for each true number."""
+    """Which numbers of tastes gain over one beyond the interval, and which is best on validation, a sentence for each population."""
     said = []
-    for tastes, some in by_components.groupby("tastes"):
+    for (tastes, stays), some in by_components.groupby(gains.CELL, sort=False):
         others = some[some["m"] > 1]
+        if others.empty:
+            continue
         above, below = others["low"] > 0, others["high"] < 0
         every = (("ahead of m = 1", above), ("behind it", below), ("undecided", ~above & ~below))
         sides = [f"{word}: m = {', '.join(map(str, others['m'][which]))}" for word, which in every if which.any()]
@@ -291,8 +294,8 @@ def true_tastes_verdicts(by_components: pd.DataFrame) -> list[str]:
         best = max(some.to_dict("records"), key=lambda row: row["validation"])
         alone, again = some[some["m"] == 1].iloc[0]["mrr"], some.iloc[0]
         other = f"; the same model reached {again['factorization']:.3f} in the main study (search trials: {again['its trials']:.0f})"
-        said.append(f"True number of tastes {tastes}: {judged}. The best on validation has m = {best['m']}. With m = 1 the test MRR is "
-                    f"{alone:.3f}{other if again['its trials'] else ''}.")  # fmt: skip
+        said.append(f"True number of tastes {tastes}, chance to stay {stays}: {judged}. The best on validation has m = {best['m']}. "
+                    f"With m = 1 the test MRR is {alone:.3f}{other if again['its trials'] else ''}.")  # fmt: skip
     return said
 
 

@@ -56,8 +56,7 @@ def gain_on(results: Results, interactions: Interactions, pairs: np.ndarray | No
     found = {}
     for name, where in ((TWINS, twins), (OTHERS, ~twins)):
         if where.any():
-            one, other = (outcome.of([values[where] for values in outcome.each], outcome.users[where]) for outcome in (ours, theirs))
-            found[name] = int(where.sum()), other.mrr, Evidence.between(one, other)
+            found[name] = int(where.sum()), theirs.at(where).mrr, Evidence.between(ours.at(where), theirs.at(where))
     return found
 
 

@@ -416,6 +416,7 @@ def test_a_log_with_repeats_a_file_and_folders_by_their_paths_are_said(mixlib, d
         code, out, _ = mixlib("status", "--dataset", str(given))
         assert code == 0 and "log factorization" in " ".join(out.split())
         assert cli._recorded_as(f"{given}:copies=0.5") == "log:copies=0.5"
+    assert cli._recorded_as(f"{path.parent}/x/../interactions.csv") == "log"
     assert mixlib("run", "--dataset", "log", "--study", "sequences", "--arm", "lstm", "--trials", "1", "--seeds", "1")[0] == 0
     (path.parent / "dataset.toml").write_text("max_length = 10\nmin_length = 5\n")
     err = mixlib("run", "--dataset", "log", "--study", "sequences", "--minutes", "0")[2]

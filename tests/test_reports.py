@@ -289,6 +289,8 @@ def test_an_empty_study_says_which_command_runs_it(tiny, tmp_path):
     assert reports.verdicts(results) == ["No records yet: nothing can be said."]
     assert reports.arms(results).empty and reports.short_verdicts(results) == []
     assert "--results" not in reports.gaps(results, "tiny", "../results")
+    assert "--study factorization --results mine`" in reports.gaps(results, "tiny", "../mine")  # a notebook is one folder below
+    assert "--dataset '/my data/interactions.csv' --study" in reports.gaps(results, "/my data/interactions.csv")
     assert "--study factorization --results '/my records'`" in reports.gaps(results, "tiny", "/my records")
     with pytest.raises(FileNotFoundError, match=r"there is no folder .*none: give that of a ledger"):
         outcomes.ledger_in(tmp_path / "none")

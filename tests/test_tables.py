@@ -664,7 +664,7 @@ def test_other_splits_are_joined_and_compared_over_all_their_users(found, ledger
     first, again = (share_of(found["synthetic", name], "mixture_lstm", "lstm") for name in ("sequences", "sequence-splits"))
     (said,) = retrained.again_verdicts(found, splits=True)
     ours, theirs = (found["synthetic", "sequence-splits"].outcomes[arm] for arm in ("mixture_lstm", "lstm"))
-    assert f": {first} of the MRR with 2 seeds of the main study, {again} on 2 other splits (" in said
+    assert f": {first} of the MRR with 2 seeds of the main study, {again} on 2 other splits (" in said and "), so far " in said
     assert said.endswith(f"; corrected for train parts that overlap, {labels.share_bounds(*share_corrected(ours, theirs).bounds)}.")
     level = ours.values.sum() / theirs.values.sum()
     by_split = (ours.by_seed / level - theirs.by_seed) / theirs.mrr
@@ -941,6 +941,11 @@ def test_the_factorial_has_intervals_for_other_seeds_and_comparisons_with_larger
     gained = every.set_index(["mixture", "against"]).loc[tuple(arms)]
     assert shown["tastes"] == 3 and shown["trials"] == "0 / 1 / 1" and shown["seeds"] == "0 / 2 / 2"
     assert shown[tables.over(*arms)].strip("*").startswith(f"{gained['relative']:+z.1%} [") and shown["Mixture-LSTM over LSTM"] == ""
+    sequences = every["protocol"] == "sequences"  # of one seed: they decide nothing, and are said to be done
+    [fewer] = tables.cells(every.assign(seeds=every["seeds"].mask(sequences, 1), trials=every["trials"].mask(sequences, 20))).to_dict(
+        "records"
+    )
+    assert (fewer["trials"], fewer["seeds"]) == ("20 / 1 / 1", "1 / 2 / 2") and fewer["Mixture-LSTM over LSTM"] == ""
 
 
 def test_cells_and_effects_are_in_bold_where_they_are_decided():
@@ -1045,18 +1050,27 @@ def test_numbers_of_tastes_stand_beside_the_true_number(planned, tmp_path):
     drawn = figures.true_tastes(table.reset_index()).axes
     assert len(drawn) == 1 and drawn[0].containers[0].lines[0].get_ydata() == pytest.approx(100 * table["relative"].to_numpy())
     assert tables.true_tastes_verdicts(gains.by_components(Ledger(tmp_path / "none"))) == []
-    assert [synthetic.parameters(name)["tastes"] for name in gains.BY_TASTES] == [1, 2, 4, 8]
+    cells = [tuple(synthetic.parameters(name)[key] for key in gains.CELL) for name in gains.BY_TASTES]
+    assert cells == [(tastes, stays) for stays in (0.9, 0.5) for tastes in (1, 2, 4, 8)]
+    both = pd.concat([table.reset_index(), table.reset_index().assign(stickiness=0.5, tastes=4)])
+    assert [axes.get_title("left") for axes in figures.true_tastes(both).axes if axes.axison] == [
+        "2 tastes, stays 0.9",
+        "4 tastes, stays 0.5",
+    ]
+    assert tables.true_tastes(both)["stays"].tolist() == [0.9, 0.9, 0.5, 0.5]
+    assert tables.true_tastes_verdicts(table.reset_index().query("m == 1")) == []
     figures.true_tastes(gains.by_components(Ledger(tmp_path / "none"))).canvas.draw()  # before anything was run
 
 
 def test_the_sentence_on_true_tastes_says_which_are_ahead_behind_and_preferred():
     rows = [(1, 0, 0, 0, 0.1), (2, 1, 0.5, 2, 0.2), (4, 1, 0.1, 2, 0.4), (6, -1, -2, -0.5, 0.3), (8, 0.2, -1, 1, 0.1)]
-    table = pd.DataFrame(rows, columns=["m", "gain", "low", "high", "validation"]).assign(tastes=4, seeds=2, mrr=0.3)
+    table = pd.DataFrame(rows, columns=["m", "gain", "low", "high", "validation"]).assign(tastes=4, stickiness=0.9, seeds=2, mrr=0.3)
     table = table.assign(**{"factorization": 0.31, "its trials": 2.0})
-    ahead = "True number of tastes 4: ahead of m = 1: m = 2, 4; behind it: m = 6; undecided: m = 8. The best on validation has m = 4."
+    who = "True number of tastes 4, chance to stay 0.9"
+    ahead = f"{who}: ahead of m = 1: m = 2, 4; behind it: m = 6; undecided: m = 8. The best on validation has m = 4."
     other = " With m = 1 the test MRR is 0.300; the same model reached 0.310 in the main study (search trials: 2)."
     assert tables.true_tastes_verdicts(table) == [ahead + other]
-    alone = "True number of tastes 4: one seed, so not judged. The best on validation has m = 4. With m = 1 the test MRR is 0.300."
+    alone = f"{who}: one seed, so not judged. The best on validation has m = 4. With m = 1 the test MRR is 0.300."
     assert tables.true_tastes_verdicts(table.assign(**{"seeds": 1, "its trials": 0})) == [alone]
 
 
@@ -1296,6 +1310,13 @@ def test_trainings_that_end_as_popularity_does_are_counted(found, ledger, monkey
         assert (told in said) == bool(few or seeds)
     assert any(map(any, low.values())) or said == "None: Synthetic, factorization."
     assert last == ([] if any(seeds for _, seeds in low.values()) else ["Of the seeds of the winners of main studies: none."])
+    searched_only = {
+        key: replace(found[key], outcomes={}),
+        ("synthetic", "factorization-references"): found["synthetic", "factorization-references"],
+    }
+    alone, *_ = searching.plateau_verdicts(searched_only, ledger)
+    few = {arm: f"{labels.label(arm)} {number} of 2" for arm, (number, _) in low.items() if number}
+    assert all(told in alone for told in few.values()) and bool(few) == (not alone.startswith("None: "))
     better = replace(found["synthetic", "factorization-references"].outcomes["popularity"], values=np.full(120, 9.0))
     beaten = replace(found["synthetic", "factorization-references"], outcomes={"popularity": better})
     (said,) = searching.plateau_verdicts({key: found[key], ("synthetic", "factorization-references"): beaten}, ledger)
@@ -1351,6 +1372,9 @@ def test_the_largest_variant_is_over_the_same_users(planned, data, tmp_path):
     told = reports.variant(results, "factorization/no own positives")
     assert told.startswith(f"from {base:.3f} to {results.outcomes['factorization/no own positives'].mrr:.3f}, a difference of ")
     assert reports.variant(replace(results, outcomes={}), "factorization/no own positives") == "not recorded"
+    ours = results.outcomes["factorization/no own positives"]
+    others = results.outcomes | {"factorization/no own positives": ours.at(ours.users > ours.users.min())}
+    assert reports.variant(replace(results, outcomes=others), "factorization/no own positives").startswith("tested on other users")
 
 
 def test_where_the_first_variant_failed_the_others_are_compared_with_each_other(planned, data, tmp_path):
