@@ -121,19 +121,19 @@ def note_counts(project: Project, interactions: Interactions) -> None:
 
 
 def note_explorer(project: Project, interactions: Interactions) -> None:
-    """Keep what the taste explorer shows of a data set with titles: of the winning Mixture-LSTM, if there is one and it is not kept yet."""
+    """Keep what the taste explorer shows of a data set with titles: of the winning Mixture-LSTM as it was trained here, if any."""
     if interactions.titles is None or not interactions.ordered:
         return
     winner = outcomes.study("sequences", interactions, ledger=project.ledger).selection.winners.get("mixture_lstm")
     if winner is None:
         return
     path = project.book / "tables" / "explorer" / f"{project.folder(interactions.name)}.json"
-    known = interactions.name in labels.TITLES  # those of the book were verified when they were fetched
-    data = {} if known else {"data": state_of(interactions)}
-    of = key_of({"record": key_of(winner), "code": code_version(("explorer", "models"))} | data)
+    model, _ = experiments.trained(winner, interactions, project.ledger)  # as the notebooks have just done
+    weights = sha256(b"".join(values.numpy().tobytes() for values in model.state_dict().values())).hexdigest()
+    made_of = {"record": key_of(winner), "weights": weights, "data": state_of(interactions)}
+    of = key_of(made_of | {"code": code_version(("explorer", "models"))})
     if path.is_file() and _extract(path)["of"] == of:
         return
-    model, _ = experiments.trained(winner, interactions, project.ledger)
     made = {"of": of, "title": labels.title(interactions.name), "record": winner["key"]} | explorer.extract(model, interactions)
     path.parent.mkdir(parents=True, exist_ok=True)
     with renamed(path) as partial:

@@ -15,6 +15,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from bs4 import BeautifulSoup
 from conftest import CUT_OFF
@@ -25,6 +26,7 @@ from mixlib import (
     describe,
     evaluation,
     experiments,
+    explorer,
     gains,
     labels,
     notebooks,
@@ -231,7 +233,13 @@ def test_the_taste_explorer_shows_the_winners_of_the_ledger():
         assert {len(weights) for v in extract["viewers"] for weights in v["weights"]} == {winner["definition"]["model"]["components"]}
 
 
-def test_an_extract_for_the_taste_explorer_is_made_once_for_a_winner(copy, monkeypatch):
+def other(trained):
+    with torch.no_grad():
+        trained[0].item_vectors[1:] += 0.01
+    return trained
+
+
+def test_an_extract_for_the_taste_explorer_is_made_once_for_a_winner_and_its_weights(copy, monkeypatch):
     shutil.rmtree(copy.ledger.root)  # tables of no other records: those take minutes, and another test writes them
     data = datasets.load("synthetic:users=60,items=80")
     mine = replace(data, name="mine", titles=np.array([f"film {i}" for i in range(data.n_items + 1)]))
@@ -242,8 +250,16 @@ def test_an_extract_for_the_taste_explorer_is_made_once_for_a_winner(copy, monke
     publish.note_explorer(copy, mine)
     made = json.loads(path.read_text())
     assert copy.ledger.path("mine", "sequences", made["record"]).is_file() and made["title"] == "Mine"
-    monkeypatch.setattr(experiments, "trained", lambda *_: pytest.fail("it is there already"))
-    publish.note_explorer(copy, mine)
+    with monkeypatch.context() as still:
+        still.setattr(explorer, "extract", lambda *_: pytest.fail("it is there already"))
+        publish.note_explorer(copy, mine)
+        for changed in (replace(mine, titles=mine.titles[::-1].copy()), mine):
+            if changed is mine:  # trained again, with other weights
+                for weights in copy.ledger.root.rglob("*.safetensors"):
+                    weights.unlink()
+                still.setattr(experiments, "train", lambda *given, once=experiments.train: other(once(*given)))
+            with pytest.raises(pytest.fail.Exception, match="it is there already"):
+                publish.note_explorer(copy, changed)
     path.with_name("gone.json").write_text(path.read_text())  # of a data set whose records and notebooks were taken out again
     publish.write_tables(copy)
     shown = (copy.book / "tables" / "explorer.html").read_text()

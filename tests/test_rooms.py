@@ -59,6 +59,7 @@ ORDER = [
     "retrained",
     "winners",
     "twins",
+    "populations",
     "verdicts",
     "figures",
     "exhibits",

@@ -90,13 +90,14 @@ def test_claims_of_the_abstract_are_read_from_gains_references_and_parameters(re
     rows = verdicts.claims(found, {}).set_index("claim of 2018")
     large, tuned, modest = (rows.filter(like=words, axis=0).iloc[0] for words in ("are large", "withstand careful", "modest cost"))
     results = found["movielens-100k", "sequences"]
-    assert large["verdict"] == "not judged, large is no number; of 1 comparisons 0 are decided gains and 0 decided losses"
+    assert large["verdict"] == "not judged, what is large is the reader's; of 1 comparisons 0 are decided gains and 0 decided losses"
     [one] = reports.family({("movielens-100k", "sequences"): results})
     gap = replace(one.evidence, wide=(0.01, 0.03), budget="3 of 20 trials")
     monkeypatch.setattr(reports, "family", lambda _: [replace(one, evidence=gap)])
     ahead = verdicts.claims(found, {}).set_index("claim of 2018").filter(like="are large", axis=0).iloc[0]
     assert ahead[verdicts.HERE].endswith(f"* Movielens 100K, Mixture-LSTM: {one.share} (3 of 20 trials)")
-    assert ahead["verdict"].startswith("not judged, large is no number; of 1 comparisons 1 are decided gains")
+    assert ahead["verdict"].startswith("not judged, what is large is the reader's; of 1 comparisons 1 are decided gains")
+    assert large["printed in 2018"].startswith("* the text: 10% to 69%\n")
     assert "* Amazon, sequences: +26%" in large["printed in 2018"] and large[verdicts.HERE] == "no gain is decided"
     references = found["movielens-100k", "sequence-references"].outcomes.values()
     best = max(references, key=lambda one: one.search["validation"]["mrr"])
