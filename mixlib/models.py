@@ -213,14 +213,20 @@ def left_align(windows: Tensor) -> Tensor:
     return windows.gather(1, (torch.arange(t, device=windows.device) + shift) % max(t, 1))
 
 
-def build(kind: str, n_items: int, n_users: int | None = None, dim: int = 32, components: int = 4, gain: float = 1.0) -> TasteModel:
+def build(
+    kind: str, n_items: int, n_users: int | None = None, dim: int = 32, components: int = 4, gain: float = 1.0, bias: bool = False
+) -> TasteModel:
     """Build one of the five models, its parameters drawn from torch's global generator.
 
     components: the number of tastes m, unused by `factorization` and `lstm`. gain: of the Xavier-normal projections of
-    `projection_mixture`. n_users: needed by the three models that keep a table of users.
-    Raises ValueError on an unknown kind, dim or components below 1, or a missing n_users. Source: Kula (2018), section 3.
+    `projection_mixture`; bias: whether these have biases, which begin at 0, as in the text of 2018. n_users: needed by the three models
+    that keep a table of users.
+    Raises ValueError on an unknown kind, dim or components below 1, a missing n_users, or a bias of another model. Source: Kula (2018),
+    section 3.
     """
     choose("model", kind, KINDS)
+    if bias and kind != "projection_mixture":
+        raise ValueError(f"bias=True is for projection_mixture, not for {kind}.")
     for name, value in (("n_items", n_items), ("dim", dim), ("components", components)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, not {value}.")
@@ -229,7 +235,12 @@ def build(kind: str, n_items: int, n_users: int | None = None, dim: int = 32, co
         return SequenceModel(kind, n_items, dim, components, KINDS[kind](0, dim, components, gain))
     if n_users is None or n_users < 1:
         raise ValueError(f"{kind} keeps a table of users: give n_users.")
-    return TasteModel(kind, n_items, dim, components, KINDS[kind](n_users, dim, components, gain), n_users)
+    encoder = KINDS[kind](n_users, dim, components, gain)
+    if bias:
+        for one in encoder.modules():
+            if isinstance(one, nn.Linear):
+                one.bias = nn.Parameter(torch.zeros(one.out_features))
+    return TasteModel(kind, n_items, dim, components, encoder, n_users)
 
 
 SEQUENTIAL = ("lstm", "mixture_lstm")

@@ -220,6 +220,7 @@ STUDIES = {
                 "projection_mixture/gain 0.1": Arm("projection_mixture", model={"gain": 0.1}),
                 "projection_mixture/gain 1": Arm("projection_mixture", model={"gain": 1.0}),
                 "projection_mixture/gain 15": Arm("projection_mixture", model={"gain": 15.0}),
+                "projection_mixture/gain 15, biases": Arm("projection_mixture", model={"gain": 15.0, "bias": True}),
             },
         ),
     )

@@ -213,3 +213,25 @@ def test_rows_of_a_table_that_is_computed_pass_their_gradient_on():
     base = torch.nn.Parameter(torch.randn(4, 2))
     models.rows(base * 3, torch.tensor([1, 1, 2])).sum().backward()
     assert torch.allclose(base.grad, torch.tensor([[0.0, 0], [6, 6], [3, 3], [0, 0]]))
+
+
+def test_projections_have_biases_where_these_are_asked_for_and_no_other_model_has():
+    plain, biased = (drawn("projection_mixture", bias=bias) for bias in (False, True))
+    added = dict(biased.named_parameters()).keys() - dict(plain.named_parameters()).keys()
+    assert sorted(added) == ["encoder.1.attention.bias", "encoder.1.tastes.bias"]
+    users = torch.arange(5)
+    assert torch.equal(plain.scores(users), biased.scores(users))  # they begin at 0, and move no random number
+    biased.scores(users).square().sum().backward()
+    assert all(parameter.grad.abs().sum() > 0 for name, parameter in biased.named_parameters() if name in added)
+    with torch.no_grad():
+        biased.encoder[1].tastes.bias += 1.0
+    tastes, _ = biased.represent(users)
+    assert torch.allclose(tastes, plain.represent(users)[0] + 1.0)
+    for kind in set(models.KINDS) - {"projection_mixture"}:
+        with pytest.raises(ValueError, match=rf"bias=True is for projection_mixture, not for {kind}\."):
+            models.build(kind, n_items=9, n_users=5, bias=True)
+
+
+def drawn(kind, **given):
+    torch.manual_seed(0)
+    return models.build(kind, n_items=9, n_users=5, dim=4, components=2, **given)
