@@ -1368,7 +1368,7 @@ def test_what_generated_users_gain(monkeypatch):
     above = by_tastes.assign(over=by_tastes["over it"] / by_tastes["factorization"])  # the same model from another search
     ends, again = ({tastes: [f"{100 * end:.1f}" for end in some[of].agg(["min", "max"])] for tastes, some in above.groupby("tastes")}
                    for of in ("relative", "over"))  # fmt: skip
-    assert "Users of two give {} to {}% of what".format(*ends[2]) in when
+    assert "users of two give {} to {}% of what".format(*ends[2]) in when
     assert "users of four {} to {}% and users of eight {} to {}%, decided for every m.".format(*ends[4], *ends[8]) in when
     said = "these are {} to {}% (decided for m = 2 and 12 alone), {} to {}% and {} to {}%."
     assert said.format(*again[2], *again[4], *again[8]) in when
@@ -1413,6 +1413,39 @@ def test_what_generated_users_gain(monkeypatch):
         assert {Evidence.between(by_m[m], by_m[4]).side for m in (6, 8, 12)} == {UNDECIDED}
     low, *_, high = sorted(f"{100 * share(by_m[m], by_m[2]).gain:.1f}" for m in (4, 8, 12))  # of the last, with eight true tastes
     assert name == gains.BY_TASTES[3] and f"those of 4, 8 and 12 are, by {low} to {high}%, decided" in when
+    often_by_m = {}  # by true number, of users who change their taste often
+    for tastes, name in ((4, gains.BY_TASTES[6]), (8, gains.BY_TASTES[7])):
+        results = outcomes.recorded(ledger, name, "factorization-components")
+        assert results.whole and synthetic.parameters(name).items() >= {"tastes": tastes, "stickiness": 0.5}.items()
+        often_by_m[tastes] = {int(arm.partition("/")[2]): one for arm, one in results.outcomes.items()}
+        over_one = [share(often_by_m[tastes][m], often_by_m[tastes][1]) for m in (2, 4, 6, 8, 12)]
+        assert min(one.bounds[0] for one in over_one) > 0
+        least, *_, most = sorted(100 * one.gain for one in over_one)
+        assert f"{least:.1f} to {most:.1f}%" in when.split("Of those who change their taste often (0.5)")[1][:200]
+        assert tastes == 4 or all(f"{least:.1f} to {most:.1f}" in page for page in (findings, verdict, readme))
+    by_m = often_by_m[4]
+    assert {m: Evidence.between(by_m[m], by_m[2]).side for m in (4, 6, 8, 12)} == {m: AHEAD if m == 6 else UNDECIDED for m in (4, 6, 8, 12)}
+    assert f"that of six is, by {share(by_m[6], by_m[2]).gain:.1%}, decided, and none of the others." in when
+    main = outcomes.recorded(ledger, gains.BY_TASTES[6], "factorization").outcomes
+    assert f"the main study's mixture {share(main[reports.MIXTURE], main['factorization']).gain:.1%}, undecided" in when
+    wide = outcomes.recorded(ledger, gains.BY_TASTES[6], reports.SIZE).outcomes[reports.WIDE]
+    over_wide = {m: share(by_m[m], wide) for m in (2, 4, 6, 8, 12)}
+    assert [m for m, one in over_wide.items() if one.bounds[0] > 0] == [6, 12] and min(one.bounds[1] for one in over_wide.values()) > 0
+    assert {f"{over_wide[m].gain:.1%}" for m in (6, 12)} == {"1.3%"} and "the one as large by 1.3%, decided (two of five," in when
+    by_m = often_by_m[8]
+    assert {m: Evidence.between(by_m[8], by_m[m]).side for m in (2, 4, 6, 12)} == {2: AHEAD, 4: AHEAD, 6: UNDECIDED, 12: AHEAD}
+    leads = [share(by_m[8], by_m[m]).gain for m in (2, 4, 12, 6)]
+    assert "of two by {:.0%}, of four by {:.1%} and of twelve by {:.1%}, decided, and of six by {:.1%}, undecided.".format(*leads) in when
+    assert {Evidence.between(by_m[m], by_m[2]).side for m in (4, 6, 12)} == {UNDECIDED}
+    on_validation = {m: one.search["validation"]["mrr"] for m, one in by_m.items()}
+    assert sorted(on_validation, key=on_validation.__getitem__)[-1] == 6 and "On validation it is behind that of six." in when
+    assert {one.search["index"] for some in often_by_m.values() for one in some.values()} == {1, 6}
+    data = synthetic.from_name(gains.BY_TASTES[7])
+    reached, visited = populations.known(data, 0.4).mean(), populations.shown(data, 8)["visited"]
+    assert f"who visit {visited:.1f} of them, the most" in when and f"often visit {visited:.1f}. (Of that" in when
+    assert f"would gain {reached / by_m[1].mrr - 1:.0%} over m = 1 there; the model of eight tastes gets six tenths of that." in when
+    assert round((by_m[8].mrr - by_m[1].mrr) / (reached - by_m[1].mrr), 1) == 0.6
+    assert outcomes.recorded(ledger, gains.BY_TASTES[7], reports.SIZE) is None and "larger vectors were not run" in readme
     with monkeypatch.context() as few:
         few.setitem(outcomes.PROFILES, "paper", replace(studies.PAPER, trials=3, seeds=3))
         before = gains.by_components(ledger).query("m > 1 and tastes > 2 and stickiness == 0.9")
