@@ -286,9 +286,11 @@ def true_tastes(by_components: pd.DataFrame) -> "Figure":
             axes.axvline(levels.index(tastes), ls=":", color="#777777", lw=1.2, zorder=0)
         axes.set_xticks(range(len(levels)), [str(m) for m in levels])
         axes.set_title(f"{tastes} taste{'s' * (tastes > 1)}, stays {chance}", loc="left")
-        axes.set_xlabel("tastes of the model, m")
+        axes.set_xlabel("model's tastes, m")
     for row in grid:
-        next((axes for axes in row if axes.axison), row[0]).set_ylabel("gain in test MRR over m = 1, %")
+        first = next((axes for axes in row if axes.axison), row[0])
+        first.set_ylabel("gain in test MRR\nover m = 1, %")
+        first.tick_params(labelleft=True)  # which a shared axis leaves to the first column
     return figure
 
 

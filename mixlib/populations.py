@@ -35,14 +35,20 @@ def visits(interactions: Interactions) -> np.ndarray:
 def shown(interactions: Interactions, liked: int) -> dict[str, float]:
     """How much of the tastes that generated users have shows in their histories, in the mean over users.
 
-    visited: clusters with a choice; all: share of users who visit all that they like; effective: exp of the entropy of a user's shares,
-    which is `liked` where all are visited alike.
+    items: different ones; visited: clusters with a choice; all: share of users who visit all that they like; effective: exp of the entropy
+    of a user's shares, which is `liked` where all are visited alike.
     """
     counts = visits(interactions)
     shares = counts / counts.sum(axis=1, keepdims=True)
     entropy = -(shares * np.log(np.where(shares, shares, 1))).sum(axis=1)
     number = (counts > 0).sum(axis=1)
-    return {"visited": float(number.mean()), "all": float((number == liked).mean()), "effective": float(np.exp(entropy).mean())}
+    items = len(np.unique(interactions.pairs)) / interactions.n_users
+    return {
+        "items": items,
+        "visited": float(number.mean()),
+        "all": float((number == liked).mean()),
+        "effective": float(np.exp(entropy).mean()),
+    }
 
 
 class Knowing:
@@ -97,7 +103,12 @@ def table(ledger: Ledger, names: Iterable[str] = synthetic.FACTORIAL) -> pd.Data
         interactions, given = datasets.load(name), synthetic.parameters(name)
         found, main = shown(interactions, given["tastes"]), done["factorization"].outcomes if "factorization" in done else {}
         row = {words: given[key] for key, words in PROPERTIES.items()}
-        row |= {VISITED: f"{found['visited']:.1f}", "users who visit all": f"{found['all']:.0%}", EFFECTIVE: f"{found['effective']:.1f}"}
+        row |= {
+            "items": f"{found['items']:.0f}",
+            VISITED: f"{found['visited']:.1f}",
+            "users who visit all": f"{found['all']:.0%}",
+            EFFECTIVE: f"{found['effective']:.1f}",
+        }
         row |= {label(arm): f"{main[arm].mrr:.3f}" if arm in main else "" for arm in ("factorization", "embedding_mixture")}
         rows.append(row | {KNOWS: "" if given["twins"] else f"{known(interactions, given['skew']).mean():.3f}"})
     return reports.listed(rows)

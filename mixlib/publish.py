@@ -129,7 +129,7 @@ def note_explorer(project: Project, interactions: Interactions) -> None:
         return
     path = project.book / "tables" / "explorer" / f"{project.folder(interactions.name)}.json"
     model, _ = experiments.trained(winner, interactions, project.ledger)  # as the notebooks have just done
-    weights = sha256(b"".join(values.numpy().tobytes() for values in model.state_dict().values())).hexdigest()
+    weights = sha256(b"".join(values.cpu().numpy().tobytes() for values in model.state_dict().values())).hexdigest()
     made_of = {"record": key_of(winner), "weights": weights, "data": state_of(interactions)}
     of = key_of(made_of | {"code": code_version(("explorer", "models"))})
     if path.is_file() and _extract(path)["of"] == of:

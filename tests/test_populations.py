@@ -27,6 +27,7 @@ def test_what_users_show_of_their_tastes(tastes, stays, twins):
         effective.append(np.exp(-(shares * np.log(shares)).sum()))
     found = populations.shown(data, tastes)
     assert (found["visited"], found["effective"]) == pytest.approx((np.mean(visited), np.mean(effective)))
+    assert found["items"] == np.mean([len(set(data.items[data.users == user])) for user in range(data.n_users)])
     assert found["all"] == np.mean(np.equal(visited, tastes)) and max(visited) <= tastes
     assert found["effective"] == pytest.approx(1) if tastes == 1 else 1 < found["effective"] < found["visited"]
     assert populations.visits(data).shape[1] == len(set(genres[1:])) == populations.CLUSTERS
