@@ -12,11 +12,10 @@ from mixlib.pooling import COMPARED, TOO_FEW, together
 from mixlib.reports import HALF, MIXTURE, NOT_RUN, SIDES, SIZE, WIDE, Gain, family
 from mixlib.studies import STUDIES
 
-CAPACITY = "factorization-capacity"  # of given sizes
 MORE_SEEDS = "sequence-seeds"
 BESIDE = "factorization-references"
 NO_SEEDS = "no data set has several seeds of both models"
-IN_TEXT = (*dict.fromkeys((*MAIN, *(study for study, *_ in COMPARED), CAPACITY, BESIDE)),)  # what `numbers` and `pooling.table` speak of
+IN_TEXT = (*dict.fromkeys((*MAIN, *(study for study, *_ in COMPARED), BESIDE)),)  # what `numbers` and `pooling.table` speak of
 
 
 def numbers(found: Found, unordered: Collection[str]) -> dict[str, str]:
@@ -32,7 +31,6 @@ def numbers(found: Found, unordered: Collection[str]) -> dict[str, str]:
         **_gains_on_movielens(main),
         **_all_sides(found, gained),
         "largest_gain": _largest_gain(gained, found),
-        "same_size": _between(found, "movielens-100k", CAPACITY, f"{MIXTURE}/dim 32", "factorization/dim 256"),
         "more_seeds": _between(found, "movielens-1m", MORE_SEEDS, "mixture_lstm", "lstm", judged=True),
         "ruled_out": _ruled_out(sequences),
         "decidable": _decidable(sequences),

@@ -826,7 +826,7 @@ def test_which_model_is_ahead_and_the_part_of_size(found):
     ruled_out = re.findall(r"(\d+)% on", numbers["ruled_out"].partition(";")[0])
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     printed = [mrr["mixture_lstm"] / mrr["lstm"] - 1 for mrr in labels.PUBLISHED["paper"]["mrr"].values()]
-    assert len(ruled_out) == 5 and f"rules out neither zero nor {min(printed):.0%}, the smallest gain printed in 2018." in readme
+    assert len(ruled_out) == 5 and f"rules out neither zero nor {min(printed):.0%}, the smallest gain of the" in readme
     assert sum(int(bound) < 10 for bound in ruled_out) == 1  # Amazon apps
     assert [int(bound) < 10 for bound in re.findall(r"(\d+)% on", numbers["decidable"])] == [True] + 4 * [False]
     assert all(str(numbers[name]).startswith("worse on all 6 data sets (") for name in ("projection_mixture_sides", "size_sides"))
@@ -915,14 +915,19 @@ def test_what_all_data_sets_say_together(found):
         assert round(weights.max() / weights.sum(), 1) == 0.9
     again = pooling.together(found, "sequence-seeds", "mixture_lstm", "lstm")
     assert again.again == ["Movielens 100K", "Movielens 1M"] and again.mean.bounds[0] < 0 < again.mean.bounds[1] < least
-    ends = f"in place of their five, the interval of the mean ends at {100 * np.expm1(again.mean.bounds[1]):.0f}%."
-    assert ends in (ROOT / "book" / "findings.md").read_text(encoding="utf-8")
     assert "in place of their five the interval of the mean ends below the smallest printed gain;" in said
     splits = pooling.together(found, "sequence-splits", "mixture_lstm", "lstm")
     assert (
         splits.again == ["Amazon apps", "Amazon CDs", "Movielens 100K", "Movielens 1M"]
         and splits.mean.bounds[0] < 0 < least < splits.mean.bounds[1]
     )
+    ends = (
+        "in place of their five, the interval of the mean ends at {:.0f}%; with the other splits of four data sets in place of the first "
+        "one, at {:.0f}%."
+    )
+    findings = (ROOT / "book" / "findings.md").read_text(encoding="utf-8")
+    assert ends.format(*(100 * np.expm1(one.mean.bounds[1]) for one in (again, splits))) in findings
+    assert "rules out a tenth by itself" in findings and apps < np.log(1.1)
     weights = one.errors**-2  # as they are if data sets do not differ
     assert np.average(one.effects, weights=weights) + stats.t.ppf(0.975, len(weights) - 1) * weights.sum() ** -0.5 < least
     factorization = {(study, baseline): pooling.together(found, study, arm, baseline)
@@ -971,6 +976,13 @@ def test_a_lead_of_seven_trials_was_none_of_ten(monkeypatch):
         assert (one.gap.low > 0) == sure and one.gap.high > 0
 
 
+def test_an_end_next_to_0_hangs_on_the_draws_of_the_bootstrap(found):
+    ours, theirs = (found["movielens-100k", "sequences"].outcomes[arm] for arm in ("mixture_lstm", "lstm"))
+    ends = [evaluation.compare(ours.values, theirs.values, ours.users, seed=seed).low for seed in range(12)]
+    assert min(ends) < 0 < ends[0] == Evidence.between(ours, theirs).gap.low < 0.001
+    assert "the lower one of the Mixture-LSTM's gain on Movielens 100K does" in (ROOT / "book" / "setup.md").read_text(encoding="utf-8")
+
+
 def test_fifteen_more_seeds_leave_a_gain_open_that_hangs_on_which_trial_wins(found):
     ledger, (few, more) = Ledger(ROOT / "results"), (found["movielens-1m", name] for name in ("sequences", "sequence-seeds"))
     ours, theirs = (more.outcomes[arm] for arm in ("mixture_lstm", "lstm"))
@@ -995,12 +1007,8 @@ def test_fifteen_more_seeds_leave_a_gain_open_that_hangs_on_which_trial_wins(fou
     assert f"it reaches {other.mrr:.3f} on test, the winner {theirs.mrr:.3f}, and over it" in said
     low, high = share(ours, other).bounds
     assert f"is ahead by {share(ours, other).gain:.0%} [{low:.0%}, {high:.0%}], undecided" in said.replace("+", "")
-    front = (ROOT / "book" / "index.md").read_text(encoding="utf-8")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    ahead = (
-        f"{later.gain:.0%} of the MRR of the LSTM that wins its search, narrowly undecided, and by {share(ours, other).gain:.0%} of the one"
-    )
-    assert ahead in front and f"is {later.gain:.0%} over the LSTM that wins its search, narrowly undecided, and" in readme
+    assert f"is {later.gain:.0%} over the LSTM that wins its search, narrowly undecided, and" in readme
     assert f"and {share(ours, other).gain:.0%} over the one that is second in it." in readme
 
 
@@ -1051,7 +1059,7 @@ def test_what_other_splits_say(found):
     shown, wider = str(one).removeprefix("+"), share_corrected(ours, theirs).bounds
     assert apps.done and gap.side == Evidence.of(apps, "mixture_lstm", "lstm").side == UNDECIDED and wider[1] < 0.05
     above = f"more narrowly: {shown}, corrected {share_bounds(*wider)}, ahead on {(ours.by_seed > theirs.by_seed).sum()} of 15." in said
-    assert above and f"on Amazon apps it is {shown}, undecided," in front and f"undecided on Amazon apps, {shown}, and" in readme
+    assert above and f"undecided on Amazon apps, {shown}, and" in readme
     more = f"On Amazon apps it is {shown}, on Movielens 100K {share_of(results, 'mixture_lstm', 'lstm')}".replace("K +", "K ")
     assert results.done and more in findings and "and fifteen splits narrowly one of a twentieth." in verdict
     assert f"the interval ends at {wider[1]:.1%})." in said
@@ -1069,7 +1077,7 @@ def test_what_other_splits_say(found):
     narrowly = share_corrected(ours, theirs).bounds
     corrected = share_bounds(*narrowly)
     assert narrowly[0] < 0 and f"overlap ({{doc}}`setup`) the interval is {corrected}, narrowly undecided, and setting by setting" in said
-    assert f"narrowly undecided, {corrected}" in front and f"it is narrowly undecided, {corrected}; counted" in findings
+    assert f"it is narrowly undecided, {corrected}; counted" in findings
     assert f"both are undecided, {corrected}, narrowly, and" in verdict and f"(narrowly undecided, {corrected}," in readme
     same = pd.read_csv(ROOT / "book" / "tables" / "same.csv").set_index(["data set", "model", "against"])
     assert same.loc[("Amazon CDs", "Mixture-LSTM", "LSTM"), ["ahead in", "pairs"]].tolist() == [10, 20]
@@ -1079,7 +1087,12 @@ def test_what_other_splits_say(found):
     assert ruled_out == {"amazon-apps"} and "on Amazon apps the main study rules out a gain of a tenth, and" in verdict
     assert all(low < 0 < high for low, high in sides.values())
     assert f"search was for, it was undecided, {share_bounds(*before.bounds)}, which holds the {gain.gain:.0%}." in said
-    assert both in front and both in findings and both in verdict and both.replace(" of the MRR,", "") in readme
+    assert (
+        f"by {gain.gain:.0%} of the MRR on Amazon CDs and by" in front
+        and both in findings
+        and both in verdict
+        and both.replace(" of the MRR,", "") in readme
+    )
     assert f"where five seeds on one split had said {before}".replace("+", "", 1) in findings
     tested = {len(np.unique(Ledger(ROOT / "results").arrays(record)["users"])) for record in ours.records}
     assert f"Each split tests {tested.pop():,} of the users, all of them together {len(np.unique(ours.users)):,}." in said and not tested
@@ -1087,7 +1100,7 @@ def test_what_other_splits_say(found):
     when = (ROOT / "book" / "when.md").read_text(encoding="utf-8")
     assert (
         f"the Mixture-LSTM gains {gain} without any copies".replace("+", "", 1) in when
-        and f"others it gains {gain.gain:.0%} (narrowly" in when
+        and f"without them it is {gain.gain:.0%} (narrowly" in when
     )
     in_a_row = Ledger(ROOT / "results").noted("counts")["amazon-cds"]["near_twins"]["consecutive pairs that are near-twins"]
     said_there = (
@@ -1123,7 +1136,7 @@ def test_what_other_splits_of_movielens_1m_say(found):
     assert "gave ({:.0%} and {:.0%}, below), both undecided there.".format(*(one.gain for one in before)) in said
     assert all(one.bounds[0] < 0 for one in before) and f"overlap the interval is {share_bounds(*corrected)}, undecided" in said
     short, wider = f"{gain.gain:.0%} {share_bounds(*gain.bounds)}", share_bounds(*corrected)
-    assert f"Movielens 1M by {short}, with the same allowance undecided, {wider};" in front
+    assert f"and by {gain.gain:.0%} on Movielens 1M, both undecided once" in front
     assert f"on Movielens 1M, by {short} (then undecided, too, {wider})" in readme
     assert f"it is ahead by {short.replace(' ', ', ', 1)}, decided, and corrected undecided, {wider}." in findings
     assert f"on Movielens 1M by {short.replace(' ', ', ', 1)}. Corrected" in verdict and f"narrowly, and {wider}, and setting" in verdict
@@ -1354,11 +1367,7 @@ def test_what_the_negatives_explain_of_the_losses(found):
     said = (ROOT / "book" / "verdict.md").read_text(encoding="utf-8")
     assert "ahead of BPR as printed for two of four models, and of log-BPR for one;" in said
     assert f"by {bpr['embedding_mixture'].gap.difference:.3f}, users and seeds: {bpr['embedding_mixture'].over_seeds}, so" in said
-    assert f"for factorization by {bpr['factorization'].gap.difference:.3f}, {bpr['factorization'].over_seeds}: neither" in said
-    first = found["movielens-1m", "factorization-losses"]
-    assert all(Evidence.of(first, f"{kind}/adaptive_hinge", f"{kind}/bpr").gap.difference < 0 for kind in bpr)
-    lstm = Evidence.of(found["movielens-1m", "sequence-losses"], "lstm/adaptive_hinge", "lstm/bpr").gap
-    assert lstm.low > 0.05 and "and the embedding mixture, and far behind for the LSTM; that judges nothing yet." in said
+    assert f"for factorization by {bpr['factorization'].gap.difference:.3f}, {bpr['factorization'].over_seeds}: undecided, as" in said
 
 
 def test_what_generated_users_gain(monkeypatch):
@@ -1629,7 +1638,6 @@ def test_another_search_of_the_lstm_reaches_as_much_as_the_mixture(found):
     shuffled, lstm = other.outcomes["lstm/shuffled ties"].mrr, main.outcomes["lstm"].mrr
     assert 0.5 < (other.outcomes["lstm"].mrr - lstm) / (other.outcomes["lstm"].mrr - shuffled) < 1
     assert f"the LSTM of the main study reaches {lstm:.3f}," in (ROOT / "book" / "differences.md").read_text(encoding="utf-8")
-    assert f"ended with an LSTM that reaches {reached}, as much as" in (ROOT / "book" / "verdict.md").read_text(encoding="utf-8")
     assert f"its winner reaches {reached}, as much as the Mixture-LSTM" in (ROOT / "book" / "certainty.md").read_text(encoding="utf-8")
 
 
@@ -1932,7 +1940,10 @@ def test_twins_among_generated_users(monkeypatch):
     again = made.loc["twins"].set_index(["tastes", "stays", "skew"]).loc[cell]
     assert f"eight trials there reached {largest['LSTM']:.3f} on twins, the one of twenty reaches {again['LSTM']:.3f}" in said
     verdict = (ROOT / "book" / "verdict.md").read_text(encoding="utf-8")
-    assert whole["high"] > 0 > whole["low"] and "that a chance to stay lowers its gain is narrowly undecided." in verdict
+    assert (
+        whole["high"] > 0 > whole["low"]
+        and "whether its gain is smaller where users mostly stay in one taste is narrowly undecided." in verdict
+    )
     monkeypatch.undo()
     name = "synthetic:users=2000,tastes=4,stickiness=0.9,skew=0.4,twins=0.5"
     reached = outcomes.recorded(ledger, name, "sequences").outcomes
