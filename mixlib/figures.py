@@ -72,7 +72,7 @@ def outcomes(
         axes.plot([low, high], [y, y], color=COLOURS[kind], lw=2, solid_capstyle="round")
         axes.plot(outcome.mrr, y, MARKERS[kind], color=COLOURS[kind], ms=7)
         if published and arm in published:
-            axes.plot(published[arm], y, MARKERS[kind], mfc="white", mec="#777777", ms=7)
+            axes.plot(published[arm], y + 0.22, MARKERS[kind], mfc="white", mec="#777777", ms=7)  # below ours
     axes.set_yticks(range(len(names)), [label(arm) for arm in names])
     axes.set_ylim(len(names) - 0.5, -0.5 - 0.45 * len(references or {}))  # names of references lie above the marks
     printed = [value for arm, value in (published or {}).items() if arm in names]
@@ -81,7 +81,7 @@ def outcomes(
         axes.axvline(mrr, ls=":", color="#777777", lw=1.2, zorder=0)
         side, shift = ("left", 3) if mrr < max(marks) / 2 else ("right", -3)  # away from the nearer end of the panel
         axes.annotate(name, (mrr, 1), xycoords=("data", "axes fraction"), xytext=(shift, -9 * number), textcoords="offset points",
-                      ha=side, va="top", fontsize=7, color="#555555", bbox={"fc": "white", "ec": "none", "pad": 0.5})  # fmt: skip
+                      ha=side, va="top", fontsize=8, color="#555555", bbox={"fc": "white", "ec": "none", "pad": 0.5})  # fmt: skip
     axes.set_xlim(0, 1.08 * max(marks))
     axes.set_xlabel("test MRR, 95% over users")
 
@@ -99,7 +99,7 @@ def components(axes: "Axes", results: Results) -> None:
         axes.set_xticks(m)
     axes.set_title(", ".join(LABELS[kind] for kind in kinds), loc="left")
     axes.set_xlabel("number of tastes m")
-    axes.set_ylabel("test MRR")
+    axes.set_ylabel("test MRR, 95% over users")
 
 
 def table1(results: dict[tuple[str, str], Results], references: Mapping[tuple[str, str], Results] | None = None) -> "Figure":
@@ -205,9 +205,9 @@ def search(axes: "Axes", curves: dict[str, np.ndarray], references: Mapping[str,
     axes.set_ylabel("test MRR of the best")
     for name, mrr in (references or {}).items():
         axes.axhline(mrr, ls=":", color="#777777", lw=1.2, zorder=0)
-        above = any(0 <= np.median(found[:, -1]) - mrr < 0.1 * top for found in curves.values())  # a curve is where the name would be
+        above = any(0 <= np.median(found[:, -1]) - mrr < 0.16 * top for found in curves.values())  # a curve is where the name would be
         axes.annotate(name, (1, mrr), xycoords=("axes fraction", "data"), xytext=(-3, -2 if above else 2), textcoords="offset points",
-                      fontsize=7, color="#555555", ha="right", va="top" if above else "bottom")  # fmt: skip
+                      fontsize=8, color="#555555", ha="right", va="top" if above else "bottom")  # fmt: skip
     axes.set_ylim(0, top)
 
 

@@ -33,10 +33,11 @@ def applies(dataset: str, study: str, unordered: Collection[str] = UNORDERED) ->
 
 
 def label(arm: str) -> str:
-    """An arm's name as a reader says it: `mixture_lstm/4` is `Mixture-LSTM, 4`; of a model of one's own, its name in words."""
+    """An arm's name as a reader says it: `mixture_lstm/4` is `Mixture-LSTM, m = 4`; of a model of one's own, its name in words."""
     kind, _, rest = arm.partition("/")
     for what, said in (("dim ", "width "), ("gain ", "initial scale ")):
         rest = said + rest.removeprefix(what) if rest.startswith(what) else rest
+    rest = f"m = {rest}" if rest.isdigit() else rest
     return (LABELS | REFERENCE_LABELS).get(kind, kind.replace("_", " ").capitalize()) + (
         f", {(LOSS_LABELS | SIZE_LABELS).get(rest, rest)}" if rest else ""
     )

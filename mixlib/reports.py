@@ -226,7 +226,7 @@ def table1(results: Found, unordered: Collection[str]) -> pd.DataFrame:
         for arm in STUDIES[name].arms:
             ours = {title(one): _cell(results.get((one, name)), arm) if applies(one, name, unordered) else "no order" for one in columns}
             printed = {title(one): _published(one, arm) for one in columns}
-            rows += [{"model": label(arm), "source": "this book"} | ours, {"model": "", "source": "2018"} | printed]
+            rows += [{"model": label(arm), "source": "this book"} | ours, {"model": label(arm), "source": "2018"} | printed]
         budgets = {title(one): spent(results.get((one, name))) for one in columns}
         rows.append({"model": f"budget, {name}", "source": "trials, seeds"} | budgets)
     return pd.DataFrame(rows)

@@ -1176,14 +1176,14 @@ def test_what_is_decided_setting_by_setting():
     behind = {model for (_, model, _), row in decided.iterrows() if row["mean difference [95%]"].startswith("-")}
     ahead = {(dataset, model) for (dataset, model, _), row in decided.iterrows() if row["mean difference [95%]"].startswith("+")}
     assert behind == {"Projection mixture"}
-    assert ahead == {("Movielens 100K", "Embedding mixture, 4")}
-    four = same.loc["Movielens 100K", "Embedding mixture, 4", "Embedding mixture, 1"]
+    assert ahead == {("Movielens 100K", "Embedding mixture, m = 4")}
+    four = same.loc["Movielens 100K", "Embedding mixture, m = 4", "Embedding mixture, m = 1"]
     assert four["pairs"] == four["ahead in"] == 8
     said = (ROOT / "book" / "verdict.md").read_text(encoding="utf-8")
     assert f"in all of eight settings, by {four['mean difference [95%]'][1:]}, and eight tastes are on the border" in said
-    border = same.loc["Movielens 100K", "Embedding mixture, 8", "Embedding mixture, 1"]
+    border = same.loc["Movielens 100K", "Embedding mixture, m = 8", "Embedding mixture, m = 1"]
     assert "[+0.0000, " in border["mean difference [95%]"] and "[0.999, " in border["mean ratio [95%]"]
-    million = {m: same.loc["Movielens 1M", f"Embedding mixture, {m}", "Embedding mixture, 1"] for m in (2, 4, 6, 8, 12)}
+    million = {m: same.loc["Movielens 1M", f"Embedding mixture, m = {m}", "Embedding mixture, m = 1"] for m in (2, 4, 6, 8, 12)}
     assert {m: (row["ahead in"], row["pairs"]) for m, row in million.items()} == {2: (4, 8), 4: (6, 8), 6: (7, 8), 8: (7, 8), 12: (7, 8)}
     assert (
         "On Movielens 1M models of 6, 8 and 12 tastes are ahead of that of one in seven of eight settings, of 4 in six and of 2 in" in said

@@ -1245,7 +1245,7 @@ def test_numbers_of_tastes_are_paired_with_one_and_the_mixture_with_every_width(
 
 def test_a_model_that_begins_at_another_scale_is_named_by_it():
     assert labels.label("projection_mixture/gain 15") == "Projection mixture, initial scale 15"
-    assert labels.label("lstm/dim 91") == "LSTM, width 91" and labels.label("mixture_lstm/4") == "Mixture-LSTM, 4"
+    assert labels.label("lstm/dim 91") == "LSTM, width 91" and labels.label("mixture_lstm/4") == "Mixture-LSTM, m = 4"
 
 
 def test_every_loss_of_a_study_has_a_sentence_over_all_its_models(found, ledger, monkeypatch):
