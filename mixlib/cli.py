@@ -79,6 +79,7 @@ def run(
     from mixlib.ledger import Ledger, code_version
     from mixlib.names import absolute
     from mixlib.plans import Subject
+    from mixlib.sources import SOURCES
 
     _unless_stopped()
     if not results:
@@ -97,6 +98,9 @@ def run(
     chosen = studies.study_for(study, interactions)
     if not chosen.planned_for(interactions.name):
         _note((f"{study} is planned for {' and '.join(chosen.only_for)} alone: on {interactions.name} it is an extra.",))
+    chosen.only(arm or ())  # an arm that is none is said before anything is renamed
+    if dataset in SOURCES and (beside := datasets.root_folder() / dataset / "dataset.toml").is_file():
+        _note((f"{beside} is not read: {dataset} is a published data set, whose title and windows are known.",))
     _note(describe.unfit(interactions, chosen.family))
     planned = studies.PAPER.of(chosen)
     budget = replace(planned, trials=trials or planned.trials, seeds=seeds or planned.seeds)
@@ -198,13 +202,22 @@ class _Progress:
 
     def __init__(self, new: "Path | None", cluster: str | None = None):
         """new: the folder of a ledger that is not there yet. cluster: where the trials run, if not here."""
-        self.new, self.cluster, self.made, self.of, self.since = new, cluster, 0, 0, time.monotonic()
+        self.new, self.cluster, self.made, self.of, self.since, self.heard = new, cluster, 0, 0, time.monotonic(), True
+
+    def _say(self, line: str) -> None:
+        """Print a line; nobody who stops listening, and no full disk behind a log, ends a study."""
+        if self.heard:
+            try:
+                print(line, flush=True)
+            except OSError as error:
+                self.heard = False
+                _note((f"progress cannot be printed ({error.strerror or error}): the study goes on, quietly.",))
 
     def begin(self, trials: "list[Trial]") -> None:
         if self.new:
             _note((f"a new ledger begins in {self.new}.",))
         self.new, self.made, self.of, self.since = None, 0, len(trials), time.monotonic()
-        print(f"{trials[0].stage}: {self.of} trial{'s' * (self.of > 1)} to run", flush=True)
+        self._say(f"{trials[0].stage}: {self.of} trial{'s' * (self.of > 1)} to run")
         if self.cluster:
             _note((f"asking {self.cluster} for workers; an answer may take a minute.",))
 
@@ -213,9 +226,9 @@ class _Progress:
         what = f"{self.made} of {self.of}: {record['arm']}, {record['stage']} {record['index']}"
         if record["status"] == "done":
             reached = f"validation MRR {record['validation']['mrr']:.4f}, epoch {record['best_epoch']}, {record['seconds']['fit']} s"
-            print(f"{what}: {reached}{self._left()}", flush=True)
+            self._say(f"{what}: {reached}{self._left()}")
         else:
-            print(f"{what}: failed, {record['error']}{self._left()}", flush=True)
+            self._say(f"{what}: failed, {record['error']}{self._left()}")
 
     def _left(self) -> str:
         """`; about 12 min left`, if the others take as long as those before."""

@@ -162,11 +162,14 @@ def twin_pairs(interactions: Interactions, jaccard: float = 0.5, users: int = 5)
     """
     chosen = sparse.csr_matrix((np.ones(len(interactions), np.int32), (interactions.users, interactions.items)))
     chosen.data[:] = 1  # repeated pairs were added up
-    together = (chosen.T @ chosen).tocoo()
-    number = np.asarray(chosen.sum(axis=0)).ravel()
-    one, other, both = together.row.astype(np.int64), together.col, together.data
-    near = (one != other) & (both > jaccard * (number[one] + number[other] - both)) & (np.minimum(number[one], number[other]) >= users)
-    return one[near] * (interactions.n_items + 1) + other[near]
+    number, items = np.asarray(chosen.sum(axis=0)).ravel(), chosen.T.tocsr()
+    found = []
+    for first in range(0, items.shape[0], 512):  # a long history makes a pair of every two of its items
+        together = (items[first : first + 512] @ chosen).tocoo()
+        one, other, both = together.row.astype(np.int64) + first, together.col, together.data
+        near = (one != other) & (both > jaccard * (number[one] + number[other] - both)) & (np.minimum(number[one], number[other]) >= users)
+        found.append(one[near] * (interactions.n_items + 1) + other[near])
+    return np.concatenate(found)
 
 
 def near_twins(interactions: Interactions, jaccard: float = 0.5, users: int = 5) -> dict[str, float]:

@@ -298,7 +298,7 @@ def _cut(axes: "Axes", shares: pd.Series, along: str = "x") -> None:
     """Cut a panel of gains at half as much again as the largest: two seeds can give an interval that leaves nothing else to see. An arrow
     ends each that reaches beyond.
     """
-    if shares.empty:
+    if not shares.any():
         return
     (low, high), most, place = getattr(axes, f"get_{along}lim")(), 150 * shares.abs().max(), "xy".index(along)
     low, high = max(low, -most), min(high, most)

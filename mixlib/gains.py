@@ -261,7 +261,8 @@ def by_quarter(rows: pd.DataFrame, what: str) -> pd.DataFrame:
     ]  # fmt: skip
     if varies:
         table[0][APART] = _gain(parts[-1], parts[0]) if len(parts) > 1 else ""
-        table[0]["Spearman's rho with the gain"] = f"{stats.spearmanr(known[what], known['gain']).statistic:+.2f}"
+        if known["gain"].min() < known["gain"].max():
+            table[0]["Spearman's rho with the gain"] = f"{stats.spearmanr(known[what], known['gain']).statistic:+.2f}"
     return pd.DataFrame(table)
 
 

@@ -74,6 +74,10 @@ def processor() -> str:
     return platform.processor() or "unknown processor"
 
 
+class OtherCode(ValueError):
+    """A record that is sound, and does not count here."""
+
+
 class Ledger:
     """Records below a folder, as <dataset>/<study>/<key>.json; arrays of the same trial lie beside it as <key>.npz."""
 
@@ -175,7 +179,7 @@ class Ledger:
             raise _cannot_write(folder, error) from error
 
     def set_aside(self, dataset: str, study: str) -> list[str]:
-        """Rename records of a study that do not count, so that their trials run again, and remove what killed writers left, and states
+        """Rename records of a study that are damaged, so that their trials run again, and remove what killed writers left, and states
         of trainings that are on record or forgotten.
 
         What was set aside before stays. Gives a sentence for each.
@@ -187,6 +191,8 @@ class Ledger:
                     _sound(path)
                 except FileNotFoundError:
                     pass  # another process was faster
+                except OtherCode as error:  # for that code it counts: `write` puts it aside once the trial has been run again
+                    said.append(f"the record {path} does not count ({error}): its trial runs again.")
                 except ValueError as error:
                     aside = f"set aside as {path.name}{_put_aside(path)}"
                     said.append(f"the record {path} does not count ({error}): {aside}, its trial runs again.")
@@ -250,6 +256,10 @@ class Snapshot(Ledger):
             self._seen[folder] = list(super()._examined(dataset, study))
         return iter(self._seen[folder])
 
+    def prepare(self, dataset: str, study: str) -> None:
+        """Raise TypeError: what would be written here, a snapshot would never see."""
+        raise TypeError("a Snapshot is only read: write to a Ledger.")
+
 
 def _name_of_folder(dataset: str) -> str:
     name, copies, share = str(dataset).partition(":copies=")
@@ -306,7 +316,7 @@ def _checked(path: Path) -> dict:
     lstm = "lstm" in _kind(record["definition"])
     named = SAME if lstm else SAME | SAME_WITHOUT_LSTMS
     if (code := str(record.get("code", code_version()))) not in {code_version(), *named}:
-        raise ValueError(f"other code wrote it ({code}), which versions.toml does not name{' for LSTMs' if lstm else ''}")
+        raise OtherCode(f"other code wrote it ({code}), which versions.toml does not name{' for LSTMs' if lstm else ''}")
     return record
 
 

@@ -82,7 +82,7 @@ class Project:
 
         Its code may be older: `run_notebooks` runs it again, but only where the data are at hand.
         """
-        noted = nbformat.read(executed, as_version=4).metadata.get("mixlib")
+        noted = read(executed).metadata.get("mixlib")
         source = self.notebooks / executed.name
         if noted is None or not source.is_file():
             return ["it was not made by `mixlib book`" if noted is None else "its source is gone"]
@@ -92,15 +92,24 @@ class Project:
         return [what for what in ("source", "parameters", "records") if noted.get(what) != wanted[what]]
 
 
+def read(path: Path) -> nbformat.NotebookNode:
+    """The notebook in a file. Raises ValueError that names the file where it holds none, as after a merge that was left half done."""
+    try:
+        return nbformat.read(path, as_version=4)
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError, AttributeError, KeyError, TypeError) as error:
+        why = (str(error) or type(error).__name__).splitlines()[0][:80]
+        raise ValueError(f"{path} is no notebook ({why}): mend it, or take it from git again.") from None
+
+
 def source_hash(notebook: Path) -> str:
     """12 hexadecimal digits that change with a notebook's cells and tags, not with its outputs."""
-    cells = [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in nbformat.read(notebook, as_version=4).cells]
+    cells = [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in read(notebook).cells]
     return sha256(json.dumps(cells).encode()).hexdigest()[:12]
 
 
 def parameters_of(notebook: Path) -> dict:
     """The defaults in a notebook's `parameters` cell, by name."""
-    for cell in nbformat.read(notebook, as_version=4).cells:
+    for cell in read(notebook).cells:
         if "parameters" in cell.metadata.get("tags", []):
             values: dict = {}
             for line in filter(None, (line.partition("#")[0].strip() for line in cell.source.splitlines())):
@@ -178,7 +187,7 @@ def clean(notebook: nbformat.NotebookNode, noted: dict | None = None) -> None:
 def refresh(project: Project) -> None:
     """Store in the source notebooks the outputs of their copies on `synthetic`, which nbval compares: their parameters are the defaults."""
     for source, output, _ in project.runs(["synthetic"]):
-        notebook, ran = nbformat.read(source, as_version=4), nbformat.read(output, as_version=4)
+        notebook, ran = read(source), read(output)
         clean(notebook)
         copies = iter(cell for cell in ran.cells if "injected-parameters" not in cell.metadata.get("tags", []))
         count = 0

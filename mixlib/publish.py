@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from hashlib import sha256
 from importlib.metadata import version
@@ -18,10 +18,10 @@ import yaml
 from mixlib import datasets, describe, experiments, explorer, figures, gains, labels, outcomes, reports, twins
 from mixlib.datasets import Interactions
 from mixlib.exhibits import Exhibits
-from mixlib.files import renamed
+from mixlib.files import abandoned, renamed
 from mixlib.ledger import Snapshot, code_version, key_of
 from mixlib.names import absolute
-from mixlib.notebooks import Project, file_hash, run_notebooks, state_of
+from mixlib.notebooks import OVERALL, Project, file_hash, run_notebooks, state_of
 
 
 def write_tables(project: Project) -> None:
@@ -122,12 +122,12 @@ def note_counts(project: Project, interactions: Interactions) -> None:
 
 def note_explorer(project: Project, interactions: Interactions) -> None:
     """Keep what the taste explorer shows of a data set with titles: of the winning Mixture-LSTM as it was trained here, if any."""
-    if interactions.titles is None or not interactions.ordered:
-        return
-    winner = outcomes.study("sequences", interactions, ledger=project.ledger).selection.winners.get("mixture_lstm")
+    path, winner = project.book / "tables" / "explorer" / f"{project.folder(interactions.name)}.json", None
+    if interactions.titles is not None and interactions.ordered:
+        winner = outcomes.study("sequences", interactions, ledger=project.ledger).selection.winners.get("mixture_lstm")
     if winner is None:
+        path.unlink(missing_ok=True)  # titles that were taken out must not stay on the page
         return
-    path = project.book / "tables" / "explorer" / f"{project.folder(interactions.name)}.json"
     model, _ = experiments.trained(winner, interactions, project.ledger)  # as the notebooks have just done
     weights = sha256(b"".join(values.cpu().numpy().tobytes() for values in model.state_dict().values())).hexdigest()
     made_of = {"record": key_of(winner), "weights": weights, "data": state_of(interactions)}
@@ -163,6 +163,15 @@ def note_who(project: Project, interactions: Interactions) -> None:
         project.ledger.note("who", lambda kept: kept | {interactions.name: ours})
 
 
+def _older(project: Project, done: Collection[str]) -> dict[str, str]:
+    """Data sets, by their folders, that are not among those done and whose pages belong to something older, and in what respect."""
+    others = [path for path in project.executed() if path.parent.name not in {*done, OVERALL}]
+    why = {path.parent.name: list[str]() for path in others}
+    for path in others:
+        why[path.parent.name] += project.stale(path)
+    return {name: " and ".join(dict.fromkeys(said)) for name, said in why.items() if said}
+
+
 def forget(project: Project) -> None:
     """Take out what is kept of data sets whose records and notebooks were removed: aggregates, extracts, rendered pages."""
 
@@ -175,6 +184,14 @@ def forget(project: Project) -> None:
     for path in (project.book / "tables").glob("explorer/*.json"):
         if not _here(project, path.stem):
             path.unlink()
+    places = (
+        project.ledger.root,
+        project.notebooks,
+        *(project.book / name for name in ("tables", "figures")),
+        *(project.book / "runs").glob("*"),
+    )
+    for left in (left for place in places for left in abandoned(place, ".*.tmp")):
+        left.unlink(missing_ok=True)  # by writers that were killed
     for folder in [path for path in (project.book / "_build").rglob("runs/*") if path.is_dir()]:
         if not (project.book / "runs" / folder.name).is_dir():
             shutil.rmtree(folder)
@@ -255,6 +272,8 @@ def book(names: list[str], force: bool = False, root: str | Path = ".") -> str:
     for interactions in loaded:
         note_twins(project, interactions)
     forget(project)
+    for name, why in _older(project, folders).items():
+        print(f"the pages of {name} show an older state than it has ({why}): `make book DATASETS={name}` makes them again.", flush=True)
     stamps, toc = project.book / "_build" / ".ran", contents(project, names)
     _unless_done(stamps / "tables", force, lambda: _read_by_tables(project), lambda: _tables(project), lambda: write_tables(project))
     _unless_done(stamps / "pages", force, lambda: _read_by_pages(project, toc), lambda: _pages(project), lambda: render(project, toc))

@@ -16,7 +16,8 @@ from mixlib.outcomes import MAIN, Found, Outcome, Results
 from mixlib.splits import Sequences
 from mixlib.tables import SPENT, binary_of, references_of, rows_of
 
-DECIDED = re.compile(r"(\S+ \[([-+])\S+, \2\S+\])")  # a difference with an interval whose ends have the same sign
+# a difference with an interval whose ends have the same sign; 0 with three decimals is 0, of four and more the sign says more
+DECIDED = re.compile(r"(\S+ \[([-+])(?!0\.000,)\S+, \2(?!0\.000\])\S+\])")
 
 
 def settings(found: Found) -> pd.DataFrame:
