@@ -313,7 +313,8 @@ def _cut(axes: "Axes", shares: pd.Series, along: str = "x") -> None:
 
 def _around(rows: pd.DataFrame) -> np.ndarray:
     """How far (2, n) the intervals of gains reach below and above them, in per cent of the baseline's MRR."""
-    return 100 * np.array([rows["relative"] - rows["relative low"], rows["relative high"] - rows["relative"]])
+    reach = np.array([rows["relative"] - rows["relative low"], rows["relative high"] - rows["relative"]])
+    return 100 * np.minimum(reach, 1e4)  # of one test user they have no end
 
 
 def apart(table: pd.DataFrame, column: str, width: float) -> pd.DataFrame:

@@ -43,12 +43,12 @@ def absolute(name: str) -> str:
     """
     file, copies, share = name.partition(":copies=")
     path = Path(file).expanduser()
+    plain, packed = path / "interactions.csv", path / "interactions.csv.gz"
+    if re.fullmatch(r"[\w-]+/", file) and not plain.is_file() and not packed.is_file():
+        return f"{file[:-1]}{copies}{share}"  # a name, with the slash that a shell adds
     if "/" in file and path.is_dir() and path.name != "..":
-        plain, packed = path / "interactions.csv", path / "interactions.csv.gz"
         if plain.is_file() and packed.is_file():
             raise ValueError(f"{path} holds interactions.csv and interactions.csv.gz: keep one of them.")
-        if not plain.is_file() and not packed.is_file() and "/" not in file.rstrip("/"):
-            return f"{file.rstrip('/')}{copies}{share}"  # a name with the slash that a shell adds
         path = packed if packed.is_file() else plain
     return f"{path.absolute()}{copies}{share}" if path.name.endswith((".csv", ".csv.gz")) else name
 

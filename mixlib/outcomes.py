@@ -187,7 +187,7 @@ def over_users(above: np.ndarray, below: np.ndarray, users: np.ndarray) -> float
     """Variance over users of sum(above) / sum(below), (n,) each; users: (n,) whose they are, all of a user come or go together.
 
     Linearised, as of a ratio of sums over clusters (Cochran 1977, Sampling Techniques, chapter 6): unlike that of a bootstrap it is always
-    the same, so that no draw decides what is near the line. 0 of one user.
+    the same, so that no draw decides what is near the line. Infinite of one user, who says nothing of others.
     """
     above, below = above.astype(float), below.astype(float)
     return of_users((above - above.sum() / below.sum() * below) / below.sum(), users)
@@ -196,7 +196,7 @@ def over_users(above: np.ndarray, below: np.ndarray, users: np.ndarray) -> float
 def of_users(residuals: np.ndarray, users: np.ndarray) -> float:
     """Variance over users of what changes by the residuals (n,) of the rows that are drawn; users: (n,) whose they are."""
     left = np.bincount(np.unique(users, return_inverse=True)[1], residuals)
-    return float((left**2).sum() * len(left) / max(len(left) - 1, 1))
+    return float((left**2).sum() * len(left) / (len(left) - 1)) if len(left) > 1 else float("inf")
 
 
 def added(users: float, sides: list[np.ndarray]) -> tuple[float, float]:

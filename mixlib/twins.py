@@ -166,7 +166,8 @@ def table(made: pd.DataFrame) -> pd.DataFrame:
 
 def _numbers(found: Evidence) -> dict:
     """Evidence in numbers: the gain, its interval over users, and that for other seeds, too, None where there is one seed."""
-    return {"gain": found.gap.difference, "low": found.gap.low, "high": found.gap.high, "wide": found.wide}
+    wide = found.wide if found.wide and np.isfinite(found.wide).all() else None  # of one user, or one seed, there is none
+    return {"gain": found.gap.difference, "low": found.gap.low, "high": found.gap.high, "wide": wide}
 
 
 def _reached(row: dict) -> dict[str, str]:

@@ -159,6 +159,49 @@ def test_records_of_other_code_are_named_and_set_aside_unless_it_computes_the_sa
     assert len(list(tmp_path.rglob("*.json"))) == 2 == len(list(tmp_path.rglob("*.json.damaged")))
 
 
+def test_records_of_other_code_stay_until_their_trials_have_run_again(mixlib, data_root, monkeypatch, tmp_path):
+    write(data_root / "small", seed=1)
+    words = ("run", "--dataset", "small", "--study", "factorization-references", "--trials", "1", "--seeds", "1", "--arm")
+    mixlib(*words, "popularity")
+    before = sorted(tmp_path.rglob("*.json"))
+    with monkeypatch.context() as older:
+        older.setattr("mixlib.ledger.code_version", lambda: "0" * 12)
+        older.setattr("mixlib.ledger.SAME", set())
+        assert mixlib(*words, "popularity", "--minutes", "0")[1].count("other code wrote it") == 2
+        assert mixlib(*words, "popularitee")[0] == 1
+    assert sorted(tmp_path.rglob("*.json")) == before and not list(tmp_path.rglob("*.damaged"))
+    assert "complete" in mixlib(*words, "popularity")[1]
+
+
+def test_a_log_that_cannot_be_written_ends_no_study(mixlib, data_root, monkeypatch, capsys):
+    write(data_root / "small", seed=1)
+    printed = print
+
+    def full(*line, file=None, **options):
+        if file is None and re.match(r"\d+ of \d+: ", line[0]):
+            raise OSError(28, "No space left on device")
+        printed(*line, file=file, **options)
+
+    monkeypatch.setattr("builtins.print", full)
+    words = ("--study", "factorization-references", "--trials", "1", "--seeds", "1", "--arm", "popularity")
+    code, out, err = mixlib("run", "--dataset", "small", *words)
+    assert code == 0 and "complete" in out
+    assert err.count("mixlib: progress cannot be printed (No space left on device): the study goes on, quietly.") == 1
+
+
+def test_a_toml_beside_published_files_is_said_to_be_ignored(mixlib, data_root):
+    folder = data_root / "movielens-100k"
+    folder.mkdir()
+    (folder / "u.data").write_bytes(formats.u_data(*formats.draw()))
+    (folder / "u.item").write_bytes(formats.u_item({i: f"Film {i} (1995)" for i in range(1, 150)}))
+    words = ("run", "--dataset", "movielens-100k/", "--study", "factorization", "--minutes", "0")  # the slash that a shell adds
+    assert not any("is not read" in line for line in mixlib(*words)[2])
+    (folder / "dataset.toml").write_text("min_length = 5\n")
+    _, out, err = mixlib(*words)
+    said = f"mixlib: {folder / 'dataset.toml'} is not read: movielens-100k is a published data set, whose title and windows are known."
+    assert said in err and out.startswith("movielens-100k, factorization: 60 trials are")
+
+
 def test_records_of_data_that_changed_are_named_and_do_not_count(mixlib, data_root):
     write(data_root / "small", seed=1)
     words = ("run", "--dataset", "small", "--study", "factorization-references", "--trials", "1", "--seeds", "1", "--arm", "popularity")

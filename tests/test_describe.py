@@ -28,6 +28,15 @@ def test_rare_items_are_no_twins_however_alike():
     assert describe.near_twins(rare)["items with a near-twin"] == 0 < describe.near_twins(rare, users=1)["items with a near-twin"]
 
 
+def test_near_twins_are_found_among_more_items_than_are_looked_at_together():
+    """Every two neighbours of 2,000 items share all of their five users."""
+    users = np.repeat(np.arange(5000), 2)
+    items = 1 + 2 * (np.arange(5000) // 5)[:, None] + [0, 1]
+    pairs = describe.twin_pairs(Interactions(users, items.ravel()))
+    one, other = np.divmod(np.sort(pairs), 2001)
+    assert one.tolist() == list(range(1, 2001)) and other.tolist() == [item + 1 if item % 2 else item - 1 for item in one]
+
+
 def test_near_twins_in_a_row_follow_time_and_not_the_file():
     late = np.tile([0, 2, 1], 6)  # the twin comes last
     assert describe.near_twins(copies(late))["consecutive pairs that are near-twins"] == 0

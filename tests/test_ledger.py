@@ -412,6 +412,8 @@ def test_a_snapshot_reads_no_record_twice_and_stays_as_it_was(kept):
     path.write_text("{}")
     assert seen.read("books", "sequences") == {made["key"]: made} and seen.damaged("books", "sequences") == {}
     assert kept.read("books", "sequences") == {} and list(kept.damaged("books", "sequences")) == [path]
+    with pytest.raises(TypeError, match="is only read"):
+        seen.write(record(seed=2))
 
 
 def test_interactions_without_a_name_are_one_clear_error(tmp_path):

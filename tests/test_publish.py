@@ -267,6 +267,8 @@ def test_an_extract_for_the_taste_explorer_is_made_once_for_a_winner_and_its_wei
     path.write_text(json.dumps(made | {"record": "0" * 16}))  # of a winner that has been beaten since
     publish.write_tables(copy)
     assert '"mine"' not in (copy.book / "tables" / "explorer.html").read_text()
+    publish.note_explorer(copy, replace(mine, titles=None))
+    assert not path.exists()  # titles that were taken out are shown no more
 
 
 @pytest.mark.parametrize("path", EXECUTED, ids=str)
@@ -317,6 +319,16 @@ def test_a_new_record_makes_the_copies_that_show_it_stale(copy):
     record = next((copy.root / "results" / "movielens-100k").rglob("*.json"))
     record.write_text(record.read_text() + " ")
     assert shown and all(copy.stale(path) == ["records"] for path in shown)
+    assert publish._older(copy, ["synthetic"]) == {"movielens-100k": "records"}
+    assert publish._older(copy, ["synthetic", "movielens-100k"]) == {}
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"cells": 3}', "<<<<<<< HEAD"])
+def test_a_notebook_that_is_none_is_named(copy, text):
+    path = copy.notebooks / "01-datasets.ipynb"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"01-datasets\.ipynb is no notebook \(.*\): mend it, or take it from git again\."):
+        copy.runs(["synthetic"])
 
 
 def test_a_copy_of_another_data_set_is_caught(copy):

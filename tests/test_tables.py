@@ -1462,3 +1462,13 @@ def test_the_figure_of_searches_has_a_panel_for_every_study(found, ledger):
     assert searching.curve_table({}).empty
     figures.searches({}).canvas.draw()  # before anything was run
     figures.gains(gains.gain_by_skew(found, {}), gains.factorial(ledger, []), pooling.means(found)).canvas.draw()
+
+
+@pytest.mark.parametrize(
+    ("said", "bold"),
+    [("+0.004 [+0.001, +0.006]", True), ("-0.004 [-0.006, -0.001]", True), ("+0.0003 [+0.0000, +0.0006]", True),
+     ("+0.000 [+0.000, +0.000]", False), ("+0.001 [+0.000, +0.002]", False), ("-0.001 [-0.002, -0.000]", False),
+     ("+0.001 [-0.001, +0.002]", False)],
+)  # fmt: skip
+def test_an_interval_that_ends_at_0_is_not_in_bold(said, bold):
+    assert winners.DECIDED.sub(r"**\1**", said) == (f"**{said}**" if bold else said)
