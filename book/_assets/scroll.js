@@ -5,7 +5,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const boxes = document.querySelectorAll(places);
   const tables = [...document.querySelectorAll(".bd-article table")];
   const wide = (part) => part.scrollWidth > part.clientWidth + 1;
-  const together = /[+\-]?\d[\d.]*e[+\-]\d+|\[[^\][\n]{1,28}\]|\d+ of \d+/g; // powers of ten, intervals, budgets
+  const together = /\d+(?: \/ \d+)+|[+\-]?\d[\d.]*e[+\-]\d+|\[[^\][\n]{1,28}\]|\d+ of \d+/g; // budgets, powers of ten, intervals
 
   const texts = (root) => {
     const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT), found = [];
