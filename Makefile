@@ -41,7 +41,7 @@ peers: .venv-peers/installed
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11, 5) <= sys.version_info < (3, 14) else "Python 3.11.5 to 3.13 is needed, and $(PYTHON) is " + sys.version.split()[0] + ": try make PYTHON=python3.12")'
 	@echo "installing packages, which takes several minutes"
-	@[ "$$($(BIN)/python -V 2>/dev/null)" = "$$($(PYTHON) -V)" ] || $(PYTHON) -m venv --clear .venv
+	@{ [ "$$($(BIN)/python -V 2>/dev/null)" = "$$($(PYTHON) -V)" ] && $(BIN)/python -m pip -V >/dev/null 2>&1; } || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[book,test]"
 	@touch $@
 

@@ -4,6 +4,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -99,7 +100,9 @@ def run(
     if not chosen.planned_for(interactions.name):
         _note((f"{study} is planned for {' and '.join(chosen.only_for)} alone: on {interactions.name} it is an extra.",))
     chosen.only(arm or ())  # an arm that is none is said before anything is renamed
-    if dataset in SOURCES and (beside := datasets.root_folder() / dataset / "dataset.toml").is_file():
+    where = datasets.root_folder() / dataset
+    own = any((where / name).is_file() for name in ("interactions.csv", "interactions.csv.gz"))
+    if dataset in SOURCES and not own and (beside := where / "dataset.toml").is_file():
         _note((f"{beside} is not read: {dataset} is a published data set, whose title and windows are known.",))
     _note(describe.unfit(interactions, chosen.family))
     planned = studies.PAPER.of(chosen)
@@ -133,11 +136,11 @@ def run(
     if not selection.missing:
         reached = outcomes.study(study, interactions, ledger=ledger, arms=arm or (), trials=budget.trials, seeds=budget.seeds)
         for name, one in reached.outcomes.items():
-            print(f"{labels.label(name)}: test MRR {labels.with_interval(one.mrr, one.bounds)}")
+            progress.say(f"{labels.label(name)}: test MRR {labels.with_interval(one.mrr, one.bounds)}")
         _note(tuple(reports.short_verdicts(reached)))
         if (users := min((len(set(one.users.tolist())) for one in reached.outcomes.values()), default=FEW_USERS)) < FEW_USERS:
             _note((f"{users} user{'s' * (users > 1)} in the test part: intervals over so few say little.",))
-    print(f"{interactions.name}, {study}: {_end(selection, planned, i, n)}")
+    progress.say(f"{interactions.name}, {study}: {_end(selection, planned, i, n)}")
 
 
 def _unless_stopped() -> None:
@@ -194,7 +197,8 @@ def _end(selection: "Selection", planned: "Budget", i: int, n: int) -> str:
 
 def _note(notes: tuple[str, ...]) -> None:
     for note in notes:
-        print(f"mixlib: {note}", file=sys.stderr)
+        with suppress(OSError):  # a log that is full, perhaps
+            print(f"mixlib: {note}", file=sys.stderr)
 
 
 class _Progress:
@@ -204,7 +208,7 @@ class _Progress:
         """new: the folder of a ledger that is not there yet. cluster: where the trials run, if not here."""
         self.new, self.cluster, self.made, self.of, self.since, self.heard = new, cluster, 0, 0, time.monotonic(), True
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
         """Print a line; nobody who stops listening, and no full disk behind a log, ends a study."""
         if self.heard:
             try:
@@ -217,7 +221,7 @@ class _Progress:
         if self.new:
             _note((f"a new ledger begins in {self.new}.",))
         self.new, self.made, self.of, self.since = None, 0, len(trials), time.monotonic()
-        self._say(f"{trials[0].stage}: {self.of} trial{'s' * (self.of > 1)} to run")
+        self.say(f"{trials[0].stage}: {self.of} trial{'s' * (self.of > 1)} to run")
         if self.cluster:
             _note((f"asking {self.cluster} for workers; an answer may take a minute.",))
 
@@ -226,9 +230,9 @@ class _Progress:
         what = f"{self.made} of {self.of}: {record['arm']}, {record['stage']} {record['index']}"
         if record["status"] == "done":
             reached = f"validation MRR {record['validation']['mrr']:.4f}, epoch {record['best_epoch']}, {record['seconds']['fit']} s"
-            self._say(f"{what}: {reached}{self._left()}")
+            self.say(f"{what}: {reached}{self._left()}")
         else:
-            self._say(f"{what}: failed, {record['error']}{self._left()}")
+            self.say(f"{what}: failed, {record['error']}{self._left()}")
 
     def _left(self) -> str:
         """`; about 12 min left`, if the others take as long as those before."""

@@ -192,7 +192,7 @@ class Ledger:
                 except FileNotFoundError:
                     pass  # another process was faster
                 except OtherCode as error:  # for that code it counts: `write` puts it aside once the trial has been run again
-                    said.append(f"the record {path} does not count ({error}): its trial runs again.")
+                    said.append(f"the record {path} does not count ({error}): it stays until its trial has run again.")
                 except ValueError as error:
                     aside = f"set aside as {path.name}{_put_aside(path)}"
                     said.append(f"the record {path} does not count ({error}): {aside}, its trial runs again.")

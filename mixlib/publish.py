@@ -187,7 +187,7 @@ def forget(project: Project) -> None:
     places = (
         project.ledger.root,
         project.notebooks,
-        *(project.book / name for name in ("tables", "figures")),
+        *(project.book / name for name in ("tables", "tables/explorer", "figures")),
         *(project.book / "runs").glob("*"),
     )
     for left in (left for place in places for left in abandoned(place, ".*.tmp")):
@@ -273,7 +273,7 @@ def book(names: list[str], force: bool = False, root: str | Path = ".") -> str:
         note_twins(project, interactions)
     forget(project)
     for name, why in _older(project, folders).items():
-        print(f"the pages of {name} show an older state than it has ({why}): `make book DATASETS={name}` makes them again.", flush=True)
+        print(f"the pages of {name} show an older state than it has ({why}): build the book with that data set, too.", flush=True)
     stamps, toc = project.book / "_build" / ".ran", contents(project, names)
     _unless_done(stamps / "tables", force, lambda: _read_by_tables(project), lambda: _tables(project), lambda: write_tables(project))
     _unless_done(stamps / "pages", force, lambda: _read_by_pages(project, toc), lambda: _pages(project), lambda: render(project, toc))

@@ -173,20 +173,25 @@ def test_records_of_other_code_stay_until_their_trials_have_run_again(mixlib, da
     assert "complete" in mixlib(*words, "popularity")[1]
 
 
-def test_a_log_that_cannot_be_written_ends_no_study(mixlib, data_root, monkeypatch, capsys):
+def test_a_log_that_cannot_be_written_ends_no_study(mixlib, data_root, monkeypatch, tmp_path):
     write(data_root / "small", seed=1)
     printed = print
 
     def full(*line, file=None, **options):
-        if file is None and re.match(r"\d+ of \d+: ", line[0]):
+        if file is None or full.stderr:
             raise OSError(28, "No space left on device")
         printed(*line, file=file, **options)
 
+    full.stderr = False
     monkeypatch.setattr("builtins.print", full)
     words = ("--study", "factorization-references", "--trials", "1", "--seeds", "1", "--arm", "popularity")
     code, out, err = mixlib("run", "--dataset", "small", *words)
-    assert code == 0 and "complete" in out
+    assert code == 0 and out == ""
     assert err.count("mixlib: progress cannot be printed (No space left on device): the study goes on, quietly.") == 1
+    full.stderr = True  # both go to one log
+    write(data_root / "other", seed=2)
+    assert mixlib("run", "--dataset", "other", *words) == (0, "", [])
+    assert [len(list((tmp_path / "results" / name).rglob("*.json"))) for name in ("small", "other")] == [2, 2]
 
 
 def test_a_toml_beside_published_files_is_said_to_be_ignored(mixlib, data_root):
@@ -200,6 +205,9 @@ def test_a_toml_beside_published_files_is_said_to_be_ignored(mixlib, data_root):
     _, out, err = mixlib(*words)
     said = f"mixlib: {folder / 'dataset.toml'} is not read: movielens-100k is a published data set, whose title and windows are known."
     assert said in err and out.startswith("movielens-100k, factorization: 60 trials are")
+    write(data_root / "made", seed=1)
+    (data_root / "made" / "interactions.csv").rename(folder / "interactions.csv")  # then it is read
+    assert not any("is not read" in line for line in mixlib(*words)[2])
 
 
 def test_records_of_data_that_changed_are_named_and_do_not_count(mixlib, data_root):

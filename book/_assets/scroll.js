@@ -25,7 +25,11 @@ document.addEventListener("DOMContentLoaded", () => {
   }
   document.querySelectorAll(".bd-article span.math").forEach((formula) => { // no line begins with the full stop after a formula
     const next = formula.nextSibling;
-    if (next?.nodeType === Node.TEXT_NODE && /^[.,;:)]/.test(next.data)) next.data = `\u2060${next.data}`;
+    if (next?.nodeType !== Node.TEXT_NODE || !/^[.,;:)]/.test(next.data)) return;
+    next.splitText(1);
+    const kept = Object.assign(document.createElement("span"), { className: "with-its-stop" });
+    formula.replaceWith(kept);
+    kept.append(formula, next);
   });
 
   document.querySelectorAll("div.cell_output:has(table)").forEach((box) => box.classList.add("full-width")); // the theme hides Contents beside them
