@@ -1182,7 +1182,7 @@ def test_biases_of_the_projections_change_nothing_that_is_decided(found):
 
 def test_what_is_decided_setting_by_setting():
     same = pd.read_csv(ROOT / "book" / "tables" / "same.csv").set_index(["data set", "model", "against"])
-    mixtures = same[[not against.startswith(model.partition(",")[0]) or against.endswith(", 1") for _, model, against in same.index]]
+    mixtures = same[[not against.startswith(model.partition(",")[0]) or against.endswith(", m = 1") for _, model, against in same.index]]
     low, high = mixtures["mean difference [95%]"].str.extract(r"\[(.+), (.+)\]").astype(float).T.to_numpy()
     decided = mixtures[(low > 0) | (high < 0)]
     behind = {model for (_, model, _), row in decided.iterrows() if row["mean difference [95%]"].startswith("-")}
