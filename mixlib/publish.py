@@ -252,7 +252,7 @@ def pages_of(toc: dict) -> list[str]:
 
 
 def book(names: list[str], force: bool = False, root: str | Path = ".") -> str:
-    """Run what changed, write the tables, render; gives the line that says where the book is."""
+    """Run what changed, write the tables, render; gives the lines that say where it is."""
     project = Project(root)
     if os.environ.get("MIXLIB_DATA"):  # notebooks run in a folder of their own
         os.environ["MIXLIB_DATA"] = str(datasets.root_folder().absolute())
@@ -277,4 +277,11 @@ def book(names: list[str], force: bool = False, root: str | Path = ".") -> str:
     stamps, toc = project.book / "_build" / ".ran", contents(project, names)
     _unless_done(stamps / "tables", force, lambda: _read_by_tables(project), lambda: _tables(project), lambda: write_tables(project))
     _unless_done(stamps / "pages", force, lambda: _read_by_pages(project, toc), lambda: _pages(project), lambda: render(project, toc))
-    return f"The book is ready: {project.book / '_build' / 'html' / 'index.html'}"
+    return _ready(project, names)
+
+
+def _ready(project: Project, names: list[str]) -> str:
+    """Where the book is, and where in it the pages of data that are not its own."""
+    html = project.book / "_build" / "html"
+    own = [html / "runs" / project.folder(name) for name in names if name not in labels.TITLES and name != "synthetic"]
+    return "\n".join([f"The book is ready: {html / 'index.html'}", *(f"Pages of {folder.name}: {folder}" for folder in own)])

@@ -227,6 +227,20 @@ def test_records_of_data_that_changed_are_named_and_do_not_count(mixlib, data_ro
     assert re.search(named, mixlib("status", "--dataset", "small")[1])
 
 
+def test_winners_that_were_best_at_the_end_are_said(mixlib, data_root, monkeypatch):
+    write(data_root / "small", seed=1)
+    words = ("run", "--dataset", "small", "--study", "factorization", "--trials", "1", "--seeds", "1", "--arm", "factorization")
+    _, _, err = mixlib(*words)
+    (record,) = [one for one in Ledger("results").read("small", "factorization").values() if one["stage"] == "seeds"]
+    said = "mixlib: 1 of the winners' trainings were best near the last epoch that is allowed: with more epochs they may end higher."
+    assert (said in err) == (record["best_epoch"] >= 190)
+    reached = outcomes.recorded(Ledger("results"), "small", "factorization").outcomes
+    reached["factorization"].records[0]["best_epoch"] = 189
+    assert cli._at_the_limit(reached) == 0
+    reached["factorization"].records[0]["best_epoch"] = 190
+    assert cli._at_the_limit(reached) == 1
+
+
 def test_few_users_are_said_to_say_little(mixlib, data_root):
     write(data_root / "small", seed=1)  # 40 users, four of them in the test part of windows
     words = ("--dataset", "small", "--trials", "1", "--seeds", "1", "--arm", "popularity")

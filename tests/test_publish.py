@@ -767,6 +767,12 @@ def test_a_relative_data_root_and_relative_paths_reach_the_notebooks_as_absolute
     assert publish.absolute("data/mine") == f"{path}.gz"
 
 
+def test_pages_of_data_of_ones_own_are_named(tmp_path):
+    html = PROJECT.book / "_build" / "html"
+    said = publish._ready(PROJECT, ["synthetic", "movielens-1m", str(tmp_path / "shop" / "interactions.csv")])
+    assert said.splitlines() == [f"The book is ready: {html / 'index.html'}", f"Pages of shop: {html / 'runs' / 'shop'}"]
+
+
 def test_an_unknown_data_set_is_said_before_anything_runs():
     with pytest.raises(ValueError, match="did you mean 'synthetic'"):
         publish.book(["synthetik"], root=ROOT)
