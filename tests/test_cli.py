@@ -227,7 +227,7 @@ def test_records_of_data_that_changed_are_named_and_do_not_count(mixlib, data_ro
     assert re.search(named, mixlib("status", "--dataset", "small")[1])
 
 
-def test_winners_that_were_best_at_the_end_are_said(mixlib, data_root, monkeypatch):
+def test_winners_that_were_best_at_the_end_are_said(mixlib, data_root):
     write(data_root / "small", seed=1)
     words = ("run", "--dataset", "small", "--study", "factorization", "--trials", "1", "--seeds", "1", "--arm", "factorization")
     _, _, err = mixlib(*words)
