@@ -59,6 +59,7 @@ class Exhibits:
             "capacity": tables.capacity(every, names),
             "dims": tables.dims(every, names),
             "splits": retrained.splits(every),
+            "across": retrained.across(every),
             "more-seeds": retrained.more_seeds(every),
             "patience": retrained.patience(every),
             "waits": retrained.waits(self.main),

@@ -105,14 +105,17 @@ class Results:
 
     @property
     def missing(self) -> int:
-        """Planned trials that are not recorded. While the search goes on all seeds count, since another trial may win. What a study
-        shares with the one that it stands beside, or takes over from another, counts there.
+        """Planned trials that are not recorded. While the search of arms that have begun goes on all their seeds count, since another trial
+        may win. What a study shares with the one that it stands beside, or takes over from another, counts there.
         """
-        study, seeds = self.selection.study, self.selection.planned.seeds
+        chosen, study = self.selection, self.selection.study
         taken_over = "search" if study.winners_of else ""
-        left = [trial for trial in self.selection.missing if trial.arm in study.own and trial.stage != taken_over]
-        searching = any(trial.stage == "search" for trial in self.selection.missing)  # whose winners then need their seeds
-        return len(left) + (sum(seeds_of(study.arms[arm].kind, seeds) for arm in study.own) if searching else 0)
+        left = [trial for trial in chosen.missing if trial.arm in study.own and trial.stage != taken_over]
+        if not any(trial.stage == "search" for trial in chosen.missing):
+            return len(left)
+        there = chosen.tried if chosen.trials >= chosen.planned.trials else 0  # seeds of those arms whose search is complete
+        seeds = {arm: seeds_of(study.arms[arm].kind, chosen.planned.seeds) for arm in study.own}
+        return len(left) + sum(number - min(number, 0 if arm in chosen.ahead else there) for arm, number in seeds.items())
 
     @property
     def unfinished(self) -> str:

@@ -4,12 +4,13 @@ seeds of winners differ.
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
 
 from mixlib import reports, searching
-from mixlib.evidence import Evidence, share_corrected, share_of
+from mixlib.evidence import Evidence, share, share_corrected, share_of
 from mixlib.labels import label, share_bounds, title, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, SHORT, Found, Outcome, Results
@@ -60,7 +61,50 @@ def _again(found: Found, splits: bool) -> list[pd.DataFrame]:
 
 def _later(found: Found, splits: bool) -> list[tuple[str, str]]:
     """Where the winners of a main study were trained again, on other splits or with more seeds: the data sets, and the studies."""
-    return [(dataset, name) for dataset, name in found if STUDIES[name].winners_of and STUDIES[name].splits == splits]
+    return [(dataset, name) for dataset, name in found if STUDIES[name].winners_of in MAIN and STUDIES[name].splits == splits]
+
+
+def across(found: Found) -> pd.DataFrame:
+    """The winners of a main study and those of another study with searches of its own, on the same other splits: what every mixture gains
+    over every single vector, as a share of its MRR, for other splits and seeds, and corrected for train parts that overlap.
+
+    Splits that some arm lacks are left out.
+    """
+    rows = []
+    for dataset, other in ((dataset, name) for dataset, name in found if STUDIES[name].splits and STUDIES[name].winners_of not in MAIN):
+        both = [(dataset, name) for where, name in _later(found, splits=True) if where == dataset and _family(name) == _family(other)]
+        results = [found[key] for key in (*both, (dataset, other))]
+        every = [(one.selection.study.winners_of, outcome) for one in results for outcome in one.outcomes.values()]
+        if len({where for where, _ in every}) < 2:
+            continue
+        shared = set.intersection(*(set(map(_split_seed, outcome.records)) for _, outcome in every))
+        cut = [(where, _on(outcome, shared)) for where, outcome in every] if shared else []
+        mixtures, vectors = ([(where, one) for where, one in cut if ("mixture" in one.arm) == wanted] for wanted in (True, False))
+        for (ours_from, ours), (theirs_from, theirs) in product(mixtures, vectors):
+            row = {"data set": title(dataset), "mixture": label(ours.arm), "its search": ours_from, "its test MRR": f"{ours.mrr:.4f}",
+                   "against": label(theirs.arm), "the other's search": theirs_from, "the other's test MRR": f"{theirs.mrr:.4f}",
+                   "gain, % of the MRR [95%]": str(share(ours, theirs, apart=True))}  # fmt: skip
+            corrected = share_bounds(*share_corrected(ours, theirs).bounds) if len(shared) > 1 else ""
+            ahead = f"{(ours.by_seed > theirs.by_seed).sum()} of {len(shared)}"
+            rows.append(row | {"corrected": corrected, "ahead on splits": ahead, SPENT: reports.spent(results[-1])})
+    return reports.listed(rows)
+
+
+def _family(name: str) -> str:
+    return STUDIES[name].family
+
+
+def _split_seed(record: dict) -> int:
+    return record["definition"]["split"]["seed"]
+
+
+def _on(outcome: Outcome, splits: set[int]) -> Outcome:
+    """An outcome of seeds with splits of their own, on these splits alone."""
+    users = np.split(outcome.users, np.cumsum([len(values) for values in outcome.each])[:-1])
+    kept = [i for i, record in enumerate(outcome.records) if _split_seed(record) in splits]
+    each = [outcome.each[i] for i in kept]
+    return replace(outcome, values=np.concatenate(each), users=np.concatenate([users[i] for i in kept]), by_seed=outcome.by_seed[kept],
+                   records=[outcome.records[i] for i in kept], each=each)  # fmt: skip
 
 
 def patience(found: Found) -> pd.DataFrame:

@@ -182,6 +182,16 @@ STUDIES = {
             _dims(_LSTM, dims=(64, 91, 256)) | _dims(_MIXTURE_LSTM, dims=(64,)),
             10,
         ),
+        Study(  # planned once other splits had decided for several tastes on two data sets: is that size, or luck of the search?
+            "sequence-capacity-splits",
+            "sequences",
+            _dims(_LSTM, dims=(64, 91, 256)) | _dims(_MIXTURE_LSTM, dims=(64,)),
+            10,
+            winners_of="sequence-capacity",
+            splits=True,
+            seeds=15,
+            only_for=("movielens-1m", "amazon-cds"),
+        ),
         Study(  # 256: as many parameters for each user as four tastes of 32 with their attention
             "factorization-capacity",
             "factorization",

@@ -674,6 +674,41 @@ def test_other_splits_are_joined_and_compared_over_all_their_users(found, ledger
     )
 
 
+def test_winners_of_two_searches_are_compared_on_the_splits_that_both_have(planned, data, tmp_path):
+    ledger, other, budget = Ledger(tmp_path), "sequence-capacity-splits", replace(TINY, trials=1, seeds=3)
+    for name in ("sequence-splits", other):
+        experiments.run(name, data, ledger, budget)
+    last = next(record for record in ledger.read("synthetic", other).values() if record["index"] == 3 and record["arm"] == "lstm/dim 91")
+    (ledger.folder("synthetic", other) / f"{last['key']}.json").unlink()
+    found = outcomes.collected(Ledger(tmp_path), datasets=["synthetic"])
+    table = retrained.across(found)
+    mixtures = [("Mixture-LSTM", "sequences"), ("Mixture-LSTM, width 64", "sequence-capacity")]
+    vectors = [("LSTM", "sequences"), *((f"LSTM, width {d}", "sequence-capacity") for d in (64, 91, 256))]
+    assert [*table[["mixture", "its search", "against", "the other's search"]].itertuples(index=False, name=None)] == [
+        (*ours, *theirs) for ours in mixtures for theirs in vectors
+    ]
+    of_arm = {
+        arm: {one["index"]: ledger.arrays(one)["reciprocal_ranks"] for one in ledger.read("synthetic", name).values() if one["arm"] == arm}
+        for name, arm in (("sequence-splits", "mixture_lstm"), (other, "lstm/dim 91"))
+    }
+    ours, theirs = ([seeds[1], seeds[2]] for seeds in of_arm.values())
+    row = table.set_index(["mixture", "against"]).loc[("Mixture-LSTM", "LSTM, width 91")]
+    assert (
+        row["its test MRR"] == f"{np.concatenate(ours).mean():.4f}"
+        and row["the other's test MRR"] == f"{np.concatenate(theirs).mean():.4f}"
+    )
+    gain = np.concatenate(ours).mean() / np.concatenate(theirs).mean() - 1
+    assert row["gain, % of the MRR [95%]"].startswith(f"{gain:+.0%} [") and set(table["ahead on splits"].str[-4:]) == {"of 2"}
+    assert row["ahead on splits"] == f"{sum(a.mean() > b.mean() for a, b in zip(ours, theirs, strict=True))} of 2"
+    level = gain + 1
+    by_split = np.array([a.mean() / level - b.mean() for a, b in zip(ours, theirs, strict=True)]) / np.concatenate(theirs).mean()
+    error = by_split.std(ddof=1) * np.sqrt(1 / 2 + 0.1 / 0.8)
+    low, high = (np.expm1(np.log(level) + side * error * stats.t.ppf(0.975, 1)) for side in (-1, 1))
+    assert row["corrected"] == labels.share_bounds(low, high)
+    assert len(retrained.again_verdicts(found, splits=True)) == 1 and len(retrained.splits(found)) == 2  # winners of main studies alone
+    assert len(retrained.across({key: one for key, one in found.items() if key[1] != other})) == 1  # a row that says so
+
+
 def test_more_seeds_are_compared_without_those_of_the_main_study(planned, data, tmp_path):
     ledger = Ledger(tmp_path)
     experiments.run("sequence-seeds", data, ledger, replace(TINY, trials=1))
@@ -988,11 +1023,22 @@ def test_seeds_that_fall_short_are_counted_and_those_among_them_that_stopped_ear
         assert retrained.short_seeds(nothing).empty and retrained.short_verdicts(retrained.short_seeds(nothing)) == []
 
 
+def test_models_that_have_not_begun_leave_the_seeds_of_others_counted(planned, data, tmp_path):
+    ledger = Ledger(tmp_path)
+    experiments.run("factorization", data, ledger, TINY, arms=["factorization", "embedding_mixture"])
+    found = outcomes.recorded(ledger, "synthetic", "factorization")
+    assert found.done and found.selection.ahead == ["projection_mixture"] and found.missing == TINY.trials + TINY.seeds
+    last = next(one for one in ledger.read("synthetic", "factorization").values() if one["stage"] == "search" and one["index"] == 1)
+    (ledger.folder("synthetic", "factorization") / f"{last['key']}.json").unlink()  # another trial may win: all seeds may be needed
+    found = outcomes.recorded(Ledger(tmp_path), "synthetic", "factorization")
+    assert found.missing == 1 + TINY.trials + 3 * TINY.seeds
+
+
 def test_seeds_of_a_study_beside_another_are_missing_while_the_other_still_searches(planned, data, tmp_path):
     own = STUDIES[reports.SIZE].own
     experiments.run(reports.SIZE, data, Ledger(tmp_path), replace(TINY, seeds=1), arms=own)
     row = progress.status(Ledger(tmp_path), ["synthetic"])[0].set_index("study").loc[reports.SIZE]
-    assert row["arms"] == "2 of 2" and row["missing"] == len(own) * TINY.seeds  # not the search of the others
+    assert row["arms"] == "2 of 2" and row["missing"] == len(own) * (TINY.seeds - 1)  # not the search of the others
 
 
 def test_the_mixture_stands_against_larger_vectors_where_a_search_is_complete(planned, tmp_path, monkeypatch):
