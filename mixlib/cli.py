@@ -12,7 +12,6 @@ import typer
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mixlib.outcomes import Outcome
     from mixlib.plans import Selection, Trial
     from mixlib.studies import Budget
 
@@ -139,19 +138,12 @@ def run(
         for name, one in reached.outcomes.items():
             progress.say(f"{labels.label(name)}: test MRR {labels.with_interval(one.mrr, one.bounds)}")
         _note(tuple(reports.short_verdicts(reached)))
-        if late := _at_the_limit(reached.outcomes):
-            _note(
-                (f"{late} of the winners' trainings were best near the last epoch that is allowed: with more epochs they may end higher.",)
-            )
+        if late := sum(one.late for one in reached.outcomes.values()):
+            were = "were" if late > 1 else "was"
+            _note((f"{late} of the winners' trainings {were} best near the last epoch allowed: with more epochs they may end higher.",))
         if (users := min((len(set(one.users.tolist())) for one in reached.outcomes.values()), default=FEW_USERS)) < FEW_USERS:
             _note((f"{users} user{'s' * (users > 1)} in the test part: intervals over so few say little.",))
     progress.say(f"{interactions.name}, {study}: {_end(selection, planned, i, n)}")
-
-
-def _at_the_limit(outcomes: "dict[str, Outcome]") -> int:
-    """How many trainings of winners have their best epoch in the last twentieth of those allowed."""
-    trained = [one for outcome in outcomes.values() for one in outcome.records if "epochs" in one["definition"]["training"]]
-    return sum(one["best_epoch"] >= 0.95 * one["definition"]["training"]["epochs"] for one in trained)
 
 
 def _unless_stopped() -> None:

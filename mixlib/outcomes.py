@@ -51,6 +51,16 @@ class Outcome:
         return interval(self.values, self.users)
 
     @property
+    def trainings(self) -> list[dict]:
+        """The search's own training of the settings, and those with fresh seeds: the records of methods that count epochs."""
+        return [record for record in (self.search, *self.records) if "epochs" in record["definition"]["training"]]
+
+    @property
+    def late(self) -> int:
+        """How many of the trainings have their best epoch at most a twentieth before the last that is allowed."""
+        return sum(one["best_epoch"] >= 0.95 * one["definition"]["training"]["epochs"] for one in self.trainings)
+
+    @property
     def spread(self) -> str:
         """Standard deviation over seeds, as a reader sees it; empty for one seed."""
         return f"{self.by_seed.std(ddof=1):.4f}" if len(self.by_seed) > 1 else ""

@@ -224,11 +224,9 @@ def border_verdicts(found: Found) -> list[str]:
     others = 0
     for (dataset, name), results in found.items():
         for arm, outcome in results.outcomes.items() if name in MAIN else ():
-            last = outcome.search["definition"]["training"]["epochs"]
-            best = [record["best_epoch"] for record in (outcome.search, *outcome.records)]
-            if late := sum(epoch >= 0.95 * last for epoch in best):
-                at_the_end.setdefault(title(dataset), []).append(f"{label(arm)} {late} of {len(best)}")
-            others += len(best) - late
+            if outcome.late:
+                at_the_end.setdefault(title(dataset), []).append(f"{label(arm)} {outcome.late} of {len(outcome.trainings)}")
+            others += len(outcome.trainings) - outcome.late
     if not at_the_end and not others:
         return [reports.NOTHING]
     said = [f"{where}: {', '.join(arms)}; a higher limit might have helped." for where, arms in at_the_end.items()]
