@@ -7,7 +7,7 @@ import numpy as np
 
 from mixlib.evaluation import Comparison
 from mixlib.labels import as_share, bounds, digits_for, with_interval
-from mixlib.outcomes import FEW, Outcome, Results, added, around, over_seeds, over_users, paired
+from mixlib.outcomes import FEW, Estimate, Outcome, Results, added, around, estimate, over_users, paired
 
 AHEAD, BEHIND, UNDECIDED, ONE_SEED = "ahead", "behind", "undecided", "one seed, so not judged"
 
@@ -17,23 +17,27 @@ class Evidence:
     """A paired difference; wide: its interval for other seeds, too, None where there is one seed.
 
     budget: the search trials and seeds behind it in words, empty where all that was planned is done. few: the trials are fewer than FEW.
+    p: of no difference, for other seeds, too; None where there is one seed.
     """
 
     gap: Comparison
     wide: tuple[float, float] | None = None
     budget: str = ""
     few: bool = False
+    p: float | None = None
 
     @classmethod
     def between(cls, ours: Outcome, theirs: Outcome) -> "Evidence":
         """The evidence in two outcomes over the same users."""
-        return cls(paired(ours, theirs), over_seeds(ours, theirs))
+        wide = estimate(ours, theirs)
+        return cls(paired(ours, theirs), wide.bounds if wide else None, p=wide.p if wide else None)
 
     @classmethod
     def of(cls, results: Results, arm: str, baseline: str) -> "Evidence":
         """The evidence in the results of a study."""
         few = bool(results.unfinished) and results.selection.trials < FEW
-        return cls(results.against(arm, baseline), results.over_seeds(arm, baseline), results.unfinished, few)
+        wide = estimate(results.outcomes[arm], results.outcomes[baseline], apart=results.selection.study.splits)
+        return cls(results.against(arm, baseline), wide.bounds if wide else None, results.unfinished, few, wide.p if wide else None)
 
     @property
     def side(self) -> str:
@@ -91,6 +95,17 @@ class Share:
         return as_share(self.gain, *self.bounds)
 
 
+def corrected(ours: Outcome, theirs: Outcome) -> Estimate:
+    """The mean difference of two outcomes of which every seed has a split of its own that deals users, as in `share_corrected`."""
+    return Estimate(float((ours.values - theirs.values).mean(dtype=float)), *_overlapping(ours.by_seed - theirs.by_seed, ours))
+
+
+def _overlapping(by_split: np.ndarray, outcome: Outcome) -> tuple[float, int]:
+    """Standard error of the mean of what differs by split (n,), and its degrees of freedom, where train parts overlap."""
+    trained, _, tested = outcome.records[0]["definition"]["split"]["fractions"]
+    return float(by_split.std(ddof=1) * np.sqrt(1 / len(by_split) + tested / trained)), len(by_split) - 1
+
+
 @lru_cache(maxsize=4096)  # several tables and figures show the same share
 def share(ours: Outcome, theirs: Outcome, apart: bool = False) -> Share:
     """The share of two outcomes; variances over users and seeds, or over splits where every seed has one (apart), are added as in
@@ -110,12 +125,15 @@ def share_corrected(ours: Outcome, theirs: Outcome) -> Share:
     since train parts overlap, the size of a test over that of a train part. What differs between users is in it as well.
     """
     value = share(ours, theirs, apart=True).gain + 1
-    by_split = (ours.by_seed / value - theirs.by_seed) / theirs.mrr
-    trained, _, tested = ours.records[0]["definition"]["split"]["fractions"]
-    error = by_split.std(ddof=1) * np.sqrt(1 / len(by_split) + tested / trained)
-    return Share(float(np.log(value)), float(error), len(by_split) - 1)
+    return Share(float(np.log(value)), *_overlapping((ours.by_seed / value - theirs.by_seed) / theirs.mrr, ours))
 
 
 def share_of(results: Results, arm: str, baseline: str) -> Share:
     """What an arm of a study gains as a share of another's MRR."""
     return share(results.outcomes[arm], results.outcomes[baseline], apart=results.selection.study.splits)
+
+
+def deals_users(results: Results) -> bool:
+    """Whether every seed has a split of its own that deals users, and there are several: where `share_corrected` applies."""
+    study = results.selection.study
+    return study.splits and study.family == "sequences" and results.selection.seeds > 1

@@ -12,6 +12,7 @@ from mixlib import (
     pooling,
     populations,
     progress,
+    ranks,
     reports,
     retrained,
     searching,
@@ -52,6 +53,8 @@ class Exhibits:
             "references": tables.reference_points(every, names, unordered),
             "components": tables.components(every, names),
             "metrics": tables.metrics(every),
+            "ranks": ranks.table(every),
+            "ranks-generated": ranks.generated(ledger),
             "losses": tables.losses(every),
             "gains-by-loss": tables.gains_by_loss(every),
             "winners": winners.settings(self.main),
@@ -106,6 +109,7 @@ class Exhibits:
         every, ledger = self.every, self.ledger
         return {
             "metrics": tables.metric_verdicts(every),
+            "ranks": ranks.verdicts(every),
             "skew": gains.skew_verdicts(self.by_skew),
             "references": tables.reference_verdicts(every),
             "als": tables.reference_verdicts(every, "als"),
@@ -123,6 +127,7 @@ class Exhibits:
             "size-of-main": tables.size_of_main_verdicts(every),
             "true-tastes": tables.true_tastes_verdicts(self.by_components),
             "effects": tables.effect_verdicts(self.by_tastes),
+            "size-by-tastes": tables.size_by_tastes_verdicts(ledger),
             "generated": tables.factorial_progress(self.by_tastes),
             "copies": twins.copy_verdicts(ledger),
         }

@@ -175,8 +175,27 @@ def paired(ours: Outcome, theirs: Outcome) -> Comparison:
     return compare(ours.values, theirs.values, ours.users)
 
 
-def over_seeds(ours: Outcome, theirs: Outcome, apart: bool = False) -> tuple[float, float] | None:
-    """95% interval of the same difference for other users and other seeds, by Student's t; None where either has one seed.
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its standard error, and the degrees of freedom of that, for Student's t."""
+
+    value: float
+    error: float
+    freedom: float
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Its 95% interval."""
+        return around(self.value, self.error, self.freedom)
+
+    @property
+    def p(self) -> float:
+        """The two-sided p-value of 0: below 0.05 where the interval leaves 0 out."""
+        return float(2 * stats.t.sf(abs(self.value) / self.error, self.freedom)) if self.error else float(self.value == 0)
+
+
+def estimate(ours: Outcome, theirs: Outcome, apart: bool = False) -> Estimate | None:
+    """The mean difference of two outcomes for other users and other seeds; None where either has one seed.
 
     Variances are added, that of the mean difference over users and that of the mean over seeds on each side; the degrees of freedom are
     those of Welch and Satterthwaite, so that few seeds make an interval wide; users count as many. What is noise of one user with one seed
@@ -187,7 +206,13 @@ def over_seeds(ours: Outcome, theirs: Outcome, apart: bool = False) -> tuple[flo
     if min(map(len, sides)) < 2:
         return None
     gap = paired(ours, theirs).difference
-    return around(gap, *added(over_users(ours.values - theirs.values, np.ones(len(ours.values)), ours.users), sides))
+    return Estimate(gap, *added(over_users(ours.values - theirs.values, np.ones(len(ours.values)), ours.users), sides))
+
+
+def over_seeds(ours: Outcome, theirs: Outcome, apart: bool = False) -> tuple[float, float] | None:
+    """The 95% interval of `estimate`; None where either has one seed."""
+    one = estimate(ours, theirs, apart)
+    return one.bounds if one else None
 
 
 def around(value: float, error: float, freedom: float) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
-from mixlib.evidence import Share, share_of
+from mixlib.evidence import Share, deals_users, share_corrected, share_of
 from mixlib.labels import PUBLISHED, as_share, label, listing, share_bounds, title
 from mixlib.outcomes import FEW, Found, Results
 from mixlib.reports import HALF, MIXTURE, SIZE, WIDE
@@ -147,14 +147,19 @@ def comparisons(found: Found) -> list[Together]:
 
 
 def _known(found: Found, study: str, arm: str, baseline: str) -> Iterator[tuple[str, Results, Share]]:
-    """The data sets where both arms have several seeds, their results, and what is gained."""
+    """The data sets where both arms have several seeds, their results, and what is gained; on other splits that deal users it is corrected
+    for train parts that overlap.
+    """
     for dataset in dict.fromkeys(dataset for dataset, _ in found):
         results, main = found.get((dataset, study)), STUDIES[study].winners_of
         if main and not (results and results.done):
             results = found.get((dataset, main))
         if results and results.has(arm, baseline):
             ours, theirs = results.outcomes[arm], results.outcomes[baseline]
-            if min(len(ours.by_seed), len(theirs.by_seed)) > 1 and (one := share_of(results, arm, baseline)).error > 0:
+            if min(len(ours.by_seed), len(theirs.by_seed)) < 2:
+                continue
+            one = share_corrected(ours, theirs) if deals_users(results) else share_of(results, arm, baseline)
+            if one.error > 0:
                 yield dataset, results, one
 
 

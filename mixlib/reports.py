@@ -31,7 +31,8 @@ def holm(p_values: Iterable[float]) -> np.ndarray:
     return adjusted
 
 
-def _p_value(p: float) -> str:
+def p_value(p: float) -> str:
+    """A p-value with three decimals, or that it is smaller."""
     return f"{p:.3f}" if p >= 0.001 else "<\u00a00.001"  # one word, so that no line breaks in it
 
 
@@ -45,7 +46,7 @@ def arms(results: Results, baseline: str | None = None) -> pd.DataFrame:
         if baseline:
             found = Evidence.of(results, arm, baseline) if arm != baseline and baseline in results.outcomes else None
             row |= difference("difference [95%]", found)
-            row["Wilcoxon p"] = _p_value(found.gap.p_value) if found else ""
+            row["Wilcoxon p"] = p_value(found.gap.p_value) if found else ""
         rows.append(row | {"best epoch": outcome.search["best_epoch"], "parameters": f"{outcome.search['parameters']:,}"})
     return pd.DataFrame(rows)
 
@@ -262,7 +263,9 @@ def _published(dataset: str, arm: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Gain:
-    """What a mixture gains over the single vector of its family on a data set; share: of that one's MRR; holm: the p-value, corrected."""
+    """What a mixture gains over the single vector of its family on a data set; share: of that one's MRR; holm: Wilcoxon's p-value,
+    corrected; sure: that of the evidence, corrected, None where there is one seed.
+    """
 
     dataset: str
     study: str
@@ -271,20 +274,23 @@ class Gain:
     share: Share
     evidence: Evidence
     holm: float
+    sure: float | None = None
 
 
 def family(found: Found) -> list[Gain]:
-    """What every mixture gains in the main studies: one family of tests, in which Wilcoxon's p-values are corrected together."""
+    """What every mixture gains in the main studies: one family of tests, whose p-values of each kind are corrected together."""
     compared = [(dataset, name, *pair, share_of(results, *pair), Evidence.of(results, *pair))
                 for (dataset, name), results in found.items() if name in MAIN for pair in results.mixtures]  # fmt: skip
-    return [Gain(*one, p) for one, p in zip(compared, holm(one[-1].gap.p_value for one in compared), strict=True)]
+    wide = iter(holm(one[-1].p for one in compared if one[-1].p is not None))
+    return [Gain(*one, p, None if one[-1].p is None else float(next(wide)))
+            for one, p in zip(compared, holm(one[-1].gap.p_value for one in compared), strict=True)]  # fmt: skip
 
 
 def gains(results: Found) -> pd.DataFrame:
     """What each mixture gains over the single vector of its family: paired differences of test MRR, with the budget behind them.
 
-    users and seeds: `Results.over_seeds`, where there are several. Holm p: Wilcoxon's p-values corrected for all rows together. The sign
-    of the rank-biserial correlation says whether typical users gain.
+    users and seeds: `Results.over_seeds`, where there are several. Holm: p-values corrected for all rows together, of that difference and
+    of Wilcoxon's test. The sign of the rank-biserial correlation says whether typical users gain.
     """
     rows = []
     for gain in family(results):
@@ -292,8 +298,9 @@ def gains(results: Found) -> pd.DataFrame:
         rows.append({"data set": title(gain.dataset), "mixture": label(gain.mixture), "against": label(gain.baseline),
                      "gain in test MRR [95%]": one.over_users, OVER_SEEDS: one.over_seeds,
                      "relative, users and seeds": f"{gain.share.gain:+z.0%}" if one.wide is None else str(gain.share),
-                     "rank-biserial": f"{one.gap.rank_biserial:+.2f}", "Wilcoxon p": _p_value(one.gap.p_value),
-                     "Holm p": _p_value(gain.holm), "trials": budget.trials_done, "seeds": budget.seeds_done})  # fmt: skip
+                     "its p, Holm": "" if gain.sure is None else p_value(gain.sure),
+                     "rank-biserial": f"{one.gap.rank_biserial:+.2f}", "Wilcoxon p, Holm": p_value(gain.holm),
+                     "trials": budget.trials_done, "seeds": budget.seeds_done})  # fmt: skip
     return listed(rows)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mixlib import reports, searching
-from mixlib.evidence import Evidence, share, share_corrected, share_of
+from mixlib.evidence import Evidence, deals_users, share, share_corrected, share_of
 from mixlib.labels import label, share_bounds, title, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, SHORT, Found, Outcome, Results
@@ -37,7 +37,7 @@ def more_seeds(found: Found) -> pd.DataFrame:
 
 def again_verdicts(found: Found, splits: bool) -> list[str]:
     """What each mixture gains in the main study, and with the seeds or on the splits that came later, as shares of the MRR."""
-    said = []
+    said, tested = [], dict[str, dict[str, float]]()
     for dataset, name in _later(found, splits):
         first, later = found.get((dataset, STUDIES[name].winners_of or "")), found[dataset, name]
         for arm, baseline in later.mixtures:
@@ -46,11 +46,18 @@ def again_verdicts(found: Found, splits: bool) -> list[str]:
                 others = f"on {later.selection.seeds} other splits" if splits else f"with {later.selection.seeds} others"
                 budget = f" ({later.unfinished})" if later.unfinished else ""
                 side = f"{'' if later.done else 'so far '}{reports.SIDES[Evidence.of(later, arm, baseline).side]}"
-                if splits and later.selection.study.family == "sequences" and later.selection.seeds > 1:  # where splits deal users
+                if deals_users(later):
                     corrected = share_corrected(later.outcomes[arm], later.outcomes[baseline])
                     side += f"; corrected for train parts that overlap, {share_bounds(*corrected.bounds)}"
                 said.append(f"{title(dataset)}, {label(arm)} against {label(baseline)}: {before} of the MRR with {first.selection.seeds} "
                             f"seeds of the main study, {after} {others}{budget}, {side}.")  # fmt: skip
+                if (p := Evidence.of(later, arm, baseline).p) is not None:
+                    tested.setdefault(f"{label(arm)} against {label(baseline)}", {})[title(dataset)] = p
+    for who, some in tested.items():
+        if len(some) > 1:
+            by_case = zip(some, reports.holm(some.values()), strict=True)
+            by_holm = ", ".join(f"{reports.p_value(one)} on {where}" for where, one in by_case)
+            said.append(f"{who}, p corrected for these {len(some)} data sets (Holm): {by_holm}.")
     return said or [reports.NOTHING]
 
 

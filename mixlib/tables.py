@@ -4,13 +4,13 @@ They take `Results` by (data set, study), as `collected` gives them; a study wit
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
 import pandas as pd
 
 from mixlib import gains, reports
-from mixlib.evidence import Evidence, share
+from mixlib.evidence import AHEAD, BEHIND, UNDECIDED, Evidence, share
 from mixlib.labels import LABELS, LOSS_LABELS, METRIC_LABELS, PUBLISHED, UNORDERED, applies, as_share, label, title, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, Found, Outcome, Results, best, recorded
@@ -414,18 +414,44 @@ def size_of_main_verdicts(found: Found) -> list[str]:
     return reports.by_side(compared)
 
 
+def size_by_tastes_verdicts(ledger: Ledger) -> list[str]:
+    """How many of the comparisons with larger vectors are decided on generated users of several tastes, by the chance to stay in one, and
+    how many are left by Holm's correction for their number.
+    """
+    groups: dict[float, list[Evidence]] = {}
+    for _, given, there in _sized(ledger):
+        if given["tastes"] > 1:
+            some = groups.setdefault(given["stickiness"], [])
+            some += [Evidence.between(there[reports.MIXTURE], there[arm]) for arm in (reports.HALF, reports.WIDE)]
+    groups |= {0.0: [one for some in groups.values() for one in some]} if len(groups) > 1 else {}
+    said = []
+    for stays, some in groups.items():
+        sure = [one.side for one in some if one.side != UNDECIDED]
+        left = reports.holm(one.p for one in some if one.p is not None)
+        who = f"users with a chance of {stays} to stay in a taste" if stays else "all of them"
+        said.append(f"Over larger vectors, {who}: of {len(some)} comparisons {sure.count(AHEAD)} are decided for the mixture and "
+                    f"{sure.count(BEHIND)} against it; corrected for their number (Holm), {(left < 0.05).sum()} are, and the smallest p is "
+                    f"{reports.p_value(left.min())}.")  # fmt: skip
+    return said or [reports.NOTHING]
+
+
+def _sized(ledger: Ledger) -> Iterator[tuple[Results, dict, dict[str, Outcome]]]:
+    """Results, parameters and outcomes of the generated users whose search of size is complete."""
+    for dataset in FACTORIAL:
+        results = recorded(ledger, dataset, reports.SIZE)
+        if results and results.done and {reports.MIXTURE, "factorization", reports.HALF, reports.WIDE} <= set(results.outcomes):
+            yield results, parameters(dataset), results.outcomes
+
+
 def size_by_tastes(ledger: Ledger) -> pd.DataFrame:
     """What the embedding mixture gains over the narrow single vector and over larger ones, as shares of their MRR with intervals for other
     users and seeds, on the generated users whose search of size is complete.
     """
     rows, against = [], {"factorization": "of the same width", reports.HALF: "half as large", reports.WIDE: "as large"}
-    for dataset, given in ((dataset, parameters(dataset)) for dataset in FACTORIAL):
-        results = recorded(ledger, dataset, reports.SIZE)
-        there = results.outcomes if results and results.done else {}
-        if results and {reports.MIXTURE, *against} <= set(there):
-            shares = {words: share(there[reports.MIXTURE], there[arm]) for arm, words in against.items()}
-            row = {words: given[name] for name, words in PROPERTIES.items()}
-            row |= {"test MRR of the mixture": f"{there[reports.MIXTURE].mrr:.3f}"}
-            row |= {f"over a vector {words}": _share(one.gain, *one.bounds) for words, one in shares.items()}
-            rows.append(row | {SPENT: reports.spent(results)})
+    for results, given, there in _sized(ledger):
+        shares = {words: share(there[reports.MIXTURE], there[arm]) for arm, words in against.items()}
+        row = {words: given[name] for name, words in PROPERTIES.items()}
+        row |= {"test MRR of the mixture": f"{there[reports.MIXTURE].mrr:.3f}"}
+        row |= {f"over a vector {words}": _share(one.gain, *one.bounds) for words, one in shares.items()}
+        rows.append(row | {SPENT: reports.spent(results)})
     return reports.listed(rows)

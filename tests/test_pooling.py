@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mixlib import outcomes, pooling, prose
+from mixlib.evidence import share_corrected
 from mixlib.pooling import pool
 from mixlib.studies import STUDIES
 
@@ -96,6 +97,12 @@ def test_shares_are_pooled_where_both_models_have_several_seeds(ledger):
     assert (first.study, second.study, first.again, second.again) == ("sequences", "sequence-seeds", [], ["B"])
     assert second.names == one.names and second.effects - first.effects == pytest.approx([0, np.log(2), 0])
     assert pooling.table(again)["model"].tolist() == ["Mixture-LSTM", "Mixture-LSTM, with more seeds on B"]
+    # splits of a data set share most of their train parts, which a mean over data sets must know
+    apart = replace(study, selection=replace(study.selection, study=STUDIES["sequence-splits"]))
+    on_splits = pooling.together(found | {("b", "sequence-splits"): apart}, "sequence-splits", "mixture_lstm", "lstm")
+    corrected = share_corrected(*(apart.outcomes[arm] for arm in ("mixture_lstm", "lstm")))
+    assert on_splits.again == ["B"] and on_splits.errors.tolist() == [one.errors[0], corrected.error, one.errors[2]]
+    assert corrected.error != pytest.approx(one.errors[1], rel=0.01)
     begun = replace(study, selection=replace(study.selection, planned=results.selection.planned))
     assert [one.study for one in pooling.comparisons(again | {("b", "sequence-seeds"): begun})] == ["sequences"]
     assert prose.numbers({}, ())["together"] == "too few data sets have several seeds yet"

@@ -56,6 +56,7 @@ ORDER = [
     "gains",
     "tables",
     "searching",
+    "ranks",
     "retrained",
     "winners",
     "twins",

@@ -22,6 +22,7 @@ from mixlib import (
     progress,
     prose,
     publish,
+    ranks,
     reports,
     retrained,
     searching,
@@ -103,6 +104,65 @@ def test_other_metrics_stand_for_every_model_and_a_sign_unlike_that_of_mrr_is_na
     (odd,) = said(-0.1)
     assert " 0 have the sign of MRR by all metrics; 1 has another or none by some: Mixture-LSTM on Synthetic (Recall@10)." in odd
     assert tables.metric_verdicts({}) == []
+
+
+def test_metrics_of_ranks_have_the_intervals_that_the_mrr_has(found, ledger):
+    results, splits = found["synthetic", "sequences"], found["synthetic", "sequence-splits"]
+    ours = results.outcomes["mixture_lstm"]
+    for name, there in (("MRR", None), ("Recall@10", "recall_at_10"), ("NDCG@10", "ndcg_at_10")):
+        assert ranks.of(ours, name).mrr == pytest.approx(ours.metric(there) if there else ours.mrr, rel=1e-5)
+    assert ranks.of(ours, "geometric mean of the rank").mrr == pytest.approx(np.mean([np.log(values).mean() for values in ours.each]))
+    places = np.array([1, 10, 10.5, 50, 50.5, 99_999.5, 200_000])
+    made = replace(ours, values=1 / places, each=[(1 / places).astype(np.float32)])  # as records keep them
+    for name, values in (("Recall@1", places == 1), ("Recall@10", places <= 10), ("Recall@50", places <= 50), ("MRR", 1 / places)):
+        assert ranks.of(made, name).values.tolist() == values.astype(float).tolist()
+    (_, first, one), (_, second, apart) = ranks.gaps(found)  # of the main study, and of other splits
+    assert (first, second) == ("sequences", "sequence-splits")
+    assert one["MRR"].bounds == pytest.approx(results.over_seeds("mixture_lstm", "lstm"), rel=1e-4)
+    both = [splits.outcomes[arm] for arm in ("mixture_lstm", "lstm")]
+    by_split = [[(1 / values < 10.5).mean() for values in outcome.each] for outcome in both]
+    gap = np.subtract(*by_split)
+    pooled = np.subtract(*((1 / outcome.values < 10.5).mean() for outcome in both))
+    assert apart["Recall@10"].value == pytest.approx(pooled) and apart["Recall@10"].freedom == 1
+    assert apart["Recall@10"].error == pytest.approx(gap.std(ddof=1) * np.sqrt(1 / 2 + 0.1 / 0.8))
+    row = ranks.table(found).iloc[0]
+    change = np.expm1(-one["geometric mean of the rank"].value)
+    assert row["geometric mean of the rank"].strip("*").startswith(f"{change:+.1%} [") and row["study"] == "sequences"
+    assert row["MRR"].strip("*") == labels.with_interval(one["MRR"].value, one["MRR"].bounds, sign=True)
+    assert len(ranks.table({})) == 1 and ranks.verdicts({}) == [reports.NOTHING]
+
+
+def test_metrics_that_are_decided_are_named_and_what_is_left_of_them_by_holm(monkeypatch):
+    gap = {"sure": outcomes.Estimate(0.1, 0.001, 9), "hardly": outcomes.Estimate(-0.1, 0.04, 90), "open": outcomes.Estimate(0.1, 0.1, 9)}
+    assert [one.p < 0.05 for one in gap.values()] == [True, True, False]
+    monkeypatch.setattr(
+        ranks, "gaps", lambda _: [("a", "sequences", gap), ("b", "sequences", gap), ("b", "sequence-seeds", {"open": gap["open"]})]
+    )
+    assert ranks.verdicts({}) == [
+        "`sequences`: ahead by sure on A and B; behind by hardly on A and B. Corrected for all 6 comparisons (Holm): sure on A and B.",
+        "`sequence-seeds`: nothing is decided.",
+    ]
+    hardly = {"hardly": gap["hardly"], "open": gap["open"]}
+    monkeypatch.setattr(ranks, "gaps", lambda _: [(name, "sequences", hardly) for name in "ab"])
+    assert ranks.verdicts({}) == ["`sequences`: behind by hardly on A and B. Corrected for all 4 comparisons (Holm): none of it."]
+
+
+def test_a_p_value_is_below_a_twentieth_where_the_interval_leaves_0_out():
+    for value, error, freedom in ((0.2, 0.1, 8), (0.2, 0.1, 1), (-0.2, 0.1, np.inf), (0.19, 0.1, np.inf)):
+        one = outcomes.Estimate(value, error, freedom)
+        low, high = one.bounds
+        assert (one.p < 0.05) == (low > 0 or high < 0) and one.p == pytest.approx(2 * stats.t.cdf(-abs(value) / error, freedom))
+    assert (outcomes.Estimate(0.1, 0, np.inf).p, outcomes.Estimate(0.0, 0, np.inf).p) == (0, 1)
+
+
+def test_generated_users_have_a_row_by_metrics_of_ranks(planned, tmp_path, monkeypatch):
+    name, ledger = "synthetic:users=90,items=40,clusters=4,length=20.0,tastes=2,stickiness=0.9,skew=0.4,twins=0.0", Ledger(tmp_path)
+    monkeypatch.setattr(ranks, "FACTORIAL", (name, name.replace("twins=0.0", "twins=0.5")))
+    assert len(ranks.generated(ledger)) == 1 and list(ranks.generated(ledger)) == [""]
+    experiments.run("sequences", synthetic.from_name(name), ledger, TINY)
+    [row] = ranks.generated(ledger).to_dict("records")
+    [(_, _, made)] = ranks.gaps(outcomes.collected(ledger, ["sequences"], [name]))
+    assert [*row.values()][:4] == [2, 0.9, 0.4, 0.0] and row["Recall@50"].strip("*").startswith(f"{made['Recall@50'].value:+.3f} [")
 
 
 @pytest.mark.parametrize("make", [tables.capacity, tables.dims])
@@ -843,7 +903,17 @@ def test_the_family_holds_every_comparison_once(found):
 def test_the_table_of_gains_corrects_for_all_its_rows(found):
     main = {key: results for key, results in found.items() if key[1] in outcomes.MAIN}
     shown, family = reports.gains(main), gains.family(main)
-    assert shown["Holm p"].tolist() == [reports._p_value(p) for p in family["holm"]] and len(shown) == 3
+    assert shown["Wilcoxon p, Holm"].tolist() == [reports.p_value(p) for p in family["holm"]] and len(shown) == 3
+    wide = reports.holm(Evidence.of(results, *pair).p for results in main.values() for pair in results.mixtures)
+    assert shown["its p, Holm"].tolist() == [reports.p_value(p) for p in wide]
+    lone = {
+        key: replace(one, outcomes={arm: replace(outcome, by_seed=outcome.by_seed[:1]) for arm, outcome in one.outcomes.items()})
+        if key[1] == "factorization"
+        else one
+        for key, one in main.items()
+    }
+    p = Evidence.of(main["synthetic", "sequences"], "mixture_lstm", "lstm").p
+    assert reports.gains(lone)["its p, Holm"].tolist() == [reports.p_value(p), "", ""]  # what has one seed is no part of the family
     wide = found["synthetic", "sequences"].over_seeds("mixture_lstm", "lstm")
     assert shown.set_index("mixture").loc["Mixture-LSTM", "users and seeds"] == f"[{wide[0]:+.3f}, {wide[1]:+.3f}]"
 
@@ -1056,6 +1126,14 @@ def test_the_mixture_stands_against_larger_vectors_where_a_search_is_complete(pl
     assert [*row.values()][:4] == [2, 0.9, 0.4, 0.0] and row[
         tables.SPENT
     ] == f"{TINY.trials} of {TINY.trials}, {TINY.seeds} of {TINY.seeds}"
+    gaps = [Evidence.between(outcome[reports.MIXTURE], outcome[arm]) for arm in (reports.HALF, reports.WIDE)]
+    sides, left = [one.side for one in gaps], reports.holm(one.p for one in gaps)
+    assert tables.size_by_tastes_verdicts(ledger) == [
+        f"Over larger vectors, users with a chance of 0.9 to stay in a taste: of 2 comparisons {sides.count('ahead')} are decided for the "
+        f"mixture and {sides.count('behind')} against it; corrected for their number (Holm), {sum(left < 0.05)} are, and the smallest p is "
+        f"{reports.p_value(min(left))}."
+    ]
+    assert tables.size_by_tastes_verdicts(Ledger(tmp_path / "none")) == [reports.NOTHING]
 
 
 def test_numbers_of_tastes_stand_beside_the_true_number(planned, tmp_path):
