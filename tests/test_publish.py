@@ -36,6 +36,7 @@ from mixlib import (
     populations,
     prose,
     publish,
+    ranks,
     reports,
     retrained,
     searching,
@@ -2009,6 +2010,46 @@ def test_ranks_and_means_of_gains_disagree(found):
     assert [one.dataset for one in lstms if one.holm >= 0.001] == ["movielens-100k"]
     [beauty] = [one for one in every if (one.dataset, one.mixture) == ("amazon-beauty", "embedding_mixture")]
     assert beauty.evidence.gap.rank_biserial > 0 and beauty.holm < 0.001 and f"{beauty.share.gain:.0%}" == "-12%"
+    assert all((one.sure < 0.05) == (one.evidence.side != UNDECIDED) for one in every)
+    assert "All differences that the wider interval decides are decided after Holm's correction for all rows, too." in said
+
+
+def test_what_is_said_of_other_depths_of_the_ranking(found):
+    said = (ROOT / "book" / "results.md").read_text(encoding="utf-8")
+    made = {(dataset, name): one for dataset, name, one in ranks.gaps(found)}
+    sure = {
+        (dataset, name, metric): one.value > 0 for (dataset, name), gaps in made.items() for metric, one in gaps.items() if one.p < 0.05
+    }
+    assert all(sure.values())  # always for the Mixture-LSTM
+    assert not any(metric == "MRR" for _, _, metric in sure) and not any(metric == "Recall@1" for _, _, metric in sure)
+    assert not any(dataset == "movielens-100k" for dataset, _, _ in sure)
+    assert {name for _, name, _ in sure} == {"sequences", "sequence-seeds", "sequence-splits"}
+    apps = made["amazon-apps", "sequences"]["Recall@50"].value
+    assert f"on Amazon apps {100 * apps:.1f} of 100 targets more are among the first fifty" in said
+    better = {key: -np.expm1(-gaps[ranks.RANK].value) for key, gaps in made.items()}
+    amazon = [better[dataset, "sequences"] for dataset in ("amazon-apps", "amazon-beauty", "amazon-cds")]
+    assert {dataset for dataset, name, metric in sure if (name, metric) == ("sequences", ranks.RANK)} == {
+        "amazon-apps", "amazon-beauty", "amazon-cds"}  # fmt: skip
+    assert f"its ranks are better by {100 * min(amazon):.0f} to {100 * max(amazon):.0f}% on the three of Amazon" in said
+    others = [100 * better[dataset, "sequence-splits"] for dataset in ("amazon-apps", "amazon-cds", "movielens-1m")]
+    assert "better by {:.0f}% on Amazon apps, by {:.0f}% on Amazon CDs and by {:.0f}% on Movielens 1M".format(*others) in said
+    assert all((dataset, "sequence-splits", ranks.RANK) in sure for dataset in ("amazon-apps", "amazon-cds", "movielens-1m"))
+    arms = found["amazon-apps", "sequences"].outcomes
+    before, after = (np.exp(-ranks.of(arms[arm], ranks.RANK).mrr) for arm in ("lstm", "mixture_lstm"))
+    assert f"the geometric mean of the rank goes from {before:.0f} to {after:.0f}." in said
+    left = {line.split(":")[0]: line.rpartition("(Holm): ")[2] for line in ranks.verdicts(found)}
+    assert left["`sequences`"] == "none of it." and left["`sequence-splits`"].count(" on ") == 2
+    assert "none of the main study is left, and two on other splits" in said
+    every = {
+        dataset: one for dataset, _, one in ranks.gaps(outcomes.collected(Ledger(ROOT / "results"), ["sequences"], synthetic.FACTORIAL))
+    }
+    assert not any(one.value > 0 for gaps in every.values() for one in gaps.values() if one.p < 0.05)  # the other way round
+    given = {dataset: synthetic.parameters(dataset) for dataset in every}
+    generated = [one for dataset, one in every.items() if (given[dataset]["tastes"], given[dataset]["stickiness"]) == (4, 0.5)]
+    assert len(generated) == 4 and all(one["MRR"].p > 0.05 > max(one["Recall@50"].p, one[ranks.RANK].p) for one in generated)
+    fewer, worse = [-100 * one["Recall@50"].value for one in generated], [100 * np.expm1(-one[ranks.RANK].value) for one in generated]
+    assert f"{min(fewer):.0f} to {max(fewer):.0f} of 100 targets fewer among the first fifty, decided in all four populations" in said
+    assert f"worse ranks by {min(worse):.0f} to {max(worse):.0f}%, while the MRR is undecided" in said
 
 
 def test_a_mixture_gains_with_some_losses_and_loses_with_others(found):
