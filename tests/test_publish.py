@@ -44,6 +44,7 @@ from mixlib import (
     synthetic,
     tables,
     twins,
+    verdicts,
 )
 from mixlib.datasets import Interactions
 from mixlib.evidence import AHEAD, BEHIND, UNDECIDED, Evidence, share, share_corrected, share_of
@@ -932,6 +933,9 @@ def test_what_all_data_sets_say_together(found):
     for kept in (one.errors, one.errors[np.array(one.names) != "amazon-beauty"]):
         weights = kept**-2
         assert round(weights.max() / weights.sum(), 1) == 0.9
+    kept = [i for i, dataset in enumerate(one.names) if dataset not in ("amazon-beauty", "amazon-cds")]
+    some = pooling.pool(one.effects[kept], one.errors[kept])
+    assert f"the three data sets where none of these is decidedly ahead give {some}.".replace("+", "", 1) in said and len(kept) == 3
     again = pooling.together(found, "sequence-seeds", "mixture_lstm", "lstm")
     assert again.again == ["Movielens 100K", "Movielens 1M"] and again.mean.bounds[0] < 0 < again.mean.bounds[1] < least
     assert "in place of their five the interval of the mean ends below the smallest printed gain;" in said
@@ -1173,6 +1177,8 @@ def test_what_other_splits_of_movielens_1m_say(found):
     ledger = Ledger(ROOT / "results")
     tried = [one for one in ledger.read("movielens-1m", "sequences").values() if (one["arm"], one["stage"]) == ("lstm", "search")]
     third = sorted(tried, key=lambda one: -one["validation"]["mrr"])[2]
+    first, second, *_ = sorted((one["validation"]["mrr"] for one in tried), reverse=True)
+    assert f"another one wins now, by {first - second:.4f} of validation MRR" in findings
     same = few.selection.winners["mixture_lstm"]
     assert third["index"] == same["index"] and third["validation"]["mrr"] == pytest.approx(0.1120, abs=5e-5)
     assert (
@@ -1187,6 +1193,14 @@ def test_the_larger_vectors_of_amazon_are_smaller_than_the_mixtures_of_the_main_
         assert (tables.numbers_for_a_user(wide), tables.numbers_for_a_user(ours)) == ("128", "384")
         assert wide.search["parameters"] < ours.search["parameters"]
     assert "those searched as large have 128 numbers for each user, a third of the 384 of the mixtures of the main study, and fewer" in said
+
+
+def test_the_rule_of_verdicts_calls_the_papers_own_numbers_mixed():
+    printed = labels.PUBLISHED["paper"]["mrr"].values()
+    signs = {mrr["embedding_mixture"] > mrr["factorization"] for mrr in printed}
+    assert signs == {True, False} and verdicts.verdict([AHEAD, BEHIND]).startswith("mixed")
+    said = (ROOT / "book" / "verdict.md").read_text(encoding="utf-8")
+    assert "it would call the paper's own three differences of the embedding mixture mixed, too." in said
 
 
 def test_what_is_said_of_the_lead_on_amazon_beauty(found):
