@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from conftest import benchmark
 
-from mixlib import datasets, describe, gains, outcomes, populations, twins
+from mixlib import datasets, describe, gains, labels, outcomes, populations, twins
 from mixlib.ledger import Ledger
 
 ROOT = Path(__file__).parents[1]
@@ -51,3 +53,21 @@ def test_gains_on_twins_come_out_again(real):
     assert measured["records"] == kept["records"] and len(measured["parts"]) == len(kept["parts"])
     for ours, theirs in zip(measured["parts"], kept["parts"], strict=True):
         assert ours.pop("wide") == pytest.approx(theirs["wide"]) and ours == pytest.approx({k: v for k, v in theirs.items() if k != "wide"})
+
+
+def test_the_luck_of_the_searches_of_2018_comes_out_again_of_the_archive():
+    folder, archive = datasets.root_folder() / "published-trials", benchmark("archive")
+    if not folder.is_dir():
+        pytest.skip("the author's trials do not lie here")
+    archived = archive.arms(folder)
+    assert archive.table(archived).to_csv(index=False) == archive.TABLE.read_text(encoding="utf-8")
+    for source in ("paper", "archive"):
+        for dataset, models in labels.PUBLISHED[source]["mrr"].items():
+            for model, mrr in models.items():
+                validation, test = archived[dataset, model]
+                assert round(test[validation.argmax()], 4) == mrr
+    kinds = {file: pd.read_csv(folder / f"{file}.csv")["model_type"] for file in archive.MODELS}
+    others = ~kinds["sequence"].isin(archive.MODELS["sequence"].values())
+    said = (ROOT / "book" / "differences.md").read_text(encoding="utf-8")
+    assert f"Half of the archived trials of sequence models ({others.sum()} of {len(others)})" in said
+    assert f"beside {(kinds['factorization'] == 'mixture_init').sum()} later ones of the projection mixture" in said

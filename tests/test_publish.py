@@ -159,7 +159,7 @@ def test_table_1_of_the_page_is_rebuilt_from_the_ledger(built):
 def generated(book):
     """The tables and figures that `write_tables` writes: not those of the benchmarks, nor the figure that a notebook draws."""
     found = [path for folder in ("tables", "figures") for path in (book / folder).glob("*.*")]
-    return {path.relative_to(book): path for path in found if not path.name.startswith(("cost", "one-vector"))}
+    return {path.relative_to(book): path for path in found if not path.name.startswith(("archive", "cost", "one-vector"))}
 
 
 def test_tables_and_figures_in_the_repository_come_from_its_records(copy):
@@ -1962,6 +1962,45 @@ def test_what_comes_out_again_and_what_was_trained_again():
     assert older and not [record for record in older if "lstm" in record["definition"]["model"]["kind"]]
     made = {record["code"] for record in records if record["device"] == "cpu, 1 threads" and record.get("losses")}
     assert made - {code_version()} == {*tried.index} - {code_version()}
+
+
+def test_what_the_searches_of_2018_leave_to_luck():
+    pages = ("certainty", "differences", "introduction", "verdict")
+    certainty, differences, introduction, verdict = ((ROOT / "book" / f"{page}.md").read_text(encoding="utf-8") for page in pages)
+    table = pd.read_csv(ROOT / "book" / "tables" / "archive.csv").set_index(["data set", "mixture"])
+    gains_in = table["searches in which it gains"]
+    ranges = table["gain over searches [middle 95%]"].str.partition(" ")[2]
+    ends = {of: [int(end) for end in re.findall(r"[+-]\d+", inside)] for of, inside in ranges.items()}
+    paper = {labels.title(name): mrr for name, mrr in labels.PUBLISHED["paper"]["mrr"].items()}
+    lstm, projection, embedding = "Mixture-LSTM", "Projection mixture", "Embedding mixture"
+    arms = {name: arm for arm, name in labels.LABELS.items()}
+    for (name, mixture), row in table.loc[[*paper]].iterrows():
+        assert row["gain of 2018"] == f"{paper[name][arms[mixture]] / paper[name][arms[row['against']]] - 1:+.0%}"
+    assert min(ends[name, lstm][0] for name in paper) == 4 and "the range lies above 0, at +4% or more" in certainty
+    assert {gains_in[name, lstm] for name in paper} == {gains_in[name, embedding] for name in [*paper][1:]} == {"100%"}
+    assert {gains_in[name, projection] for name in [*paper][1:]} == {"0%"} and [*paper][1:] == ["Amazon", "Goodbooks-10K"]
+    first, largest = ("Movielens 10M", lstm), ("Amazon", embedding)
+    assert [table.loc[of, "gain of 2018"] for of in (first, largest)] == ["+10%", "+69%"]
+    assert f"the first has a wide range, {ranges[first]}, and the second {ranges[largest]}." in certainty
+    behind, ahead = ("Movielens 10M", embedding), ("Movielens 10M", projection)
+    assert [table.loc[of, "gain of 2018"] for of in (behind, ahead)] == ["-3%", "+4%"]
+    assert f"3% by which the embedding mixture is behind are undecided, {ranges[behind]}, and" in certainty
+    assert f"the projection mixture's gain of 4% is small, {ranges[ahead]}." in certainty
+    larger, smaller = ("Movielens 1M", lstm), ("Movielens 100K", lstm)
+    assert [table.loc[of, "gain of 2018"] for of in (larger, smaller)] == ["-3% (archive)", "+14% (archive)"]
+    assert f"it gains in {gains_in[larger]} of the searches, {ranges[larger]}" in certainty
+    assert f"on Movielens 100K in {gains_in[smaller]}, {ranges[smaller]}." in certainty
+    assert all(ends[of][0] < 0 < ends[of][1] for of in (larger, smaller)) and "both are undecided. The gains" in verdict
+    shown = [f"{ranges[name, lstm]} on {name}" for name in paper]
+    assert (
+        f"hold over such searches, {labels.listing(shown)}, and so does the embedding mixture's 69% on Amazon, {ranges[largest]}" in verdict
+    )
+    assert "is 3% behind between the winners" in introduction and "is 3% behind that of the LSTM" in differences
+    counts = {of: trials.split(" and ") for of, trials in table["trials of both"].items()}
+    two = [f"{counts[name, lstm][1]} and {counts[name, lstm][0]}" for name in paper]
+    three = ["{1}, {0} and {2}".format(*counts[name, projection], counts[name, embedding][0]) for name in paper]
+    assert "{} trials on Movielens 10M, {} on Amazon, {} on Goodbooks;".format(*two) in differences
+    assert "embedding mixture, {}, then {}, then {}, beside".format(*three) in differences
 
 
 def test_targets_that_repeat_their_context(found):

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import benchmark
 from scipy import stats
 from scipy.stats import loguniform
 
@@ -1304,6 +1305,36 @@ def test_two_equal_arms_lie_outside_the_range_of_searches_in_at_most_a_fifth():
         low, high = np.quantile(searching.other_searches(*arms, draws=500), [0.025, 0.975])
         sure += low > 0 or high < 0
     assert 0.05 * 200 < sure <= 0.2 * 200  # the caption says so
+
+
+def test_searches_of_2018_win_as_often_as_drawn_ones_each_model_on_its_own():
+    archive, random = benchmark("archive"), np.random.default_rng(0)
+    arms = [(random.permutation(n) / n, 0.1 + 0.01 * random.random(n)) for n in (6, 9)]
+    winners = []
+    for validation, test in arms:
+        drawn = random.integers(len(test), size=(20_000, len(test)))
+        winners.append(test[[row[validation[row].argmax()] for row in drawn]])
+    expected = winners[1] / winners[0] - 1
+    gains, chances = archive.other_searches(*arms)
+    assert len(gains) == 6 * 9 and chances.sum() == pytest.approx(1) and chances.min() > 0
+    assert chances[gains > 0].sum() == pytest.approx(np.mean(expected > 0), abs=0.02)
+    assert (gains * chances).sum() == pytest.approx(expected.mean(), abs=0.001)
+    same = (np.array([0.1, 0.2]), np.array([0.5, 0.5]))
+    assert archive.middle(*archive.other_searches(same, same)) == (0, 0, 0)
+    sure = (np.array([0.1, 0.9]), np.array([0.9, 0.6]))  # the second wins in 3 of 4 searches
+    gains, chances = archive.other_searches(same, sure)
+    assert chances[gains > 0.5].sum() == pytest.approx(1 / 4) and archive.middle(gains, chances) == pytest.approx((0.2, 0.2, 0.8))
+
+
+def test_two_equal_models_of_2018_would_lie_outside_the_range_in_at_most_a_fifth():
+    archive, random = benchmark("archive"), np.random.default_rng(1)
+    sure = 0
+    for _ in range(200):
+        quality = 0.1 + 0.02 * random.normal(size=(2, 25))
+        arms = [(row + random.normal(0, 0.002, 25), row + random.normal(0, 0.002, 25)) for row in quality]
+        _, low, high = archive.middle(*archive.other_searches(*arms))
+        sure += low > 0 or high < 0
+    assert sure / 200 == pytest.approx(1 / 8, abs=0.03)  # the caption says so
 
 
 def test_luck_has_a_row_for_each_mixture_with_enough_trials(found, ledger, monkeypatch):
