@@ -74,20 +74,26 @@ def other_metrics(results: Results) -> pd.DataFrame:
 
 def winners(results: Results) -> pd.DataFrame:
     """The settings that won every arm's search; a column for the initial scale of the projections where a model has any."""
-    rows = winner_rows(results)
+    return with_scale(winner_rows(results))
+
+
+def with_scale(rows: list[dict]) -> pd.DataFrame:
+    """Rows of settings as a table, with a column for the initial scale where any has one."""
     table = listed(rows)
     return table if any(row[SCALE] for row in rows) else table.drop(columns=SCALE, errors="ignore")
 
 
 def winner_rows(results: Results) -> list[dict]:
     """The settings that won every arm's search, a row for each."""
-    rows = []
-    for arm, record in results.selection.winners.items():
-        model, fitted = record["definition"]["model"], record["definition"]["training"]
-        rows.append({"model": label(arm), "batch size": fitted["batch_size"], "learning rate": f"{fitted['learning_rate']:.5f}",
-                     "L2": f"{fitted['l2']:.1e}", "tastes": model.get("components", 1),
-                     SCALE: f"{model['gain']:.3g}" if "gain" in model else "", "record": record["key"]})  # fmt: skip
-    return rows
+    return [{"model": label(arm)} | drawn(record["definition"]) | {"record": record["key"]}
+            for arm, record in results.selection.winners.items()]  # fmt: skip
+
+
+def drawn(definition: dict) -> dict:
+    """The settings of a trial that a search draws, as a reader sees them, by their names; one taste, and no scale, where none is drawn."""
+    model, fitted = definition["model"], definition["training"]
+    return {"batch size": fitted["batch_size"], "learning rate": f"{fitted['learning_rate']:.5f}", "L2": f"{fitted['l2']:.1e}",
+            "tastes": model.get("components", 1), SCALE: f"{model['gain']:.3g}" if "gain" in model else ""}  # fmt: skip
 
 
 def in_ledger(folder: str) -> str:

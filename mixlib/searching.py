@@ -6,13 +6,15 @@ import numpy as np
 import pandas as pd
 
 from mixlib import reports
+from mixlib.evidence import AHEAD, BEHIND, Evidence
 from mixlib.labels import LABELS, LOSS_LABELS, label, title, with_interval
 from mixlib.ledger import Ledger
-from mixlib.outcomes import FEW, MAIN, Found, Outcome, Results, around
+from mixlib.outcomes import FEW, MAIN, Found, Outcome, Results, around, best
 from mixlib.plans import Subject, records_of, search_trials
 from mixlib.tables import SPENT, references_of
 
 PAIRS = 3  # of trials at the same settings: fewer say nothing
+LARGE = 5  # an initial scale from which on it is in the range of 2018
 
 
 def trials_of(results: Results, ledger: Ledger) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -157,6 +159,73 @@ def _again(found: Found) -> Iterator[tuple[str, str, str, Outcome, Results]]:
             kind, _, rest = ("factorization" if arm == "embedding_mixture/1" else arm).partition("/")
             if kind in LABELS and rest in same:
                 yield dataset, name, kind, outcome, results
+
+
+def _given(found: Found) -> Iterator[tuple[str, str, str, Outcome, Results]]:
+    """Likewise the arms whose number of tastes, if it is more than one, or initial scale is given in place of drawn, and nothing else."""
+    for (dataset, name), results in found.items():
+        for arm, outcome in results.outcomes.items():
+            one = results.selection.study.arms[arm]
+            if one.model.keys() in ({"components"}, {"gain"}) and one.model.get("components") != 1:
+                yield dataset, name, one.kind, outcome, results
+
+
+def union(found: Found) -> pd.DataFrame:
+    """The best of all searches: among the winners of every search of a model, the one with the best validation MRR, and what a mixture so
+    chosen gains over the single vector so chosen; the embedding mixture also over larger ones. In bold where that is decided.
+    """
+    rows = []
+    for dataset, vectors, mixtures in all_searches(found):
+        chosen = {arm: best(some) for arm, some in vectors.items()}
+        for arm, some in (vectors | mixtures).items():
+            if (one := best(some)) is None:
+                continue
+            what = "" if one.arm == arm else label(one.arm).partition(", ")[2]  # a number of tastes that is given, say
+            row = {"data set": title(dataset), "model": label(arm), "searches": len(some),
+                   "trials in all": sum(results.selection.trials for results in some.values()),
+                   "the best is of": ", ".join(filter(None, (some[one].selection.study.name, what))),
+                   "its trials, seeds": reports.spent(some[one]), "validation MRR": f"{one.search['validation']['mrr']:.4f}",
+                   "test MRR [95%]": with_interval(one.mrr, one.bounds, digits=4)}  # fmt: skip
+            against = [other for other in vectors if arm in mixtures and (other in LABELS or arm == reports.MIXTURE)]
+            for other in against or [""]:
+                gap = Evidence.between(one, theirs) if (theirs := chosen.get(other)) else None
+                cells = {"against": label(other) if gap else ""} | reports.difference("difference [95%]", gap)
+                rows.append(row | cells | ({reports.OVER_SEEDS: f"**{gap.over_seeds}**"} if gap and gap.side in (AHEAD, BEHIND) else {}))
+    return reports.listed(rows)
+
+
+def all_searches(found: Found) -> Iterator[tuple[str, dict[str, dict[Outcome, Results]], dict[str, dict[Outcome, Results]]]]:
+    """Data set, single vectors and mixtures of a main study, each with the outcomes and results of all its searches, where some model has
+    more than one; beside the embedding mixture also larger vectors, where these have several seeds.
+    """
+    made: dict[tuple[str, str], dict[Outcome, Results]] = {}
+    for dataset, _, kind, outcome, results in (*_again(found), *_given(found)):
+        made.setdefault((dataset, kind), {})[outcome] = results
+    for (dataset, main), results in found.items():
+        mixtures = {arm: made[dataset, arm] for arm in results.arms if (dataset, arm) in made} if main in MAIN else {}
+        if max(map(len, mixtures.values()), default=0) > 1:
+            vectors = {arm: mixtures.pop(arm) for arm in results.arms[:1] if arm in mixtures}
+            size = found.get((dataset, reports.SIZE)) if reports.MIXTURE in mixtures else None
+            if size and size.selection.seeds > 1:
+                vectors |= {arm: {size.outcomes[arm]: size} for arm in (reports.HALF, reports.WIDE) if size.has(arm)}
+            yield dataset, vectors, mixtures
+
+
+def draw_verdicts(found: Found, ledger: Ledger) -> list[str]:
+    """What plain factorization reaches at most in the trials that draw the most tastes, or a LARGE initial scale, as a share of its best
+    validation MRR, a sentence for each data set: it has neither, so that this says how good their other settings are.
+    """
+    said = []
+    for (dataset, name), results in found.items():
+        made, trials = (searched(results, ledger), trials_of(results, ledger)) if name == "factorization" else ({}, {})
+        if {"factorization", "projection_mixture"} <= made.keys():
+            drawn = [one["definition"]["model"] for one in made["projection_mixture"]]
+            most, reached = max(one["components"] for one in drawn), trials["factorization"][0]
+            kinds = {f"m = {most}": [one["components"] == most for one in drawn],
+                     f"an initial scale of {LARGE} or more": [one["gain"] >= LARGE for one in drawn]}  # fmt: skip
+            shares = [f"{reached[those].max() / reached.max():.0%} in the trials of {what}" for what, those in kinds.items() if any(those)]
+            said.append(f"{title(dataset)}: {', '.join(shares)}.")
+    return said or [reports.NOTHING]
 
 
 def pairs(found: Found, ledger: Ledger, which: Iterable[str]) -> Iterator[tuple[str, str, str, np.ndarray, np.ndarray]]:

@@ -1,4 +1,4 @@
-"""The tables about winners: their binary codes, how they use their tastes, who gains."""
+"""The tables about winners: their settings among those that were drawn, binary codes, how they use their tastes, who gains."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -10,9 +10,10 @@ import torch
 from mixlib import codes, evaluation, experiments, models, reports
 from mixlib.datasets import Interactions
 from mixlib.evidence import Evidence
-from mixlib.labels import UNORDERED, label, title
+from mixlib.labels import UNORDERED, label, listing, title
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, Found, Outcome, Results
+from mixlib.plans import Subject, search_trials
 from mixlib.splits import Sequences
 from mixlib.tables import SPENT, binary_of, references_of, rows_of
 
@@ -34,6 +35,21 @@ def settings(found: Found) -> pd.DataFrame:
                 "tested on": f"{users:,} users" if users == tested else f"{tested:,} windows of {users:,} users",
                 SPENT: reports.spent(results)})  # fmt: skip
     return reports.listed(rows)
+
+
+def draws(found: Found, name: str) -> pd.DataFrame:
+    """The settings that each search trial of a main study draws, which all data sets share, and whose searches it has won."""
+    every = {title(dataset): results.selection for (dataset, study), results in found.items() if study == name}
+    rows: list[dict] = []
+    if every:
+        chosen = next(iter(every.values()))
+        plan = search_trials(chosen.study, Subject("", "", 0, 0), chosen.planned)
+        most = max(plan.values(), key=lambda trials: len(trials[0].definition["model"]))  # the arm for which the most is drawn
+        for i, trial in enumerate(most):
+            won = {arm: [where for where, one in every.items() if one.winners.get(arm, {}).get("index") == i] for arm in plan}
+            said = "; ".join(f"{label(arm)} on {listing(where)}" for arm, where in won.items() if where)
+            rows.append({"trial": i} | reports.drawn(trial.definition) | {"wins the search of": said})
+    return reports.with_scale(rows)
 
 
 def reference_settings(found: Found) -> pd.DataFrame:

@@ -45,6 +45,7 @@ from mixlib import (
     tables,
     twins,
     verdicts,
+    winners,
 )
 from mixlib.datasets import Interactions
 from mixlib.evidence import AHEAD, BEHIND, UNDECIDED, Evidence, share, share_corrected, share_of
@@ -1293,6 +1294,68 @@ def test_what_the_search_of_numbers_of_tastes_says_on_movielens_1m(found):
     strongest = max(trials, key=lambda one: one["definition"]["training"]["l2"])["index"]
     reached = {one["arm"]: one["test"]["mrr"] for one in trials if one["index"] == strongest}
     assert all(reached[f"embedding_mixture/{m}"] < 0.85 * reached["embedding_mixture/1"] for m in (4, 6, 8, 12))
+
+
+def test_what_the_best_of_all_searches_changes(found):
+    pages = ("certainty", "parts", "verdict", "results", "index", "../README")
+    said, parts, verdict, results, *front = ((ROOT / "book" / f"{page}.md").read_text(encoding="utf-8") for page in pages)
+    rows = searching.union(found).set_index(["data set", "model", "against"])
+    assert {*rows.index.get_level_values("data set")} == {"Movielens 100K", "Movielens 1M"}
+    mixture, plain, *larger = map(labels.label, (reports.MIXTURE, "factorization", reports.HALF, reports.WIDE))
+    ours, theirs = rows.loc["Movielens 1M", mixture, plain], rows.loc["Movielens 1M", plain, ""]
+    assert (ours["the best is of"], theirs["the best is of"]) == ("factorization-components, m = 4", "factorization")
+    main, size, tastes = (found["movielens-1m", name].outcomes for name in ("factorization", reports.SIZE, "factorization-components"))
+    before = f"{main[reports.MIXTURE].search['validation']['mrr']:.4f}"
+    assert f"numbers of tastes, with a validation MRR of {ours['validation MRR']} in place of {before}." in said
+    assert f"After {ours['trials in all']} trials of the mixture and {theirs['trials in all']} of factorization, whose best is that" in said
+    narrow, half, wide = (
+        Evidence.between(tastes["embedding_mixture/4"], one) for one in (main["factorization"], size[reports.HALF], size[reports.WIDE])
+    )
+    assert [one.side for one in (narrow, half, wide)] == [UNDECIDED, BEHIND, BEHIND] and f"the difference is {narrow}, undecided." in said
+    against = [f"{one.gap.difference:.3f} {one.over_seeds}" for one in (half, wide)]
+    assert "decided: {} for other seeds, too, against one half as large, {} against one as large.".format(*against) in said
+    assert {rows.loc["Movielens 1M", one, ""]["trials in all"] for one in larger} == {20} and "vectors, of 20 trials each," in said
+    assert "The best of all these searches on validation, of four tastes, is undecided against factorization and behind larger" in parts
+    assert "on which settings a search finds; that against larger vectors does not ({numref}`tab-union`)." in verdict
+    assert "with the best of all searches it is undecided on one of the two, Movielens 1M ({numref}`tab-union`)." in results
+    assert all("(on one of these, Movielens 1M, undecided with the best of all searches" in page for page in (verdict, *front))
+
+
+def test_the_best_of_all_searches_changes_one_verdict_and_is_not_the_best_on_test(found):
+    said, moved, places = (ROOT / "book" / "certainty.md").read_text(encoding="utf-8"), [], {}
+    for dataset, vectors, mixtures in searching.all_searches(found):
+        best = {arm: outcomes.best(some) for arm, some in (vectors | mixtures).items()}
+        places |= {(dataset, arm): (sum(one.mrr >= best[arm].mrr for one in some), len(some)) for arm, some in (vectors | mixtures).items()}
+        for arm, other in itertools.product(mixtures, vectors):
+            if "/" not in other or arm == reports.MIXTURE:
+                name = next(
+                    name for name in (*outcomes.MAIN, reports.SIZE) if (dataset, name) in found and found[dataset, name].has(arm, other)
+                )
+                sides = Evidence.of(found[dataset, name], arm, other).side, Evidence.between(best[arm], best[other]).side
+                moved += [(dataset, arm, other, *sides)] if sides[0] != sides[1] else []
+    assert moved == [("movielens-1m", reports.MIXTURE, "factorization", BEHIND, UNDECIDED)]
+    assert "All other comparisons of mixtures with single vectors on these two data sets keep their verdict." in said
+    assert [places["movielens-100k", arm] for arm in ("lstm", "mixture_lstm")] == [(4, 5), (5, 9)]
+    assert "of five of the LSTM the best on validation is the fourth on test, of nine of the Mixture-LSTM the fifth." in said
+
+
+def test_what_the_twenty_draws_of_factorization_hold(found):
+    said, table = (ROOT / "book" / "setup.md").read_text(encoding="utf-8"), winners.draws(found, "factorization").set_index("trial")
+    tastes, won, scales = table["tastes"], table["wins the search of"], table[reports.SCALE].astype(float)
+    assert (len(table), (tastes == 6).sum(), [*table.index[tastes == 8]]) == (20, 9, [3, 7, 10, 14])
+    assert (scales >= searching.LARGE).sum() == 6
+    assert "nine have m = 6 and four m = 8 (trials 3, 7, 10 and 14), and six have a scale of 5 or more" in said
+    three, two = ({arm: [name for name in OURS if found[name, "factorization"].selection.winners[arm]["index"] == 15]
+                   for arm in ("projection_mixture", "factorization")}).values()  # fmt: skip
+    assert len(three) == 3 and set(two) < set(three) == {name for name in OURS if "amazon" in name} and len(two) == 2
+    beauty = searching.trials_of(found["amazon-beauty", "factorization"], Ledger(ROOT / "results"))["factorization"][0]
+    assert scales[15] == 46.7 and set(three) - set(two) == {"amazon-beauty"} and beauty.argsort()[-2] == 15
+    assert "with a scale of 46.7, and since it wins there on two for plain factorization, too, and is second on the third, nothing" in said
+    assert [one for one in won[tastes == 8] if one] == ["Factorization on Movielens 100K"]  # and no mixture
+    lines = searching.draw_verdicts(found, Ledger(ROOT / "results"))
+    shares = {line.partition(":")[0]: int(re.search(r"(\d+)% in the trials of m = 8", line)[1]) for line in lines}
+    assert shares.pop("Movielens 100K") == 100 and len(shares) == 5 and max(shares.values()) <= 75
+    assert "On five of six data sets the four draws with m = 8 are weak without any tastes." in said
 
 
 def test_main_studies_are_whole_and_what_their_projections_begin_with(found):

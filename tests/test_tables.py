@@ -548,6 +548,81 @@ def test_searches_of_one_model_stand_beside_each_other(planned, data, tmp_path):
     )
 
 
+def test_the_best_of_all_searches_is_chosen_on_validation(planned, data, tmp_path):
+    ledger, nothing = Ledger(tmp_path), [["nothing is recorded yet"]]
+    for study, *arms in (("sequences",), ("sequence-components", "mixture_lstm/1"), ("factorization",), (reports.SIZE,)):
+        experiments.run(study, data, ledger, TINY, arms=arms)
+    # a mixture of one taste is no Mixture-LSTM, and what the study of size shares with the main one is one search
+    assert searching.union(outcomes.collected(ledger, datasets=["synthetic"])).to_numpy().tolist() == nothing
+    one, two, four = (f"embedding_mixture/{m}" for m in (1, 2, 4))
+    experiments.run("factorization-components", data, ledger, replace(TINY, trials=1), arms=[one, two, four])
+    experiments.run("factorization-variants", data, ledger, replace(TINY, trials=1), arms=["projection_mixture/gain 15, biases"])
+    found = outcomes.collected(ledger, datasets=["synthetic"])
+    main, size, tastes = (found["synthetic", name].outcomes for name in ("factorization", reports.SIZE, "factorization-components"))
+    validated = ((main, "factorization", 0.5), (tastes, one, 0.6), (main, reports.MIXTURE, 0.5), (tastes, two, 0.8), (tastes, four, 0.7))
+    for made, arm, mrr in validated:
+        made[arm] = replace(made[arm], search=made[arm].search | {"validation": {"mrr": mrr}})
+    # the best on validation reaches nothing on test
+    worst = tastes[two] = tastes[two].of([0 * values for values in tastes[two].each], tastes[two].users)
+    table = searching.union(found)
+    assert table["model"].tolist() == [*map(labels.label, ("factorization", reports.HALF, reports.WIDE, "projection_mixture")),
+                                       *3 * ["Embedding mixture"]]  # fmt: skip
+    assert table["searches"].tolist() == [2, 1, 1, 1, 3, 3, 3] and table["trials in all"].tolist() == [3, 2, 2, 2, 4, 4, 4]
+    assert table["the best is of"].tolist() == ["factorization-components, m = 1", *2 * [reports.SIZE], "factorization",
+                                                *3 * ["factorization-components, m = 2"]]  # fmt: skip
+    assert table["against"].tolist() == ["", "", "", *map(labels.label, 2 * ["factorization"] + [reports.HALF, reports.WIDE])]
+    assert (table["validation MRR"].iloc[[0, 4]] == ["0.6000", "0.8000"]).all()
+    compared = [Evidence.between(main["projection_mixture"], tastes[one]),
+                *(Evidence.between(worst, other) for other in (tastes[one], size[reports.HALF], size[reports.WIDE]))]  # fmt: skip
+    assert table["difference [95%]"].tolist() == ["", "", "", *(gap.over_users for gap in compared)] and compared[1].side == "behind"
+    bold = [f"**{gap.over_seeds}**" if gap.side in ("ahead", "behind") else gap.over_seeds for gap in compared]
+    assert table[reports.OVER_SEEDS].tolist() == ["", "", "", *bold]
+    assert searching.union(without(found, {"factorization", one}))["against"].tolist().count(labels.label(reports.WIDE)) == 1
+    assert searching.union({}).to_numpy().tolist() == nothing
+
+
+def test_projections_whose_scale_is_given_are_searches_of_the_model_and_those_with_biases_are_not(planned, data, tmp_path):
+    ledger, scale = Ledger(tmp_path), "projection_mixture/gain 15"
+    experiments.run("factorization", data, ledger, TINY)
+    experiments.run("factorization-variants", data, ledger, replace(TINY, trials=1), arms=[scale, f"{scale}, biases"])
+    found = outcomes.collected(ledger, datasets=["synthetic"])
+    table = searching.union(found).set_index("model")
+    assert table.loc["Projection mixture", ["searches", "trials in all"]].tolist() == [2, 3]
+    both = [("factorization", "projection_mixture"), ("factorization-variants", scale)]
+    best = outcomes.best(found["synthetic", study].outcomes[arm] for study, arm in both)
+    assert table.loc["Projection mixture", "test MRR [95%]"] == labels.with_interval(best.mrr, best.bounds, digits=4)
+
+
+def test_the_draws_of_a_search_are_shown_with_the_searches_that_each_won(found, ledger):
+    for name in outcomes.MAIN:
+        table, results = winners.draws(found, name), found["synthetic", name]
+        made = searching.searched(results, ledger)
+        assert table["trial"].tolist() == [0, 1] and (reports.SCALE in table) == (name == "factorization")
+        for arm, trials in made.items():
+            for row, trial in zip(table.to_dict("records"), trials, strict=True):
+                drawn = reports.drawn(trial["definition"])
+                told = [what for what in drawn if drawn[what] and (what != "tastes" or "mixture" in arm)]
+                assert [row[what] for what in told] == [drawn[what] for what in told]
+                won = results.selection.winners[arm]["key"] == trial["key"]
+                assert (f"{labels.label(arm)} on Synthetic" in row["wins the search of"].split("; ")) == won
+    assert list(winners.draws({}, "sequences")) == [""]
+
+
+def test_what_the_single_vector_reaches_where_many_tastes_or_a_large_scale_are_drawn(found, ledger, monkeypatch):
+    results = found["synthetic", "factorization"]
+    drawn = [one["definition"]["model"] for one in searching.searched(results, ledger)["projection_mixture"]]
+    reached, most = searching.trials_of(results, ledger)["factorization"][0], max(one["components"] for one in drawn)
+    monkeypatch.setattr(searching, "LARGE", sorted(one["gain"] for one in drawn)[-1])
+    many = max(value for value, one in zip(reached, drawn, strict=True) if one["components"] == most) / max(reached)
+    large = max(value for value, one in zip(reached, drawn, strict=True) if one["gain"] >= searching.LARGE) / max(reached)
+    (said,) = searching.draw_verdicts(found, ledger)
+    where = f"{large:.0%} in the trials of an initial scale of {searching.LARGE} or more."
+    assert said == f"Synthetic: {many:.0%} in the trials of m = {most}, {where}"
+    monkeypatch.setattr(searching, "LARGE", 100)
+    assert searching.draw_verdicts(found, ledger) == [f"Synthetic: {many:.0%} in the trials of m = {most}."]
+    assert searching.draw_verdicts({}, ledger) == [reports.NOTHING]
+
+
 def test_a_method_that_failed_is_said(data, planned, tmp_path, monkeypatch):
     monkeypatch.setattr(experiments.references, "LARGEST", 10)
     experiments.run("factorization-references", data, Ledger(tmp_path), replace(TINY, trials=1, seeds=1))
