@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from scipy import stats
 from torch import Tensor
+from torch.nn.functional import pad
 
 from mixlib import kernels
 from mixlib.datasets import Interactions
@@ -22,6 +23,7 @@ BLOCK_BYTES = 4 * 2**20  # of the products that a mixture's scores are made of, 
 RESAMPLES = 2000  # of a bootstrap
 _AT_ONCE = 300_000  # values that a bootstrap sums at once: more leaves the caches
 _KEPT = 100_000  # users: the resamples of so many take 200 MB, those of more are drawn again for every interval
+Places = Tensor | tuple[Tensor, Tensor]  # a mask (b, n), or rows and columns
 NOT_FINITE = "scores hold NaN, which has no rank: the model's parameters are not finite."
 
 
@@ -45,10 +47,10 @@ def target_ranks(scores: Tensor, targets: Tensor, excluded: Tensor | None = None
     scores: (b, n); targets: (b,) columns; excluded: (b, n) true where an item is out of the ranking, the target never is.
     Average ranks as in scipy.stats.rankdata: best is 1.0, a constant model gets (candidates + 1) / 2. Raises ValueError on NaN.
     """
-    target = scores.gather(1, targets.unsqueeze(1))  # (b, 1)
-    if excluded is not None:
-        scores = scores.masked_fill(excluded, -torch.inf).scatter(1, targets.unsqueeze(1), target)
-    return _ranks(scores, target, False).squeeze(1)
+    own = torch.arange(len(scores), device=scores.device), targets
+    target = scores[own].unsqueeze(1)  # (b, 1)
+    ranks = _ranks(scores, target, False) if excluded is None else _among_others(scores.clone(), target, excluded, own, False)
+    return ranks.squeeze(1)
 
 
 def sequence_ranks(model: Scorer, sequences: Sequences) -> np.ndarray:
@@ -64,9 +66,9 @@ def sequence_ranks(model: Scorer, sequences: Sequences) -> np.ndarray:
             windows = torch.as_tensor(sequences.items[rows], device=model.device)
             context, targets = windows[:, :-1], windows[:, -1:]  # (b, t - 1), (b, 1)
             scores = _scores(model, context, fast)  # (b, n_items + 1)
-            wanted = scores.gather(1, targets)
-            scores.scatter_(1, context, -torch.inf).scatter_(1, targets, wanted)
-            ranks.append(_ranks(scores, wanted, fast).squeeze(1).cpu().numpy())
+            owners = torch.arange(len(windows), device=model.device).unsqueeze(1)
+            out, own = (owners, pad(context, (1, 0))), (owners, targets)
+            ranks.append(_among_others(scores, scores[own], out, own, fast).squeeze(1).cpu().numpy())
     return np.concatenate(ranks) if ranks else np.zeros(0)
 
 
@@ -103,10 +105,8 @@ def interaction_ranks(model: Scorer, split: Split, part: str = "test") -> Ranks:
             owners, columns, targets = (torch.as_tensor(x, device=model.device) for x in (who, column, plan.targets.of(some)))
             wanted = scores.new_zeros(len(some), int(plan.targets.counts[some].max()))  # (b, k)
             wanted[owners, columns] = scores[owners, targets]
-            known = (plan.known.positions(some)[0], plan.known.of(some))
-            scores[tuple(torch.as_tensor(x, device=model.device) for x in known)] = -torch.inf
-            scores[owners, targets] = wanted[owners, columns]
-            found = _ranks(scores, wanted, fast)[owners, columns]
+            known, items = (torch.as_tensor(x, device=model.device) for x in (plan.known.positions(some)[0], plan.known.of(some)))
+            found = _among_others(scores, wanted, (known, items), (owners, targets), fast)[owners, columns]
             ranks[some[who], column] = found.cpu().numpy()
     return Ranks(plan.users, ranks)
 
@@ -224,10 +224,8 @@ def _check(model: Scorer, data: Interactions | Sequences, wanted: type[Interacti
 
 
 def _scores(model: Scorer, users: Tensor, fast: bool) -> Tensor:
-    """Scores (b, n_items + 1) of users (b,) or windows (b, t), padding at -inf; the large intermediates are fused where it pays."""
-    scores = _mixed(model, users) if fast and isinstance(model, TasteModel) else model.scores(users)
-    scores[:, 0] = -torch.inf
-    return scores
+    """Scores (b, n_items + 1) of users (b,) or windows (b, t); the large intermediates are fused where it pays."""
+    return _mixed(model, users) if fast and isinstance(model, TasteModel) else model.scores(users)
 
 
 def _mixed(model: TasteModel, users: Tensor) -> Tensor:
@@ -242,6 +240,22 @@ def _mixed(model: TasteModel, users: Tensor) -> Tensor:
     for some, offsets, out in zip(vectors.split(size), biases.split(size), scores.split(size), strict=True):
         kernels.mix()(*torch.mm(some, both, out=products[: len(some)]).view(-1, 2, m, b).unbind(1), offsets, out)
     return scores.T
+
+
+def _among_others(scores: Tensor, wanted: Tensor, out: Places, own: Places, fast: bool) -> Tensor:
+    """`_ranks` in the rows of scores (b, n), which are changed, without the places `out`; those of what is wanted, `own`, always stay."""
+    ranks = _ranks(_marked(scores, out, own, -torch.inf), wanted, fast)
+    if (lowest := wanted == -torch.inf).any():  # it ties with the marks, which are no candidates
+        ranks -= lowest * _marked(torch.zeros_like(scores), out, own, 1).sum(1, keepdim=True) / 2
+    return ranks
+
+
+def _marked(scores: Tensor, out: Places, own: Places, mark: float) -> Tensor:
+    """Scores (b, n) with a mark at the places `out`, but for the places `own`: the same tensor, changed."""
+    kept = scores[own]
+    scores[out] = mark
+    scores[own] = kept
+    return scores
 
 
 def _ranks(scores: Tensor, wanted: Tensor, fast: bool) -> Tensor:
@@ -325,7 +339,7 @@ def _plan(split: Split, part: str) -> _Plan:
     targets = _Items.of_pairs(numbers, held.items, len(users))
     number = np.full(held.n_users, -1)
     number[users] = np.arange(len(users))
-    pairs = []
+    pairs = [(np.arange(len(users)), np.zeros_like(users))]  # padding is no candidate
     for known in (split.train, other):  # one after the other: train may be large
         owners = number[known.users]
         pairs.append((owners[owners >= 0], known.items[owners >= 0]))

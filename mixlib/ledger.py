@@ -60,9 +60,12 @@ def code_version(rooms: tuple[str, ...] = COMPUTING) -> str:
 
 def provenance() -> dict:
     """The code and the versions that make a result. No paths, no host names."""
-    versions = {name: metadata.version(name) for name in ("torch", "numpy", "pandas", "scipy", "scikit-learn")}
+    versions = {"python": platform.python_version()}
+    for name in ("torch", "numpy", "pandas", "scipy", "scikit-learn", "implicit"):
+        with suppress(metadata.PackageNotFoundError):  # the last one is optional
+            versions[name] = metadata.version(name)
     machine = f"{platform.system()} {platform.machine()}, {processor()}, {os.cpu_count()} cores"
-    return {"code": code_version(), "versions": versions | {"python": platform.python_version()}, "machine": machine}
+    return {"code": code_version(), "versions": versions, "machine": machine}
 
 
 def processor() -> str:

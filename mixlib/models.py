@@ -4,6 +4,7 @@ The letters: b users or windows in a batch, m tastes, d width of a vector, n ite
 """
 
 from collections.abc import Callable
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -221,15 +222,16 @@ def build(
     components: the number of tastes m, unused by `factorization` and `lstm`. gain: of the Xavier-normal projections of
     `projection_mixture`; bias: whether these have biases, which begin at 0, as in the text of 2018. n_users: needed by the three models
     that keep a table of users.
-    Raises ValueError on an unknown kind, dim or components below 1, a missing n_users, or a bias of another model. Source: Kula (2018),
-    section 3.
+    Raises ValueError on an unknown kind, a size that is no whole number of at least 1, a missing n_users, or a bias of another model.
+    Source: Kula (2018), section 3.
     """
     choose("model", kind, KINDS)
     if bias and kind != "projection_mixture":
         raise ValueError(f"bias=True is for projection_mixture, not for {kind}.")
-    for name, value in (("n_items", n_items), ("dim", dim), ("components", components)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}.")
+    sizes: dict[str, object] = {"n_items": n_items, "dim": dim, "components": components, "n_users": n_users or 1}
+    for name, value in sizes.items():
+        if not isinstance(value, Integral) or value < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}.")
     components = components if "mixture" in kind else 1
     if kind in SEQUENTIAL:
         return SequenceModel(kind, n_items, dim, components, KINDS[kind](0, dim, components, gain))

@@ -14,7 +14,8 @@ from mixlib import training
 from mixlib.datasets import Interactions
 from mixlib.names import choose
 
-SEQUENCE_SPACE = {  # the published ranges, wider for batch size, learning rate and gain: some winners of 2018 sat on the border
+# The published ranges, wider for learning rate, gain and batches of windows: some winners of 2018 sat on the border; batches are coarser
+SEQUENCE_SPACE = {
     "batch_size": [32, 64, 96, 128],
     "learning_rate": loguniform(math.exp(-7), math.exp(-3)),
     "l2": loguniform(math.exp(-25), math.exp(-9)),

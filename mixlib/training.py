@@ -32,8 +32,9 @@ TYPES: dict[str, tuple[type, ...]] = {
 class Settings:
     """How to fit. batch_size: interactions or windows; l2: Adam's weight decay; patience: validations without a better MRR.
 
-    negatives: candidates k for each positive, None for what the loss is used with. exclude_positives: never draw an item
-    that the user has in train (the paper does draw them). validate_every: epochs between two validations.
+    negatives: candidates k for each positive, None for what the loss is used with. exclude_positives: draw again, up to
+    20 times, where an item is one that the user has in train (the paper keeps those). validate_every: epochs between two validations.
+    Raises ValueError that says what a value must be.
     """
 
     loss: str = "adaptive_hinge"

@@ -4,10 +4,19 @@ import re
 
 import numpy as np
 import pandas as pd
+import papermill
 import pytest
 
 from mixlib import describe, splits
 from mixlib.datasets import Interactions
+
+
+@pytest.mark.filterwarnings("ignore")  # of papermill and the kernel's client
+def test_a_parameter_that_papermill_only_warns_of_ends_the_notebook(tmp_path, request):
+    for name in ("00-one-vector", "01-datasets"):
+        with pytest.raises(papermill.PapermillExecutionError, match="no parameter 'sed': did you mean 'seed'"):
+            papermill.execute_notebook(request.config.rootpath / "notebooks" / f"{name}.ipynb", tmp_path / "ran.ipynb", {"sed": 1},
+                                       progress_bar=False)  # fmt: skip
 
 
 def copies(timestamps=None, **options):

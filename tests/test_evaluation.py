@@ -42,7 +42,7 @@ def tied(kind, interactions):
 @st.composite
 def rankings(draw):
     b, n = draw(st.integers(1, 4)), draw(st.integers(1, 8))
-    scores = draw(hnp.arrays(np.float32, (b, n), elements=st.integers(-2, 2).map(float)))
+    scores = draw(hnp.arrays(np.float32, (b, n), elements=st.sampled_from([-np.inf, -1, 0, 1])))
     targets = draw(hnp.arrays(np.int64, b, elements=st.integers(0, n - 1)))
     return scores, targets, draw(hnp.arrays(bool, (b, n)))
 
@@ -78,6 +78,12 @@ def test_the_best_rank_is_one_and_the_worst_is_n():
 def test_the_target_is_never_excluded():
     everything = torch.ones(1, 4, dtype=torch.bool)
     assert target_ranks(torch.randn(1, 4), torch.tensor([2]), everything).tolist() == [1.0]
+
+
+def test_a_target_at_minus_infinity_ties_with_candidates_alone():
+    scores, target = torch.tensor([[-torch.inf, 2.0, -torch.inf, -torch.inf, 1.0]]), torch.tensor([3])
+    assert target_ranks(scores, target).tolist() == [4.0]
+    assert target_ranks(scores, target, torch.tensor([[True, True, False, False, False]])).tolist() == [2.5]
 
 
 def test_ranks_leave_the_scores_alone():
@@ -231,6 +237,17 @@ def test_popularity_beats_its_opposite():
     rare = with_biases("factorization", split.train, -popular.item_biases.detach().numpy())
     mean = {model: np.nanmean(interaction_ranks(model, split).ranks) for model in (popular, rare)}
     assert mean[popular] < 0.6 * mean[rare]
+
+
+@pytest.mark.parametrize("kind", models.KINDS)
+def test_targets_at_minus_infinity_tie_with_candidates_alone(kind, tiny):
+    """Not with padding, nor with what is out of the ranking, which is marked so."""
+    model, split = with_biases(kind, tiny, np.where(np.arange(41) % 3, -np.inf, 0)), split_for(kind, tiny)
+    if model.sequential:
+        assert sequence_ranks(model, split.train).tolist() == slow_sequence_ranks(model, split.train)
+        return
+    found, expected = interaction_ranks(model, split), slow_interaction_ranks(model, split, "test")
+    assert [ranks[np.isfinite(ranks)].tolist() for ranks in found.ranks] == [*expected.values()]
 
 
 # --- metrics

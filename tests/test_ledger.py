@@ -4,6 +4,7 @@ import shutil
 import sys
 import threading
 import time
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -398,6 +399,18 @@ def test_provenance_names_versions_but_neither_paths_nor_hosts():
     made = json.dumps(ledger.provenance())
     assert {"torch", "numpy", "python"} <= set(ledger.provenance()["versions"])
     assert str(Path.home()) + "/" not in made and platform.node() not in made
+
+
+@pytest.mark.parametrize("installed", [{"torch": "2", "implicit": "0.7.2"}, {"torch": "2"}])
+def test_provenance_names_implicit_where_it_is_installed(installed, monkeypatch):
+    def version(name):
+        if name not in installed:
+            raise metadata.PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr("mixlib.ledger.metadata.version", version)
+    versions = ledger.provenance()["versions"]
+    assert versions.pop("python") and versions == installed
 
 
 def test_the_code_version_is_of_the_rooms_that_compute():

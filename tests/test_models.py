@@ -125,9 +125,10 @@ class TestEveryModel:
         assert all(torch.equal(first[name], again[name]) for name in first)
         assert any(not torch.equal(first[name], other[name]) for name in first)
 
-    @pytest.mark.parametrize("wrong", [{"components": 0}, {"dim": 0}, {"n_items": 0}])
-    def test_refuses_sizes_below_one(self, kind, wrong):
-        with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be at least 1, not 0"):
+    @pytest.mark.parametrize("wrong", [{"components": 0}, {"dim": 0}, {"n_items": 0}, {"dim": 2.5}, {"n_users": 4.5}, {"components": "4"}])
+    def test_refuses_sizes_that_are_no_whole_numbers_of_at_least_one(self, kind, wrong):
+        ((name, value),) = wrong.items()
+        with pytest.raises(ValueError, match=rf"^{name} must be a whole number of at least 1, not {value!r}\.$"):
             build(kind, **({"n_items": 7, "n_users": 5} | wrong))
 
 

@@ -1,4 +1,6 @@
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -353,6 +355,12 @@ def test_published_numbers_are_complete_and_plausible():
         for values in labels.PUBLISHED[source]["mrr"].values():
             assert set(values) <= set(labels.LABELS) and all(0 < value < 1 for value in values.values())
     assert all(set(values) == set(labels.LABELS) for values in labels.PUBLISHED["paper"]["mrr"].values())
+
+
+def test_published_numbers_name_sources_that_the_book_cites():
+    parts = [part for name, part in labels.PUBLISHED.items() if name != "counts"] + [*labels.PUBLISHED["counts"].values()]
+    bibliography = (Path(__file__).parent.parent / "book" / "references.bib").read_text(encoding="utf-8")
+    assert {part["source"] for part in parts} <= {*re.findall(r"^@\w+\{(\w+),", bibliography, re.MULTILINE)}
 
 
 def test_stacked_tables_have_no_gaps():
