@@ -155,6 +155,7 @@ def test_table_1_of_the_page_is_rebuilt_from_the_ledger(built):
     table = reports.table1(outcomes.collected(Ledger(ROOT / "results"), outcomes.MAIN), labels.UNORDERED)
     plain = [[value.replace("**", "") for value in row] for row in table.astype(str).to_numpy().tolist()]
     assert [[cell.replace("\N{NO-BREAK SPACE}", " ") for cell in row] for row in shown] == [list(table.columns), *plain]
+    assert page.find("table").caption.get_text(strip=True).startswith("Table 1")  # no page before has a table with a number
 
 
 def generated(book):
@@ -1362,7 +1363,7 @@ def test_the_best_of_all_searches_changes_one_verdict_and_is_not_the_best_on_tes
 
 
 def test_what_the_twenty_draws_of_factorization_hold(found):
-    said, table = (ROOT / "book" / "setup.md").read_text(encoding="utf-8"), winners.draws(found, "factorization").set_index("trial")
+    said, table = (ROOT / "book" / "results.md").read_text(encoding="utf-8"), winners.draws(found, "factorization").set_index("trial")
     tastes, won, scales = table["tastes"], table["wins the search of"], table[reports.SCALE].astype(float)
     assert (len(table), (tastes == 6).sum(), [*table.index[tastes == 8]]) == (20, 9, [3, 7, 10, 14])
     assert (scales >= searching.LARGE).sum() == 6
