@@ -43,16 +43,18 @@ def start(dataset: str, profile: str, seed: int) -> Interactions:
 
 
 def plain_tables() -> None:
-    """From now on the tables of a notebook show long texts whole, and no numbers of rows.
-
-    Raises ValueError where papermill was given a parameter that the notebook does not have: papermill itself only warns.
-    """
+    """From now on the tables of a notebook show long texts whole, and no numbers of rows; see also `_refuse_other_parameters`."""
     pd.set_option("display.max_colwidth", None)
     if "IPython" in sys.modules and (shell := sys.modules["IPython"].get_ipython()):
         shell.display_formatter.formatters["text/html"].for_type(pd.DataFrame, _as_html)
-        for defaults, given in itertools.pairwise(shell.user_ns["In"]):  # papermill runs a cell of its own behind that of the defaults
-            for name in re.findall(r"^(\w+) = ", given, re.MULTILINE) if given.startswith("# Parameters\n") else []:
-                choose("parameter", name, re.findall(r"^(\w+) = ", defaults, re.MULTILINE))
+        _refuse_other_parameters(shell.user_ns["In"])
+
+
+def _refuse_other_parameters(cells: list[str]) -> None:
+    """Raise ValueError where papermill was given a parameter that the notebook does not have, of which papermill itself only warns."""
+    for defaults, given in itertools.pairwise(cells):  # papermill runs a cell of its own behind that of the defaults
+        for name in re.findall(r"^(\w+) = ", given, re.MULTILINE) if given.startswith("# Parameters\n") else []:
+            choose("parameter", name, re.findall(r"^(\w+) = ", defaults, re.MULTILINE))
 
 
 def _as_html(table: pd.DataFrame) -> str:

@@ -95,7 +95,7 @@ class Share:
         return as_share(self.gain, *self.bounds)
 
 
-def corrected(ours: Outcome, theirs: Outcome) -> Estimate:
+def estimate_corrected(ours: Outcome, theirs: Outcome) -> Estimate:
     """The mean difference of two outcomes of which every seed has a split of its own that deals users, as in `share_corrected`."""
     return Estimate(float((ours.values - theirs.values).mean(dtype=float)), *_overlapping(ours.by_seed - theirs.by_seed, ours))
 

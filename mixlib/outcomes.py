@@ -116,7 +116,8 @@ class Results:
     @property
     def missing(self) -> int:
         """Planned trials that are not recorded. While the search of arms that have begun goes on all their seeds count, since another trial
-        may win. What a study shares with the one that it stands beside, or takes over from another, counts there.
+        may win; else those that not every winner has. What a study shares with the one that it stands beside, or takes over from another,
+        counts there.
         """
         chosen, study = self.selection, self.selection.study
         taken_over = "search" if study.winners_of else ""

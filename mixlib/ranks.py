@@ -9,24 +9,23 @@ import numpy as np
 import pandas as pd
 
 from mixlib import reports
-from mixlib.evidence import corrected
+from mixlib.evidence import deals_users, estimate_corrected
 from mixlib.labels import as_share, listing, title, with_interval
 from mixlib.ledger import Ledger
-from mixlib.outcomes import Estimate, Found, Outcome, collected, estimate
-from mixlib.studies import STUDIES
+from mixlib.outcomes import FEW, Estimate, Found, Outcome, collected, estimate
 from mixlib.synthetic import FACTORIAL, parameters
 from mixlib.tables import PROPERTIES, SPENT
 
 MIXTURE, VECTOR = "mixture_lstm", "lstm"
-METRICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+RANK = "geometric mean of the rank"  # shown as its change in percent, below 0 where the Mixture-LSTM is ahead
+METRICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # more is better
     "MRR": lambda ranks: 1 / ranks,
     "Recall@1": lambda ranks: ranks <= 1,
     "NDCG@10": lambda ranks: (ranks <= 10) / np.log2(ranks + 1),
     "Recall@10": lambda ranks: ranks <= 10,
     "Recall@50": lambda ranks: ranks <= 50,
-    "geometric mean of the rank": lambda ranks: -np.log(ranks),
+    RANK: lambda ranks: -np.log(ranks),
 }
-RANK = "geometric mean of the rank"  # shown as a change of it in percent, below 0 where the Mixture-LSTM is ahead
 STUDIED = ("sequences", "sequence-seeds", "sequence-splits")
 
 
@@ -41,12 +40,13 @@ def of(outcome: Outcome, metric: str) -> Outcome:
 
 def gaps(found: Found) -> Iterator[tuple[str, str, dict[str, Estimate]]]:
     """Data set, study, and what the Mixture-LSTM gains over the LSTM by each metric, for other users and seeds; where every seed has a
-    split of its own, corrected for train parts that overlap.
+    split of its own, corrected for train parts that overlap. Searches of fewer than FEW trials say too little, and are left out.
     """
     for (dataset, name), results in found.items():
-        if name in STUDIED and results.has(MIXTURE, VECTOR) and results.selection.seeds > 1:
+        enough = results.selection.trials >= min(FEW, results.selection.planned.trials)
+        if name in STUDIED and enough and results.has(MIXTURE, VECTOR) and results.selection.seeds > 1:
             both = {metric: [of(results.outcomes[arm], metric) for arm in (MIXTURE, VECTOR)] for metric in METRICS}
-            made = {metric: corrected(a, b) if STUDIES[name].splits else estimate(a, b) for metric, (a, b) in both.items()}
+            made = {metric: estimate_corrected(a, b) if deals_users(results) else estimate(a, b) for metric, (a, b) in both.items()}
             yield dataset, name, {metric: one for metric, one in made.items() if one}
 
 
@@ -86,7 +86,7 @@ def verdicts(found: Found) -> list[str]:
         sides = {side: _where(one for one in some if one[2].p < 0.05 and (one[2].value > 0) == up)
                  for side, up in (("ahead", True), ("behind", False))}  # fmt: skip
         decided = "; ".join(f"{side} by {where}" for side, where in sides.items() if where)
-        left = f" Corrected for all {len(some)} comparisons (Holm): {_where(sure) or 'none of it'}." if decided else ""
+        left = f" Left by Holm's correction for all {len(some)} comparisons: {_where(sure) or 'none'}." if decided else ""
         said.append(f"`{name}`: {decided or 'nothing is decided'}.{left}")
     return said or [reports.NOTHING]
 

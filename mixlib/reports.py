@@ -303,8 +303,8 @@ def gains(results: Found) -> pd.DataFrame:
         one, budget = gain.evidence, results[gain.dataset, gain.study]
         rows.append({"data set": title(gain.dataset), "mixture": label(gain.mixture), "against": label(gain.baseline),
                      "gain in test MRR [95%]": one.over_users, OVER_SEEDS: one.over_seeds,
+                     "p of users and seeds, Holm": "" if gain.sure is None else p_value(gain.sure),
                      "relative, users and seeds": f"{gain.share.gain:+z.0%}" if one.wide is None else str(gain.share),
-                     "its p, Holm": "" if gain.sure is None else p_value(gain.sure),
                      "rank-biserial": f"{one.gap.rank_biserial:+.2f}", "Wilcoxon p, Holm": p_value(gain.holm),
                      "trials": budget.trials_done, "seeds": budget.seeds_done})  # fmt: skip
     return listed(rows)

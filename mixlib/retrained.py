@@ -45,19 +45,21 @@ def again_verdicts(found: Found, splits: bool) -> list[str]:
                 before, after = (share_of(one, arm, baseline) for one in (first, later))
                 others = f"on {later.selection.seeds} other splits" if splits else f"with {later.selection.seeds} others"
                 budget = f" ({later.unfinished})" if later.unfinished else ""
-                side = f"{'' if later.done else 'so far '}{reports.SIDES[Evidence.of(later, arm, baseline).side]}"
+                found_later = Evidence.of(later, arm, baseline)
+                side = f"{'' if later.done else 'so far '}{reports.SIDES[found_later.side]}"
                 if deals_users(later):
                     corrected = share_corrected(later.outcomes[arm], later.outcomes[baseline])
                     side += f"; corrected for train parts that overlap, {share_bounds(*corrected.bounds)}"
                 said.append(f"{title(dataset)}, {label(arm)} against {label(baseline)}: {before} of the MRR with {first.selection.seeds} "
                             f"seeds of the main study, {after} {others}{budget}, {side}.")  # fmt: skip
-                if (p := Evidence.of(later, arm, baseline).p) is not None:
-                    tested.setdefault(f"{label(arm)} against {label(baseline)}", {})[title(dataset)] = p
+                if found_later.p is not None:
+                    tested.setdefault(f"{label(arm)} against {label(baseline)}", {})[title(dataset)] = found_later.p
     for who, some in tested.items():
         if len(some) > 1:
             by_case = zip(some, reports.holm(some.values()), strict=True)
             by_holm = ", ".join(f"{reports.p_value(one)} on {where}" for where, one in by_case)
-            said.append(f"{who}, p corrected for these {len(some)} data sets (Holm): {by_holm}.")
+            interval = "planned interval" if splits else "interval"
+            said.append(f"{who}, p of the {interval}, corrected for the number of data sets, {len(some)} (Holm): {by_holm}.")
     return said or [reports.NOTHING]
 
 

@@ -11,6 +11,7 @@ from mixlib.labels import LABELS, LOSS_LABELS, label, title, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import FEW, MAIN, Found, Outcome, Results, around, best
 from mixlib.plans import Subject, records_of, search_trials
+from mixlib.studies import Arm
 from mixlib.tables import SPENT, references_of
 
 PAIRS = 3  # of trials at the same settings: fewer say nothing
@@ -165,8 +166,9 @@ def _given(found: Found) -> Iterator[tuple[str, str, str, Outcome, Results]]:
     """Likewise the arms whose number of tastes, if it is more than one, or initial scale is given in place of drawn, and nothing else."""
     for (dataset, name), results in found.items():
         for arm, outcome in results.outcomes.items():
-            one = results.selection.study.arms[arm]
-            if one.model.keys() in ({"components"}, {"gain"}) and one.model.get("components") != 1:
+            study, one = results.selection.study, results.selection.study.arms[arm]
+            alone = not study.winners_of and one == Arm(one.kind, model=one.model)
+            if alone and one.model.keys() in ({"components"}, {"gain"}) and one.model.get("components") != 1:
                 yield dataset, name, one.kind, outcome, results
 
 

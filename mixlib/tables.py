@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mixlib import gains, reports
-from mixlib.evidence import AHEAD, BEHIND, UNDECIDED, Evidence, share
+from mixlib.evidence import AHEAD, BEHIND, Evidence, share
 from mixlib.labels import LABELS, LOSS_LABELS, METRIC_LABELS, PUBLISHED, UNORDERED, applies, as_share, label, title, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, Found, Outcome, Results, best, recorded
@@ -418,20 +418,18 @@ def size_by_tastes_verdicts(ledger: Ledger) -> list[str]:
     """How many of the comparisons with larger vectors are decided on generated users of several tastes, by the chance to stay in one, and
     how many are left by Holm's correction for their number.
     """
-    groups: dict[float, list[Evidence]] = {}
+    groups: dict[str, list[Evidence]] = {}
     for _, given, there in _sized(ledger):
-        if given["tastes"] > 1:
-            some = groups.setdefault(given["stickiness"], [])
-            some += [Evidence.between(there[reports.MIXTURE], there[arm]) for arm in (reports.HALF, reports.WIDE)]
-    groups |= {0.0: [one for some in groups.values() for one in some]} if len(groups) > 1 else {}
+        for who in (f"with a chance of {given['stickiness']} to stay in one", "all") if given["tastes"] > 1 else ():
+            both = [Evidence.between(there[reports.MIXTURE], there[arm]) for arm in (reports.HALF, reports.WIDE)]
+            groups.setdefault(who, []).extend(one for one in both if one.p is not None)
     said = []
-    for stays, some in groups.items():
-        sure = [one.side for one in some if one.side != UNDECIDED]
-        left = reports.holm(one.p for one in some if one.p is not None)
-        who = f"users with a chance of {stays} to stay in a taste" if stays else "all of them"
-        said.append(f"Over larger vectors, {who}: of {len(some)} comparisons {sure.count(AHEAD)} are decided for the mixture and "
-                    f"{sure.count(BEHIND)} against it; corrected for their number (Holm), {(left < 0.05).sum()} are, and the smallest p is "
-                    f"{reports.p_value(left.min())}.")  # fmt: skip
+    for who, some in sorted(groups.items(), reverse=True):
+        left, sides = reports.holm(one.p for one in some if one.p is not None), [one.side for one in some]
+        if some:
+            said.append(f"Users of several tastes, {who}: of {len(some)} comparisons with larger vectors the mixture is ahead in "
+                        f"{sides.count(AHEAD)} and behind in {sides.count(BEHIND)}, decided; left by Holm's correction for their number: "
+                        f"{(left < 0.05).sum() or 'none'}, smallest p {reports.p_value(left.min())}.")  # fmt: skip
     return said or [reports.NOTHING]
 
 

@@ -199,7 +199,7 @@ def test_an_interval_over_splits_adds_what_differs_from_split_to_split_to_what_d
     higher = Outcome("ours", np.full(90, 4.0), np.arange(90), np.array([5.0, 3.0, 4.0]), [record], {})
     corrected = share_corrected(higher, replace(higher, values=np.full(90, 2.0), by_seed=np.array([2.0, 2.0, 2.0])))
     assert (corrected.gain, corrected.freedom) == (1, 2) and corrected.error == pytest.approx(0.25 * np.sqrt(1 / 3 + 0.3 / 0.6))
-    gap = evidence.corrected(higher, replace(higher, values=np.full(90, 2.0), by_seed=np.array([2.0, 2.0, 2.0])))
+    gap = evidence.estimate_corrected(higher, replace(higher, values=np.full(90, 2.0), by_seed=np.array([2.0, 2.0, 2.0])))
     assert (gap.value, gap.freedom) == (2, 2) and gap.error == pytest.approx(np.sqrt(1 / 3 + 0.3 / 0.6))
 
 
