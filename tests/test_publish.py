@@ -898,10 +898,11 @@ def test_single_vectors_with_just_as_many_numbers_are_ahead_where_the_search_of_
         assert [tables.numbers_for_a_user(one) for one in alike] == [equal] * 3
         assert Evidence.of(results, mixture, vector).side == BEHIND
     said = (ROOT / "book" / "findings.md").read_text(encoding="utf-8")
-    assert "hold 384 numbers, the mixtures 256 and 128. With equal numbers the single vector is ahead on Movielens 1M, and" in said
+    assert "hold 384 numbers, the mixtures 256 and 128. With equal numbers for a user the single vector is ahead on Movielens 1M;" in said
     wins, alike = (found["movielens-100k", name].outcomes for name in ("factorization", "factorization-capacity"))
     assert found["movielens-100k", "factorization-capacity"].selection.trials < found["movielens-100k", "factorization"].selection.trials
-    assert Evidence.between(wins[reports.MIXTURE], alike["factorization/dim 256"]).side == UNDECIDED and "there it is undecided" in said
+    assert Evidence.between(wins[reports.MIXTURE], alike["factorization/dim 256"]).side == UNDECIDED
+    assert "the mixture of `factorization-capacity`, and undecided against that of the main study." in said
 
 
 def test_what_all_data_sets_say_together(found):
@@ -1505,7 +1506,7 @@ def test_who_gains():
         return said
 
     said = (ROOT / "book" / "results.md").read_text(encoding="utf-8")
-    assert len(rows) * len(places) == 99 and "The 99 intervals are corrected for nothing." in said
+    assert len(rows) * len(places) == 99 and "The 99 intervals are not corrected for their number." in said
     assert cell("amazon-beauty", lstm, "rare").startswith("+0.0002 ") and cell("amazon-beauty", mixture, "rare").startswith("+0.0001 ")
     rarest, commonest = (float(cell("amazon-apps", mixture, place).split()[0]) for place in ("rare", "common"))
     assert f"it loses {-commonest} in the quarter with the most popular targets, and gains {rarest} in that with the rarest" in said
@@ -1708,7 +1709,7 @@ def test_what_generated_users_gain(monkeypatch):
         (verdict, f"nothing that is decided with one true taste, {most}%"),
     ):
         assert gains_there in page and f"{above}% " in page
-    assert f"mostly stay in one, {above}% over larger vectors, decided in a third of the comparisons;" in verdict
+    assert f"mostly stay in one, {above}% over larger vectors, decided in a third of the comparisons, in none once" in verdict
     for some, words in ((stay, ("vectors half as large", "those as large")), ([*stay, *often], ("half as large", "as large"))):
         for which, of in enumerate(words, 1):
             pooled = pooling.pool([shares[one][which].log_ratio for one in some], [shares[one][which].error for one in some])
@@ -2234,7 +2235,7 @@ def test_what_is_said_of_other_depths_of_the_ranking(found):
     first = {
         dataset: ranks.of(found[dataset, "sequences"].outcomes["lstm"], "Recall@1").mrr for dataset, name in made if name == "sequences"
     }
-    assert f"few targets are ranked first, {100 * min(first.values()):.1f} to {100 * max(first.values()):.0f} of 100" in said
+    assert f"few targets are ranked first, {100 * min(first.values()):.1f} to {100 * max(first.values()):.1f} of 100 by the LSTM" in said
 
     def share_of_vector(dataset, metric):
         ours, theirs = (ranks.of(found[dataset, "sequence-splits"].outcomes[arm], metric).mrr for arm in ("mixture_lstm", "lstm"))
