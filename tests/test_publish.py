@@ -1366,7 +1366,7 @@ def test_the_best_of_all_searches_changes_one_verdict_and_is_not_the_best_on_tes
                 sides = Evidence.of(found[dataset, name], arm, other).side, Evidence.between(best[arm], best[other]).side
                 moved += [(dataset, arm, other, *sides)] if sides[0] != sides[1] else []
     assert moved == [("movielens-1m", reports.MIXTURE, "factorization", BEHIND, UNDECIDED)]
-    assert "All other comparisons of mixtures with single vectors on these two data sets keep their verdict." in said
+    assert "All other comparisons of mixtures with single vectors in this table keep their verdict." in said
     assert [places["movielens-100k", arm] for arm in ("lstm", "mixture_lstm")] == [(4, 5), (5, 9)]
     assert "of five of the LSTM the best on validation is the fourth on test, of nine of the Mixture-LSTM the fifth." in said
 
