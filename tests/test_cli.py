@@ -16,8 +16,9 @@ import pytest
 from mixlib import __version__, cli, datasets, labels, ledger, outcomes, references, synthetic
 from mixlib.ledger import Ledger, key_of
 from mixlib.names import UnknownName, choose
-from mixlib.plans import Trial
+from mixlib.plans import Selection, Trial
 from mixlib.sources import SOURCES
+from mixlib.studies import PAPER, STUDIES
 
 MAIN = """import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -507,6 +508,11 @@ def test_seeds_on_splits_of_their_own_are_not_held_against_the_search(mixlib, da
     for study, said in (("factorization", True), ("factorization-splits", False)):
         code, _, err = mixlib("run", "--study", study, *words)
         assert code == 0 and any("1 of 1 seeds reach less than 80% of what the search" in line for line in err) == said
+
+
+def test_the_end_of_a_run_counts_the_seeds_with_which_a_winner_failed():
+    done = Selection(STUDIES["sequences"], PAPER, 20, {"lstm": {}}, {"lstm": [{}] * 4}, [], 5)
+    assert cli._end(done, PAPER, 1, 1) == "complete. With 1 of 5 seeds the training of some winner failed: they count for no model."
 
 
 def test_a_package_that_is_not_installed_is_named_with_what_installs_it():

@@ -52,7 +52,7 @@ def test_near_twins_in_a_row_follow_time_and_not_the_file():
     assert np.isnan(describe.near_twins(copies(ordered=False))["consecutive pairs that are near-twins"])
 
 
-@pytest.mark.parametrize("share, twins", [(0.4, True), (0.6, False)])
+@pytest.mark.parametrize("share, twins", [(0.4, True), (0.5, False), (0.6, False)])
 def test_near_twins_share_more_than_the_given_part_of_their_users(share, twins):
     users = np.r_[np.arange(10), np.arange(5, 10)]  # item 1: users 0..9, item 2: users 5..9: Jaccard 0.5
     found = describe.near_twins(Interactions(users, np.repeat([1, 2], [10, 5])), jaccard=share)
@@ -73,6 +73,25 @@ def test_ties_are_unknown_where_times_are_mere_positions(times, share, said):
     found = describe.tied_share(data)
     assert np.array_equal(found, share, equal_nan=True) and describe.shown(found, ".0%") == said
     assert describe.shown(1234) == "1,234" and describe.shown(0.5) == "0.5"
+
+
+def test_facts_count_repeated_pairs_and_the_longest_history():
+    found = describe.facts(Interactions(np.array([0, 0, 0]), np.array([1, 2, 2]), np.array([5, 5, 5]), n_items=4))
+    assert (found["repeated pairs"], found["longest history"], found["tied neighbours in time"]) == (1, 3, 1)
+
+
+def test_a_negative_is_an_item_of_the_user_whose_interaction_it_stands_beside():
+    data = Interactions(np.array([0, 0, 0, 1]), np.array([1, 2, 3, 1]), n_items=4)
+    assert describe.own_positives(data) == (3 * 3 + 1) / 4 / 4
+
+
+def test_pairs_and_users_that_two_parts_share_are_counted():
+    train, validation, test = (
+        Interactions(np.array(users), np.array(items), n_users=3, n_items=4)
+        for users, items in (([0, 0, 1], [1, 2, 1]), ([0, 1, 2], [1, 2, 3]), ([0], [2]))
+    )
+    table = describe.leaks(splits.Split(train, validation, test)).set_index("parts")[["shared pairs", "shared users"]]
+    assert table.T.to_dict("list") == {"train and validation": [1, 2], "train and test": [1, 1], "validation and test": [0, 1]}
 
 
 def test_a_link_holds_the_numbers_behind_a_figure():

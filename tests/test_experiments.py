@@ -3,12 +3,13 @@ import multiprocessing
 from dataclasses import replace
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
-from conftest import complete
+from conftest import complete, model_for, split_for
 from scipy.stats import loguniform
 
-from mixlib import experiments, models, outcomes, plans, retrained, studies, training, workers
+from mixlib import evaluation, experiments, models, outcomes, plans, retrained, studies, training, workers
 from mixlib.ledger import Ledger
 from mixlib.plans import Subject, search_trials, seed_trials, select
 from mixlib.studies import DEMO, PAPER, PATIENCE, STUDIES, Budget
@@ -408,6 +409,21 @@ def test_the_winners_arrays_average_to_their_metrics(undisturbed, tiny):
             arrays = ledger.arrays(record)
             assert arrays["reciprocal_ranks"].mean() == pytest.approx(record["test"]["mrr"], rel=1e-5)
             assert len(arrays["users"]) == len(set(arrays["users"].tolist())) <= tiny.n_users
+
+
+@pytest.mark.parametrize("kind", ["factorization", "lstm"])
+def test_an_evaluation_holds_the_means_of_all_metrics(kind, tiny):
+    split, model = split_for(kind, tiny), model_for(kind, tiny)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_()
+    values, users, metrics = experiments.evaluate(model, split)
+    ranks = evaluation.interaction_ranks(model, split).ranks if kind == "factorization" else evaluation.sequence_ranks(model, split.test)
+    means = {name: of_users.mean() for name, of_users in evaluation.user_metrics(ranks.reshape(len(values), -1)).items()}
+    if kind == "lstm":
+        del means["first_hit_mrr"]  # of one target it is the MRR
+        means["mrr_over_users"] = np.mean([values[users == user].mean() for user in np.unique(users)])
+    assert metrics == pytest.approx(means) and len(set(metrics.values())) == len(metrics)
 
 
 def test_running_twice_changes_no_file(undisturbed, tiny):

@@ -48,6 +48,7 @@ def test_adaptive_hinge_has_the_value_of_its_formula(worst, formula):
         ([-3.0, -2.0, -1.5], 0.0, 0.0),  # none violates
         ([-3.0, -0.75, 4.0], 0.25, 5.0),  # the first that does, not the worst
         ([-1.0, -1.0, -1.0], 0.0, 0.0),  # on the margin is not within it
+        ([-1.0, 4.0, 0.5], 5.0, 5.0),  # and does not hide the first one within it
         ([2.0, 2.0, 1.0], 3.0, 3.0),
     ],
 )

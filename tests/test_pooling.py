@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mixlib import outcomes, pooling, prose
+from mixlib import labels, outcomes, pooling, prose
 from mixlib.evidence import share_corrected
 from mixlib.pooling import pool
 from mixlib.studies import STUDIES
@@ -61,6 +61,23 @@ def test_how_often_the_intervals_of_five_data_sets_hold_the_true_mean_and_one_mo
         held.append([low <= true <= high for true, (low, high) in ((0.05, found.bounds), (truths[5], found.another))])
     for share, (least, most) in zip(np.mean(held, axis=0), (mean, another), strict=True):
         assert least <= share <= most  # 600 repeats: sd 0.012
+
+
+def test_a_table_shows_how_far_data_sets_that_differ_lie_apart_and_what_one_of_them_changes(monkeypatch):
+    effects, errors = np.array([0.5, -0.1, 0.2, 0.05]), np.array([0.1, 0.05, 0.2, 0.08])
+    one = pooling.Together("sequences", "mixture_lstm", "lstm", list("abcd"), effects, errors, [20, 4, 5, 8], 20, [])
+    assert one.without_one == [pool(np.delete(effects, i), np.delete(errors, i)) for i in range(4)]
+    begins, ends = zip(*(np.expm1(mean.bounds) for mean in one.without_one), strict=True)
+    assert one.range_without_one == f"begins at {min(begins):+.0%} to {max(begins):+.0%}, ends at {min(ends):+.0%} to {max(ends):+.0%}"
+    monkeypatch.setattr(pooling, "comparisons", lambda _: [one])
+    (row,) = pooling.table({}).to_dict("records")
+    spread, low, high = np.expm1([one.mean.spread, *one.mean.spread_bounds])
+    assert row["spread between data sets [95%]"] == f"{spread:.0%} [{low:.0%}, {high:.0%}]" and spread > 0.1
+    assert row["on another data set [95%]"] == labels.share_bounds(*np.expm1(one.mean.another))
+    assert row["trials"] == "4 to 20 of 20; below 5 on 1"
+    (numbers,) = pooling.means({}).to_dict("records")
+    assert (numbers["another low"], numbers["another high"]) == tuple(np.expm1(one.mean.another))
+    assert [numbers[name] for name in ("spread", "spread low", "spread high")] == [one.mean.spread, *one.mean.spread_bounds]
 
 
 def test_shares_are_pooled_where_both_models_have_several_seeds(ledger):

@@ -478,6 +478,29 @@ def test_only_what_changed_is_run_again(tmp_path):
     assert len(notebooks.run_notebooks(project, ["synthetic"])) == 1
 
 
+def test_a_copy_that_something_else_changed_is_made_again(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "_toc.yml").write_text("root: index")
+    source = notebook(tmp_path / "notebooks" / "01-n.ipynb", 'profile = "demo"')
+    source.write_text(source.read_text().replace("seed = 0", 'seed = 0\\nprofile = \\"demo\\"'))
+
+    def execute(source, output, *_):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text("made")
+
+    monkeypatch.setattr(notebooks, "in_processes", lambda what, runs, jobs: (what(run) for run in runs))
+    monkeypatch.setattr(notebooks, "execute", execute)
+    project = notebooks.Project(tmp_path)
+    (output,) = notebooks.run_notebooks(project, ["synthetic"])
+    assert notebooks.run_notebooks(project, ["synthetic"]) == []
+    output.write_text("changed by hand, or by a merge")
+    assert notebooks.run_notebooks(project, ["synthetic"]) == [output] and output.read_text() == "made"
+
+
+def test_data_that_lost_their_order_in_time_are_in_another_state(tiny):
+    assert notebooks.state_of(tiny) != notebooks.state_of(replace(tiny, ordered=False))
+
+
 def test_what_a_notebook_shows_of_data_is_shown_again_when_they_change(data_root, tmp_path, monkeypatch):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "_toc.yml").write_text("root: index")

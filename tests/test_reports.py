@@ -428,6 +428,10 @@ def test_a_ledger_that_is_not_there_is_said(tiny, tmp_path):
     assert not outcomes.study("sequences", tiny, ledger=Ledger(tmp_path / "new")).outcomes  # of a ledger that is about to begin
 
 
+def test_a_p_value_below_a_thousandth_is_said_to_be_smaller():
+    assert [reports.p_value(p) for p in (0.0009, 0.001, 0.0049, 0.5)] == ["<\u00a00.001", "0.001", "0.005", "0.500"]
+
+
 def test_an_end_that_would_show_as_0_keeps_a_decimal_or_its_sign():
     assert labels.as_share(0.06, -0.0008, 0.125) == "+6.0% [-0.1%, +12.5%]" and labels.as_share(0.06, -0.02, 0.125) == "+6% [-2%, +12%]"
     assert labels.share_bounds(-0.0004, 0.13) == "[-0.0%, +13.0%]"

@@ -184,6 +184,14 @@ def test_a_share_is_of_users_alone_where_there_is_one_seed():
     assert one.bounds == pytest.approx((low - 1, high - 1), abs=0.1 * (high - low)) and str(Share(-0.001, 0.02, 3)) == "+0% [-6%, +6%]"
 
 
+def test_a_share_adds_what_differs_between_the_seeds_of_both_sides_to_what_differs_between_users():
+    ours, theirs = (trained(np.random.default_rng(seed), "", quality) for seed, quality in ((8, 6.0), (9, 2.0)))
+    one, users = share(ours, theirs), over_users(ours.values, theirs.values, ours.users) / (ours.mrr / theirs.mrr) ** 2
+    seeds = [(arm.by_seed / arm.mrr).var(ddof=1) / 5 for arm in (ours, theirs)]
+    assert one.error == pytest.approx((users + sum(seeds)) ** 0.5)
+    assert one.freedom == pytest.approx((users + sum(seeds)) ** 2 / sum(side**2 / 4 for side in seeds))
+
+
 def test_an_interval_over_splits_adds_what_differs_from_split_to_split_to_what_differs_between_users():
     values = np.random.default_rng(5).normal(0, 1, 90)
     ours = Outcome("ours", values, np.arange(90), np.array([0.3, 0.5, 0.4]), [], {})

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import tiny_studies
 from conftest import benchmark
 from scipy import stats
-from scipy.stats import loguniform
+from tiny_studies import NAMES, TINY
 
 from mixlib import (
     datasets,
@@ -38,47 +39,11 @@ from mixlib.evidence import Evidence, Share, share, share_corrected, share_of
 from mixlib.ledger import Ledger, key_of
 from mixlib.losses import LOSSES
 from mixlib.notebooks import Project
-from mixlib.studies import PAPER, STUDIES, Budget
+from mixlib.studies import STUDIES
 
-SPACE = {
-    "batch_size": [64], "learning_rate": loguniform(5e-3, 5e-2), "l2": loguniform(1e-9, 1e-5), "components": [2, 3],
-    "gain": loguniform(1, 2),
-}  # fmt: skip
-TINY = Budget(2, 2, dict.fromkeys(PAPER.epochs, 2), dict.fromkeys(PAPER.dim, 4), dict.fromkeys(PAPER.space, SPACE))
-
-
-@pytest.fixture(scope="module")
-def data():
-    return synthetic.generate(users=120, items=40, tastes=2, clusters=4, length=20)
-
-
-@pytest.fixture(scope="module")
-def planned(monkeypatch_module):
-    """As if the paper had planned the tiny budget."""
-    monkeypatch_module.setitem(outcomes.PROFILES, "paper", TINY)
-
-
-@pytest.fixture(scope="module")
-def monkeypatch_module():
-    with pytest.MonkeyPatch.context() as patch:
-        yield patch
-
-
-@pytest.fixture(scope="module")
-def ledger(data, planned, tmp_path_factory):
-    """Main studies and their references, trained with a tiny budget."""
-    ledger = Ledger(tmp_path_factory.mktemp("results"))
-    for name in ("sequences", "factorization", "sequence-references", "factorization-references", "sequence-splits", "sequence-patience"):
-        experiments.run(name, data, ledger, TINY)
-    return ledger
-
-
-@pytest.fixture(scope="module")
-def found(ledger):
-    return outcomes.collected(ledger, datasets=["synthetic"])
-
-
-NAMES = ["synthetic"]
+# fixtures: a name that is imported would be hidden by the arguments that bear it
+data, planned, monkeypatch_module = tiny_studies.data, tiny_studies.planned, tiny_studies.monkeypatch_module
+ledger, found = tiny_studies.ledger, tiny_studies.found
 
 
 def test_other_metrics_stand_for_every_model_and_a_sign_unlike_that_of_mrr_is_named(found):
@@ -1317,6 +1282,8 @@ def test_effects_need_cells_that_differ_in_nothing_else():
     assert gains.effects(table.assign(gain=one_of_two))["pairs"].tolist() == [8, 4, 6, 6]
     single = gains.effects(table.assign(seeds=np.where(table["twins"] == 0.5, 1, 2))).set_index("property")
     assert single["pairs"].tolist() == [4, 2, 3, 0]  # one seed decides nothing
+    unequal = gains.effects(table.assign(seeds=np.where(table["twins"] == 0.5, 3, 2)))
+    assert unequal["pairs"].tolist() == [8, 4, 6, 0]  # seeds are a budget, too
 
 
 def test_effects_are_of_cells_with_the_same_budget_and_the_larger_one_counts_of_the_same_data():

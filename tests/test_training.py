@@ -161,6 +161,12 @@ def test_an_exploding_loss_names_the_learning_rate(tiny):
         fitted("factorization", tiny, learning_rate=1000.0, batch_size=10_000)
 
 
+def test_a_loss_explodes_beyond_a_hundred_times_the_first_one():
+    training._check([1.0, 99.0], Settings())
+    with pytest.raises(Diverged, match="101, after 1 in the first one"):
+        training._check([1.0, 101.0], Settings())
+
+
 def test_parameters_that_explode_in_the_last_batch_of_an_epoch_are_divergence_too(tiny):
     with pytest.raises(Diverged, match="lower the learning rate"):
         fitted("factorization", tiny, learning_rate=3e38, batch_size=10_000)
@@ -258,6 +264,13 @@ def test_excluded_positives_are_never_drawn(kind, tiny):
     assert not found & known
     everything = {(user, item) for user in np.unique(train.users).tolist() for item in range(1, 41)}
     assert found == everything - known  # and nothing else is left out
+
+
+def test_negatives_in_place_of_positives_are_uniform_too():
+    data = Interactions(np.zeros(1, int), np.array([1]), n_users=1, n_items=4)
+    drawn = sampler(splits.Split(data, data, data), exclude_positives=True, negatives=3000)(torch.zeros(1, dtype=torch.long))
+    counts = np.bincount(drawn.numpy().ravel(), minlength=5)
+    assert counts[:2].tolist() == [0, 0] and counts[2:] == pytest.approx(1000, abs=120)  # binomial: sd 26
 
 
 def test_a_user_who_has_everything_still_gets_negatives():

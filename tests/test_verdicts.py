@@ -120,6 +120,11 @@ def test_the_numbers_of_a_claim_are_those_of_the_paired_comparison(request):
     assert f"Movielens 100K {gap.difference:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]" in said
 
 
+def test_the_largest_printed_gain_is_that_of_the_best_mixture():
+    printed = {"lstm": 0.1, "mixture_lstm": 0.12, "factorization": 0.1, "projection_mixture": 0.15, "embedding_mixture": 0.11}
+    assert [verdicts._best_share(printed, name) for name in outcomes.MAIN] == pytest.approx([0.2, 0.5])
+
+
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
