@@ -1355,7 +1355,14 @@ def test_what_the_best_of_all_searches_changes(found):
     pages = ("certainty", "parts", "verdict", "results", "index", "../README")
     said, parts, verdict, results, *front = ((ROOT / "book" / f"{page}.md").read_text(encoding="utf-8") for page in pages)
     rows = searching.union(found).set_index(["data set", "model", "against"])
-    assert {*rows.index.get_level_values("data set")} == {"Movielens 100K", "Movielens 1M"}
+    assert {*rows.index.get_level_values("data set")} == {"Amazon CDs", "Movielens 100K", "Movielens 1M"}
+    [cds, theirs] = [
+        found["amazon-cds", name].outcomes[arm] for name, arm in (("sequence-capacity", "lstm/dim 64"), ("sequences", "mixture_lstm"))
+    ]
+    assert rows.loc["Amazon CDs", "LSTM", ""]["the best is of"] == "sequence-capacity, width 64"
+    reached = cds.search["test"]["mrr"], cds.search["validation"]["mrr"]
+    assert f"with a validation MRR of {reached[1]:.4f} in the study of capacity, reaches {reached[0]:.3f} on test" in said
+    assert f"and {cds.mrr:.4f} with fresh seeds, as much as" in said and f"{cds.mrr:.4f}" == f"{theirs.mrr:.4f}"
     mixture, plain, *larger = map(labels.label, (reports.MIXTURE, "factorization", reports.HALF, reports.WIDE))
     ours, theirs = rows.loc["Movielens 1M", mixture, plain], rows.loc["Movielens 1M", plain, ""]
     assert (ours["the best is of"], theirs["the best is of"]) == ("factorization-components, m = 4", "factorization")
