@@ -6,6 +6,7 @@ import sys
 import warnings
 from base64 import b64encode
 from contextlib import suppress
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from scipy import sparse
 
 from mixlib import datasets, evaluation, experiments, plans, splits
 from mixlib.datasets import Interactions
-from mixlib.models import SequenceModel, left_align, score
+from mixlib.models import SequenceModel
 from mixlib.names import choose, in_markdown
 from mixlib.sources import COUNTS, SOURCES
 from mixlib.splits import Sequences, Split
@@ -273,32 +274,17 @@ def constant_model(n_items: int) -> pd.DataFrame:
     return pd.DataFrame({"rule for ties": ["average rank", "best rank"], "rank": [average, 1.0], "reciprocal rank": [1 / average, 1.0]})
 
 
-class _RunOver:
-    """An LSTM that is run over left padding: a Scorer of windows."""
-
-    def __init__(self, model: SequenceModel):
-        self.model, self.n_items, self.components, self.device = model, model.n_items, model.components, model.device
-
-    def states(self, windows: torch.Tensor) -> torch.Tensor:
-        """Hidden states (b, d) after the zeros and the items of windows (b, t)."""
-        return self.model.states(windows)[:, -1]
-
-    def scores(self, users: torch.Tensor) -> torch.Tensor:
-        """Scores (b, n_items + 1) for windows (b, t)."""
-        tastes, attention = self.model.encoder(self.states(users))
-        return score(tastes, attention, self.model.item_vectors, self.model.item_biases)
-
-
 @torch.inference_mode()
 def padding_effect(model: SequenceModel, sequences: Sequences) -> dict[str, float | int]:
-    """What running an LSTM over left padding does: change of its final state, and of MRR, on the windows that have padding."""
-    padded, through = (sequences.items == 0).any(axis=1), _RunOver(model)
+    """What running a trained LSTM over left padding does: change of its final state, and of MRR, on the windows that have padding."""
+    padded, through = (sequences.items == 0).any(axis=1), copy(model)  # of the same parameters
+    through.over_padding = True
     if not padded.any():
         return {"padded windows": 0}
     windows = replace(sequences, items=sequences.items[padded], users=sequences.users[padded])
     context = torch.as_tensor(windows.items[:, :-1])
-    clean = model.states(left_align(context))[torch.arange(len(context)), (context != 0).sum(dim=1)]  # (b, d)
-    moved = (through.states(context) - clean).norm(dim=1) / clean.norm(dim=1)
+    clean, reached = (one.represent(context)[0].flatten(1) for one in (model, through))  # (b, d) the only taste is the state
+    moved = (reached - clean).norm(dim=1) / clean.norm(dim=1)
     skipped, run_over = (float(evaluation.sequence_reciprocal_ranks(one, windows).mean()) for one in (model, through))
     return {"padded windows": len(windows), "relative change of the state": float(moved.mean()), "MRR, padding skipped": skipped,
             "MRR, padding run over": run_over}  # fmt: skip

@@ -159,21 +159,27 @@ class TasteModel(nn.Module):
 
 
 class SequenceModel(TasteModel):
-    """An LSTM over the items of a window; tastes come from its hidden state."""
+    """An LSTM over the items of a window; tastes come from its hidden state.
+
+    over_padding: it is run over the zeros of the left padding, too, as the code of 2018 did, so that padding changes its states.
+    """
 
     sequential = True
 
-    def __init__(self, kind: str, n_items: int, dim: int, components: int, encoder: nn.Module):
+    def __init__(self, kind: str, n_items: int, dim: int, components: int, encoder: nn.Module, over_padding: bool = False):
         super().__init__(kind, n_items, dim, components, encoder)
         self.lstm = nn.LSTM(dim, dim, batch_first=True)
+        self.over_padding = over_padding
 
     def states(self, windows: Tensor) -> Tensor:
-        """Hidden states (b, t + 1, d) after a start step and after each real item: windows (b, t) must be padded on the right."""
+        """Hidden states (b, t + 1, d) after a start step and after each place of windows (b, t); padding on the right comes after all."""
         return self.lstm(pad(self.items(windows), (0, 0, 1, 0)))[0]
 
     def represent(self, users: Tensor) -> Represented:
         """Tastes and attention (b, m, d) of windows (b, t), padded with 0 on the left, after their last item."""
         windows = left_align(users)
+        if self.over_padding:
+            return self.encoder(self.states(users)[:, -1])
         lengths = (windows != 0).sum(dim=1)  # (b,)
         last = self.states(windows[:, : max(1, int(lengths.max()))])[torch.arange(len(windows)), lengths]
         return self.encoder(last)  # (b, d) -> (b, m, d)
@@ -183,10 +189,10 @@ class SequenceModel(TasteModel):
 
         On a CPU, short windows come first.
         """
-        windows = left_align(windows)
+        aligned, lengths = left_align(windows), (windows != 0).sum(dim=1)
         found = []
-        for some in alike((windows != 0).sum(dim=1)):
-            items = windows[some, : int((windows[some] != 0).sum(dim=1).max())]  # (s, l)
+        for some in alike(lengths):
+            items = windows[some] if self.over_padding else aligned[some, : int(lengths[some].max())]  # (s, l)
             real = items.reshape(-1).nonzero().squeeze(1)
             states = self.states(items[:, :-1]).flatten(0, 1)  # (s l, d)
             found.append((states.index_select(0, real), items.reshape(-1)[real], some[real // items.shape[1]]))
@@ -215,26 +221,35 @@ def left_align(windows: Tensor) -> Tensor:
 
 
 def build(
-    kind: str, n_items: int, n_users: int | None = None, dim: int = 32, components: int = 4, gain: float = 1.0, bias: bool = False
+    kind: str,
+    n_items: int,
+    n_users: int | None = None,
+    dim: int = 32,
+    components: int = 4,
+    gain: float = 1.0,
+    bias: bool = False,
+    over_padding: bool = False,
 ) -> TasteModel:
     """Build one of the five models, its parameters drawn from torch's global generator.
 
     components: the number of tastes m, unused by `factorization` and `lstm`. gain: of the Xavier-normal projections of
     `projection_mixture`; bias: whether these have biases, which begin at 0, as in the text of 2018. n_users: needed by the three models
-    that keep a table of users.
-    Raises ValueError on an unknown kind, a size that is no whole number of at least 1, a missing n_users, or a bias of another model.
+    that keep a table of users. over_padding: whether a sequence model is run over left padding, as in the code of 2018.
+    Raises ValueError on an unknown kind, a size that is no whole number of at least 1, a missing n_users, or an option of other models.
     Source: Kula (2018), section 3.
     """
     choose("model", kind, KINDS)
     if bias and kind != "projection_mixture":
         raise ValueError(f"bias=True is for projection_mixture, not for {kind}.")
+    if over_padding and kind not in SEQUENTIAL:
+        raise ValueError(f"over_padding=True is for {' and '.join(SEQUENTIAL)}, not for {kind}.")
     sizes: dict[str, object] = {"n_items": n_items, "dim": dim, "components": components, "n_users": n_users or 1}
     for name, value in sizes.items():
         if not isinstance(value, Integral) or value < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}.")
     components = components if "mixture" in kind else 1
     if kind in SEQUENTIAL:
-        return SequenceModel(kind, n_items, dim, components, KINDS[kind](0, dim, components, gain))
+        return SequenceModel(kind, n_items, dim, components, KINDS[kind](0, dim, components, gain), over_padding)
     if n_users is None or n_users < 1:
         raise ValueError(f"{kind} keeps a table of users: give n_users.")
     encoder = KINDS[kind](n_users, dim, components, gain)

@@ -219,6 +219,9 @@ STUDIES = {
                 "lstm": Arm("lstm"),
                 "lstm/shuffled ties": Arm("lstm", split={"shuffle_ties": 0}),
                 "lstm/no own positives": Arm("lstm", training={"exclude_positives": True}),
+                "lstm/padding run over": Arm("lstm", model={"over_padding": True}),
+                "mixture_lstm": Arm("mixture_lstm"),
+                "mixture_lstm/padding run over": Arm("mixture_lstm", model={"over_padding": True}),
             },
         ),
         Study(

@@ -33,13 +33,16 @@ def begun(found: Found, datasets: Iterable[str], name: str) -> list[str]:
 def rows_of(
     found: Found, datasets: Iterable[str], names: Iterable[str], unordered: Collection[str] = UNORDERED
 ) -> Iterable[tuple[dict, Outcome | None, str, Results | None]]:
-    """The first cells of a row, the outcome, and what is said where there is none, for every arm of the studies on every data set."""
+    """The first cells of a row, the outcome, what is said where there is none, and the results (none of an arm that has not begun), for
+    every arm of the studies on every data set.
+    """
     for dataset in datasets:
         for name in (name for name in names if applies(dataset, name, unordered)):
             results = found.get((dataset, name))
             for arm in STUDIES[name].arms:
                 outcome = results.outcomes.get(arm) if results else None
-                yield {"data set": title(dataset), "model": label(arm)}, outcome, reports.absent(results, arm), results
+                there = results and arm not in results.selection.ahead
+                yield {"data set": title(dataset), "model": label(arm)}, outcome, reports.absent(results, arm), results if there else None
 
 
 def _mrr(outcome: Outcome | None, absent: str) -> str:

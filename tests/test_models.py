@@ -176,6 +176,27 @@ class TestWindows:
         before = [[0, 0, 0], [0, 0, 0], [0, 0, 3], [0, 3, 5], [0, 0, 0], [0, 0, 7], [0, 7, 1], [7, 1, 8]]
         assert torch.allclose(tastes, model.represent(torch.tensor(before))[0], atol=1e-6)
 
+    def test_over_padding_the_zeros_count_as_steps(self, kind):
+        clean, over = (drawn(kind, over_padding=over) for over in (False, True))
+        windows = torch.tensor([[0, 0, 3, 5], [0, 0, 0, 0], [7, 1, 8, 2]])
+        for i, window in enumerate(windows):
+            state = None
+            for vector in [torch.zeros(4), *over.item_vectors[window]]:  # a start step, then each place
+                _, state = over.lstm(vector.view(1, 1, -1), state)
+            by_hand = over.encoder(state[0][0])
+            for ours, theirs in zip(over.represent(windows), by_hand, strict=True):
+                assert ours is theirs is None or torch.allclose(ours[i], theirs[0], atol=1e-6)
+        apart = (clean.represent(windows)[0] - over.represent(windows)[0]).abs().amax(dim=(1, 2))
+        assert apart[0] > 1e-4 and apart[2] < 1e-6  # no padding, no difference
+
+    def test_over_padding_training_meets_the_states_that_rank(self, kind):
+        model = drawn(kind, over_padding=True)
+        windows = torch.tensor([[0, 3, 5, 9], [0, 0, 0, 2], [7, 1, 8, 8], [0, 0, 0, 0]])
+        (tastes, _), items, owners = model.represent_positions(windows)
+        assert items.tolist() == [2, 3, 5, 9, 7, 1, 8, 8] and owners.tolist() == [1, 0, 0, 0, 2, 2, 2, 2]
+        assert torch.allclose(tastes[[3, 0, 7]], model.represent(windows[:3, :-1])[0], atol=1e-6)
+        assert torch.allclose(tastes[1], model.represent(torch.tensor([[0]]))[0][0], atol=1e-6)  # before the 3
+
     def test_the_order_of_items_matters(self, kind):
         model = build(kind, n_items=9, dim=4, components=2)
         tastes = model.represent(torch.tensor([[3, 5], [5, 3]]))[0]
@@ -187,10 +208,11 @@ def test_left_align_moves_only_padding():
     assert models.left_align(windows).tolist() == [[3, 5, 0, 0], [1, 2, 7, 1], [0, 0, 0, 0], [4, 4, 9, 0]]
 
 
+@pytest.mark.parametrize("over_padding", [False, True])
 @pytest.mark.parametrize("window", [[5, 9, 0], [0, 5, 0, 2], [5, 0, 0, 0]])
-def test_padding_after_an_item_is_an_error(window):
+def test_padding_after_an_item_is_an_error(window, over_padding):
     with pytest.raises(ValueError, match="padded with 0 on the left: no 0 may come after an item"):
-        build("lstm", n_items=9, dim=4).scores(torch.tensor([window]))
+        build("lstm", n_items=9, dim=4, over_padding=over_padding).scores(torch.tensor([window]))
 
 
 def test_windows_run_with_those_of_up_to_twice_their_length():
@@ -231,6 +253,12 @@ def test_projections_have_biases_where_these_are_asked_for_and_no_other_model_ha
     for kind in set(models.KINDS) - {"projection_mixture"}:
         with pytest.raises(ValueError, match=rf"bias=True is for projection_mixture, not for {kind}\."):
             models.build(kind, n_items=9, n_users=5, bias=True)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in models.KINDS if kind not in models.SEQUENTIAL])
+def test_a_model_without_windows_has_no_padding_to_run_over(kind):
+    with pytest.raises(ValueError, match=rf"over_padding=True is for lstm and mixture_lstm, not for {kind}\."):
+        build(kind, n_items=9, n_users=5, over_padding=True)
 
 
 def drawn(kind, **given):
