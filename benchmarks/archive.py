@@ -44,6 +44,12 @@ def middle(gains: np.ndarray, weights: np.ndarray) -> tuple[float, float, float]
     return float(median), float(low), float(high)
 
 
+def lost(test: np.ndarray) -> int:
+    """How many trials share the lowest test MRR (n,) to the last digit, as trainings do whose loss is no number any more."""
+    lowest = int((test == test.min()).sum())
+    return lowest if lowest > 1 else 0
+
+
 def arms(folder: Path) -> dict[tuple[str, str], Arm]:
     """The trials of every model of the paper, by (data set, model)."""
     found = {}
@@ -70,7 +76,8 @@ def table(archived: dict[tuple[str, str], Arm]) -> pd.DataFrame:
                 theirs, ours = (test[validation.argmax()] for validation, test in both)
                 gains, weights = other_searches(*both)
                 rows.append({"data set": title(dataset), "mixture": label(mixture), "against": label(baseline),
-                             "trials of both": f"{m} and {n}", "gain of 2018": f"{ours / theirs - 1:+.0%}{mark}",
+                             "trials of both": f"{m} and {n}",
+                             "of these, lost": " and ".join(str(lost(test)) for _, test in reversed(both)), "gain of 2018": f"{ours / theirs - 1:+.0%}{mark}",
                              "gain over searches [middle 95%]": as_share(*middle(gains, weights)),
                              "searches in which it gains": f"{weights[gains > 0].sum():.0%}"})  # fmt: skip
     return pd.DataFrame(rows)

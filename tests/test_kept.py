@@ -67,6 +67,14 @@ def test_the_luck_of_the_searches_of_2018_comes_out_again_of_the_archive():
                 validation, test = archived[dataset, model]
                 assert round(test[validation.argmax()], 4) == mrr
     kinds = {file: pd.read_csv(folder / f"{file}.csv")["model_type"] for file in archive.MODELS}
+    trials = pd.read_csv(folder / "sequence.csv")
+    same, lstm = (trials[(trials["dataset"] == "10M") & (trials["model_type"] == name)] for name in ("mixture", "lstm"))
+    lost = same["test_mrr"] == same["test_mrr"].min()
+    assert archive.lost(same["test_mrr"].to_numpy()) == lost.sum() == 7 and same.loc[lost, "validation_mrr"].nunique() == 1
+    assert (lost == (same["learning_rate"] > 0.0115)).all()
+    fast = lstm.loc[lstm["learning_rate"] > 0.0115, "test_mrr"]
+    certainty = (archive.TABLE.parent.parent / "certainty.md").read_text(encoding="utf-8")
+    assert f"above 0.0115, where the LSTM has {len(fast)} trials, the worst of which reaches {fast.min():.3f}." in certainty
     others = ~kinds["sequence"].isin(archive.MODELS["sequence"].values())
     said = (ROOT / "book" / "differences.md").read_text(encoding="utf-8")
     assert f"Half of the archived trials of sequence models ({others.sum()} of {len(others)})" in said
