@@ -77,7 +77,8 @@ def table(archived: dict[tuple[str, str], Arm]) -> pd.DataFrame:
                 gains, weights = other_searches(*both)
                 rows.append({"data set": title(dataset), "mixture": label(mixture), "against": label(baseline),
                              "trials of both": f"{m} and {n}",
-                             "of these, lost": " and ".join(str(lost(test)) for _, test in reversed(both)), "gain of 2018": f"{ours / theirs - 1:+.0%}{mark}",
+                             "of these, lost": " and ".join(str(lost(test)) for _, test in reversed(both)),
+                             "gain of 2018": f"{ours / theirs - 1:+.0%}{mark}",
                              "gain over searches [middle 95%]": as_share(*middle(gains, weights)),
                              "searches in which it gains": f"{weights[gains > 0].sum():.0%}"})  # fmt: skip
     return pd.DataFrame(rows)
