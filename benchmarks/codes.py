@@ -16,16 +16,18 @@ def main(names: list[str]) -> None:
     """Measure the winners of the main studies on the named data sets, one thread, and put them beside what was measured before."""
     experiments.set_threads(1)
     ledger = Ledger("results")
-    found = winners.speeds(ledger)
     machine = f"{provenance()['machine']}, one thread, numpy {np.__version__}"
     for (dataset, _), results in outcomes.collected(ledger, MAIN, names).items():
+        made = {}
         for (_, arm), speed in winners.measure_speeds(results, datasets.load(dataset)).items():
-            found[dataset, arm] = speed | {"machine": machine}
+            made[arm] = speed | {"machine": machine}
             print(f"{dataset}, {arm}: {speed['real']:,.0f} real, {speed['binary']:,.0f} binary per ms", flush=True)
-    nested: dict[str, dict] = {}
-    for (dataset, arm), speed in sorted(found.items()):
-        nested.setdefault(dataset, {})[arm] = speed
-    ledger.note("speeds", lambda kept: nested)
+        keep(ledger, dataset, made)
+
+
+def keep(ledger: Ledger, dataset: str, made: dict[str, dict]) -> None:
+    """Put speeds of a data set, by arm, beside what was measured before."""
+    ledger.note("speeds", lambda kept: kept | {dataset: dict(sorted((kept.get(dataset, {}) | made).items()))})
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from torch.nn.functional import embedding
 
 from mixlib import evaluation, experiments, figures, labels, losses, models, splits, synthetic, training
 from mixlib.datasets import Interactions
+from mixlib.files import renamed
 from mixlib.ledger import processor
 
 HERE = Path(__file__).parent
@@ -257,20 +258,25 @@ def run() -> None:
         if made.returncode:
             sys.exit(f"the cell {cell} failed:\n{made.stderr[-2000:]}")
         found["cells"].append({"cell": cell, "found": json.loads(made.stdout.splitlines()[-1])})
-        RECORD.write_text(json.dumps(found, indent=1) + "\n")
+        keep(found)
         print(cell["vary"], cell["kind"], made.stdout.strip(), flush=True)
     start = min(
         timed(lambda: subprocess.run([sys.executable, "-m", "mixlib", "--help"], capture_output=True, check=True)) for _ in range(3)
     )
-    RECORD.write_text(json.dumps(found | {"help": round(start, 3)}, indent=1) + "\n")
+    keep(found | {"help": round(start, 3)})
     draw()
+
+
+def keep(found: dict) -> None:
+    """Write the record, whole or not at all."""
+    with renamed(RECORD) as partial:
+        partial.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def draw() -> None:
     """Write the tables and the figure of the book's page from the record, and print the first table."""
     found = json.loads(RECORD.read_text())
-    order = plan()
-    cells = [entry["cell"] | entry["found"] for entry in sorted(found["cells"], key=lambda entry: order.index(entry["cell"]))]
+    cells = [cell | entry["found"] for cell in plan() for entry in found["cells"] if entry["cell"] == cell]
 
     def write(name: str, vary: tuple[str, ...], row: Callable[[dict], dict]) -> pd.DataFrame:
         table = pd.DataFrame([row(cell) for cell in cells if cell["vary"] in vary] or [{"": "not measured yet"}])

@@ -73,6 +73,8 @@ def draw() -> None:
 
 
 if __name__ == "__main__":
+    if not sys.argv[1:]:
+        sys.exit("usage: python benchmarks/late.py NAME ..., or draw")
     if sys.argv[1:] != ["draw"]:
         torch.set_num_threads(1)
         os.environ["MIXLIB_COMPILE"] = "1"

@@ -61,6 +61,8 @@ def draw() -> None:
 
 
 if __name__ == "__main__":
+    if not sys.argv[1:]:
+        sys.exit("usage: python benchmarks/near_zero.py NAME")
     torch.set_num_threads(1)
     given = datasets.load(sys.argv[1])
     zero = measure(given)

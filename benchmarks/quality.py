@@ -84,5 +84,7 @@ def _difference(gaps: np.ndarray) -> str:
 
 
 if __name__ == "__main__":
+    if not sys.argv[1:]:
+        sys.exit("usage: python benchmarks/quality.py NAME [MODEL ...]")
     measure(sys.argv[1], sys.argv[2:] or list(models.KINDS))
     table(measured()).to_csv(TABLE, index=False)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from mixlib import datasets, experiments
 from mixlib.ledger import code_version
+from mixlib.names import UnknownName
 from mixlib.plans import Trial
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -41,7 +42,7 @@ def main() -> None:
             continue
         try:
             data = datasets.load(record["dataset"])
-        except FileNotFoundError:
+        except (FileNotFoundError, UnknownName):
             continue
         trial = Trial(**{name: record[name] for name in ("study", "arm", "stage", "index", "definition")})
         again, _ = experiments.run_trial(trial, data)
