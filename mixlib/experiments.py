@@ -106,17 +106,20 @@ def run_trial(
     A winner's record also holds what `diagnose` finds. A trial whose loss explodes, or whose method cannot hold the
     data, gives a record too, with the status `failed`: it has used its place in the search.
     """
+    refers = trial.definition["model"]["kind"] in references.KINDS
+    if refers:  # references stay on the CPU
+        device = "cpu"
     record = {"key": trial.key, "dataset": interactions.name, "study": trial.study, "arm": trial.arm, "stage": trial.stage,
               "index": trial.index, "definition": trial.definition, "device": _device_name(device),
               "compiler": kernels.has_compiler()} | provenance()  # fmt: skip
     checkpoint = Checkpoint(ledger.state(interactions.name, trial.study, trial.key, key_of(record))) if ledger else None
     if interactions.hashes:  # sha256 of the files it was read from
         record["data"] = interactions.hashes
-    reset_peak_memory()
+    reset_peak_memory(device)
     start = time.perf_counter()
     try:
         model: models.TasteModel | references.Reference
-        if trial.definition["model"]["kind"] in references.KINDS:
+        if refers:
             model, split, history = refer(trial.definition, interactions)
         else:
             model, split, history = train(trial.definition, interactions, device, checkpoint)
@@ -276,13 +279,13 @@ def _work(trial: Trial) -> tuple[dict, dict[str, np.ndarray]]:
 
 
 def _device_name(device: str) -> str:
-    return torch.cuda.get_device_name() if device.startswith("cuda") else f"cpu, {torch.get_num_threads()} threads"
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else f"cpu, {torch.get_num_threads()} threads"
 
 
-def reset_peak_memory() -> None:
-    """Forget the peak of memory so far, on this machine and on the card."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+def reset_peak_memory(device: str = "cpu") -> None:
+    """Forget the peak of memory so far, on this machine and on the card, if the device is one."""
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(device)
     with suppress(OSError):  # not Linux, or not allowed: the peak is then that of the process so far
         Path("/proc/self/clear_refs").write_text("5")
 
@@ -290,7 +293,7 @@ def reset_peak_memory() -> None:
 def peak_memory(device: str) -> int | None:
     """Peak memory since the last reset, in bytes: of the card, or resident of this process; None where the system does not say."""
     if device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated()
+        return torch.cuda.max_memory_allocated(device)
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))

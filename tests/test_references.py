@@ -182,6 +182,15 @@ def test_references_run_like_any_study_and_only_chance_is_repeated(name, tiny, t
     assert searched.count("popularity") == 1 and searched.count("ease") == 2
 
 
+def test_a_reference_stays_on_the_cpu_and_its_record_says_so(tiny, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: f"the card {device}")
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device=None: device)
+    trial = search_trials(STUDIES["sequence-references"], Subject.of(tiny), TINY)["popularity"][0]
+    record, _ = experiments.run_trial(trial, tiny, "cuda")
+    assert record["device"].startswith("cpu, ") and record["peak_memory_bytes"] != "cuda"
+    assert (experiments._device_name("cuda:1"), experiments.peak_memory("cuda:1")) == ("the card cuda:1", "cuda:1")
+
+
 def test_settings_are_drawn_within_their_ranges_and_in_equal_number():
     study = STUDIES["factorization-references"]
     plan = search_trials(study, Subject("books", "0" * 16, 50, 10), PAPER)
