@@ -83,8 +83,7 @@ def run(
     from mixlib.sources import SOURCES
 
     _unless_stopped()
-    if not results:
-        raise ValueError("--results is empty: give the folder of the ledger, or leave the option out.")
+    ledger = Ledger(results)
     if cluster == "":
         raise ValueError("--cluster is empty: give the address of a dask scheduler, or leave the option out.")
     if cluster and jobs > 1:
@@ -109,7 +108,6 @@ def run(
     budget = replace(planned, trials=trials or planned.trials, seeds=seeds or planned.seeds)
     if budget.trials > planned.trials or budget.seeds > planned.seeds:
         _note((f"planned are {planned.trials} trials and {planned.seeds} seeds: tables and `mixlib status` count no more than these.",))
-    ledger = Ledger(results)
     folders = list(filter(None, (study, chosen.other)))
     for line in (line for where in folders for line in ledger.set_aside(interactions.name, where)):
         print(line, flush=True)
@@ -190,7 +188,8 @@ def _end(selection: "Selection", planned: "Budget", i: int, n: int) -> str:
         then = "the same command then runs the seeds" if stage == "search" else "then the study is complete"
         return f"share {i}/{n} is done. Other shares lack {_trials(len(selection.missing))} of the {stage}; {then}."
     failed = [name for name in selection.finalists if name not in selection.winners]
-    end = f"complete, but nothing came of {', '.join(failed)}: its trials failed." if failed else "complete."
+    whose = "their" if len(failed) > 1 else "its"
+    end = f"complete, but nothing came of {', '.join(failed)}: {whose} trials failed." if failed else "complete."
     if lost := selection.tried - selection.seeds:
         end += f" With {lost} of {selection.tried} seeds the training of some winner failed: they count for no model."
     asked, every = selection.planned, (("search trials", "trials"), ("seeds", "seeds"))
@@ -224,7 +223,7 @@ class _Progress:
         if self.new:
             _note((f"a new ledger begins in {self.new}.",))
         self.new, self.made, self.of, self.since = None, 0, len(trials), time.monotonic()
-        self.say(f"{trials[0].stage}: {self.of} trial{'s' * (self.of > 1)} to run")
+        self.say(f"{trials[0].stage}: {_trials(self.of)} to run")
         if self.cluster:
             _note((f"asking {self.cluster} for workers; an answer may take a minute.",))
 

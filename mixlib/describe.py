@@ -167,7 +167,7 @@ def shown(value: float, form: str = ",.4g") -> str:
 
 
 def twin_pairs(interactions: Interactions, jaccard: float = 0.5, users: int = 5) -> np.ndarray:
-    """Pairs of items that mostly share their users, each one way and the other, as `one * (n_items + 1) + other`.
+    """Pairs (p,) of items that mostly share their users, each one way and the other, as numbers `one * (n_items + 1) + other`.
 
     Two items are near-twins when each has at least `users` users, and more than the share `jaccard` of the users of either have both.
     """
@@ -214,13 +214,18 @@ def most_popular(interactions: Interactions, number: int = 8) -> pd.DataFrame:
 def sizes(split: Split) -> pd.DataFrame:
     """Interactions, users, items of each part, and the share of its interactions whose user or item never occurs in train."""
     rows = []
-    for name in ("train", "validation", "test"):
-        users, items = _columns(getattr(split, name))
-        seen_users, seen_items = _columns(split.train)
+    parts = _parts(split)
+    seen_users, seen_items = parts["train"]
+    for name, (users, items) in parts.items():
         rows.append({"part": name, "interactions": len(items), "users": len(np.unique(users)), "items": len(np.unique(items)),
                      "share of unseen users": f"{1 - np.isin(users, seen_users).mean():.2%}",
                      "share of unseen items": f"{1 - np.isin(items, seen_items).mean():.2%}"})  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _parts(split: Split) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Users and items (n,) of every part, by its name."""
+    return {name: _columns(getattr(split, name)) for name in ("train", "validation", "test")}
 
 
 def _columns(part: Interactions | Sequences) -> tuple[np.ndarray, np.ndarray]:
@@ -233,8 +238,7 @@ def _columns(part: Interactions | Sequences) -> tuple[np.ndarray, np.ndarray]:
 def leaks(split: Split) -> pd.DataFrame:
     """How many (user, item) pairs, and users, two parts of a split have in common."""
     rows = []
-    for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
-        a, b = _columns(getattr(split, one)), _columns(getattr(split, other))
+    for (one, a), (other, b) in itertools.combinations(_parts(split).items(), 2):
         n = split.train.n_items + 1
         rows.append({"parts": f"{one} and {other}", "shared pairs": len(np.intersect1d(a[0] * n + a[1], b[0] * n + b[1])),
                      "shared users": len(np.intersect1d(a[0], b[0]))})  # fmt: skip

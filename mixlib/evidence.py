@@ -1,6 +1,6 @@
 """A paired difference of two arms, and what it decides: over users, and over seeds, without which it decides nothing; and as a share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -27,17 +27,16 @@ class Evidence:
     p: float | None = None
 
     @classmethod
-    def between(cls, ours: Outcome, theirs: Outcome) -> "Evidence":
-        """The evidence in two outcomes over the same users."""
-        wide = estimate(ours, theirs)
+    def between(cls, ours: Outcome, theirs: Outcome, apart: bool = False) -> "Evidence":
+        """The evidence in two outcomes over the same users; apart: as for `outcomes.estimate`."""
+        wide = estimate(ours, theirs, apart)
         return cls(paired(ours, theirs), wide.bounds if wide else None, p=wide.p if wide else None)
 
     @classmethod
     def of(cls, results: Results, arm: str, baseline: str) -> "Evidence":
         """The evidence in the results of a study."""
-        few = bool(results.unfinished) and results.selection.trials < FEW
-        wide = estimate(results.outcomes[arm], results.outcomes[baseline], apart=results.selection.study.splits)
-        return cls(results.against(arm, baseline), wide.bounds if wide else None, results.unfinished, few, wide.p if wide else None)
+        found = cls.between(results.outcomes[arm], results.outcomes[baseline], apart=results.selection.study.splits)
+        return replace(found, budget=results.unfinished, few=bool(results.unfinished) and results.selection.trials < FEW)
 
     @property
     def side(self) -> str:
@@ -109,7 +108,7 @@ def _overlapping(by_split: np.ndarray, outcome: Outcome) -> tuple[float, int]:
 @lru_cache(maxsize=4096)  # several tables and figures show the same share
 def share(ours: Outcome, theirs: Outcome, apart: bool = False) -> Share:
     """The share of two outcomes; variances over users and seeds, or over splits where every seed has one (apart), are added as in
-    `outcomes.over_seeds`. Raises ValueError when they are not of the same users in the same order.
+    `outcomes.estimate`. Raises ValueError when they are not of the same users in the same order.
     """
     paired(ours, theirs)
     value = float(ours.values.sum(dtype=float) / theirs.values.sum(dtype=float))

@@ -58,6 +58,11 @@ def close(figure: "Figure") -> None:
     plt.close(figure)
 
 
+def _look(kind: str) -> tuple[str, str]:
+    """Colour and marker of a kind of model; grey and round for one's own."""
+    return COLOURS.get(kind, "#777777"), MARKERS.get(kind, "o")
+
+
 def outcomes(
     axes: "Axes", results: Results, published: dict[str, float] | None = None, references: Mapping[str, float] | None = None
 ) -> None:
@@ -67,12 +72,12 @@ def outcomes(
     """
     names = list(results.outcomes)
     for y, arm in enumerate(names):
-        outcome, kind = results.outcomes[arm], arm.partition("/")[0]
+        outcome, (colour, marker) = results.outcomes[arm], _look(arm.partition("/")[0])
         low, high = outcome.bounds
-        axes.plot([low, high], [y, y], color=COLOURS[kind], lw=2, solid_capstyle="round")
-        axes.plot(outcome.mrr, y, MARKERS[kind], color=COLOURS[kind], ms=7)
+        axes.plot([low, high], [y, y], color=colour, lw=2, solid_capstyle="round")
+        axes.plot(outcome.mrr, y, marker, color=colour, ms=7)
         if published and arm in published:
-            axes.plot(published[arm], y + 0.22, MARKERS[kind], mfc="white", mec="#777777", ms=7)  # below ours
+            axes.plot(published[arm], y + 0.22, marker, mfc="white", mec="#777777", ms=7)  # below ours
     axes.set_yticks(range(len(names)), [label(arm) for arm in names])
     axes.set_ylim(len(names) - 0.5, -0.5 - 0.45 * len(references or {}))  # names of references lie above the marks
     printed = [value for arm, value in (published or {}).items() if arm in names]
@@ -94,10 +99,11 @@ def components(axes: "Axes", results: Results) -> None:
         m = [number for number, _ in points]
         mean = np.array([outcome.mrr for _, outcome in points])
         bounds = np.array([outcome.bounds for _, outcome in points])
-        axes.fill_between(m, bounds[:, 0], bounds[:, 1], color=COLOURS[kind], alpha=0.15, lw=0)
-        axes.plot(m, mean, MARKERS[kind] + "-", color=COLOURS[kind])
+        colour, marker = _look(kind)
+        axes.fill_between(m, bounds[:, 0], bounds[:, 1], color=colour, alpha=0.15, lw=0)
+        axes.plot(m, mean, marker + "-", color=colour)
         axes.set_xticks(m)
-    axes.set_title(", ".join(LABELS[kind] for kind in kinds), loc="left")
+    axes.set_title(", ".join(map(label, kinds)), loc="left")
     axes.set_xlabel("number of tastes m")
     axes.set_ylabel("test MRR, 95% over users")
 
@@ -156,7 +162,7 @@ def searches(curves: dict[tuple[str, str], dict[str, np.ndarray]], references: M
 
 
 def lines(axes: "Axes", x: Sequence[float], curves: dict[str, np.ndarray], xlabel: str, ylabel: str, labelled: bool = True) -> None:
-    """Up to three curves over x in the same colours and dashes for the same names in every panel, with a legend unless told not to.
+    """Up to three curves (n,) over x (n,) in the same colours and dashes for the same names in every panel; a legend unless told not to.
 
     Raises ValueError when there are more.
     """
@@ -174,13 +180,15 @@ def circle(
     axes: "Axes", items: np.ndarray, chosen: np.ndarray, scores: np.ndarray, tastes: np.ndarray, attention: np.ndarray, name: str
 ) -> None:
     """Items (n, 2) in the plane, shaded by score (n,); the chosen ones ringed; the tastes (m, 2) as arrows, a colour each, and dashed in
-    the same colour the attention vectors (m or 0, 2).
+    the same colour the attention vectors (m or 0, 2); m is at most 2.
+
+    Raises ValueError when there are more tastes.
     """
     order = scores.argsort().argsort() / (len(scores) - 1)
     axes.scatter(items[:, 0], items[:, 1], c=order, cmap="Greys", s=70, edgecolors="#BBBBBB", linewidths=0.5, vmin=-0.1)
     axes.scatter(items[chosen, 0], items[chosen, 1], s=150, facecolors="none", edgecolors="#333333", linewidths=1.2)
     for vectors, dash in ((tastes, "-"), (attention, "--")):
-        for (x, y), colour in zip(vectors, ("#D55E00", "#0072B2"), strict=False):
+        for (x, y), colour in zip(vectors, ("#D55E00", "#0072B2")[: len(vectors)], strict=True):
             end, look = 0.8 / np.hypot(x, y), {"arrowstyle": "-|>", "color": colour, "lw": 2, "linestyle": dash}
             axes.annotate("", (end * x, end * y), (0, 0), arrowprops=look)
     axes.set(aspect="equal", xticks=[], yticks=[], title=name, xlim=(-1.25, 1.25), ylim=(-1.25, 1.25))

@@ -114,8 +114,7 @@ def factorial(ledger: Ledger, names: Iterable[str] = synthetic.FACTORIAL) -> pd.
         results = {name: outcomes.recorded(ledger, dataset, name) for name in (*MAIN, reports.SIZE)}
         for name, arm, baseline in compared:
             one = results[name]
-            row = synthetic.parameters(dataset) | {"protocol": name, "mixture": arm, "against": baseline}
-            row |= {"trials": 0, "seeds": 0}
+            row = synthetic.parameters(dataset) | {"protocol": name, "mixture": arm, "against": baseline, "trials": 0, "seeds": 0}
             if one and one.has(arm, baseline):
                 row |= {"trials": one.selection.trials, "seeds": one.selection.seeds} | _gained(one, arm, baseline)
             rows.append(row)
@@ -229,7 +228,7 @@ def _short(value: float) -> str:
 
 def gain_in(part: pd.DataFrame, less: pd.DataFrame | None = None) -> tuple[float, tuple[float, float]]:
     """The mean gain in some of the rows of `who_gains`, less that in others, if any are given, and its 95% interval for other users and,
-    where there are several, other seeds: as in `outcomes.over_seeds`.
+    where there are several, other seeds: as in `outcomes.estimate`.
     """
     signed = [(1, part)] if less is None else [(1, part), (-1, less)]
     gain = float(sum(sign * some["gain"].mean() for sign, some in signed))

@@ -48,7 +48,8 @@ def title(dataset: str) -> str:
     base, _, share = dataset.replace("_copies=", ":copies=").rpartition(":copies=")
     if base:
         return f"{title(base)}, {100 * float(share):.3g}% of the items twice"
-    return TITLES.get(dataset, dataset.replace("-", " ").capitalize())
+    words = dataset.replace("-", " ")
+    return TITLES.get(dataset, words[:1].upper() + words[1:])
 
 
 def listing(names: list[str]) -> str:

@@ -82,9 +82,14 @@ class OtherCode(ValueError):
 
 
 class Ledger:
-    """Records below a folder, as <dataset>/<study>/<key>.json; arrays of the same trial lie beside it as <key>.npz."""
+    """Records below a folder, as <dataset>/<study>/<key>.json; arrays of the same trial lie beside it as <key>.npz.
+
+    Raises ValueError on an empty name of the folder.
+    """
 
     def __init__(self, root: str | Path = "results"):
+        if not str(root):
+            raise ValueError("the folder of the ledger is empty: name one, or leave the option out.")
         self.root = Path(root).expanduser()
         self._prepared: set[Path] = set()
 

@@ -15,7 +15,7 @@ import nbformat
 import yaml
 from tqdm import tqdm
 
-from mixlib.datasets import Interactions, load
+from mixlib.datasets import Interactions
 from mixlib.files import renamed
 from mixlib.labels import title
 from mixlib.ledger import Ledger
@@ -108,7 +108,7 @@ def source_hash(notebook: Path) -> str:
 
 
 def parameters_of(notebook: Path) -> dict:
-    """The defaults in a notebook's `parameters` cell, by name."""
+    """The defaults in a notebook's `parameters` cell, by name. Raises ValueError without such a cell, and on what is no plain value."""
     for cell in read(notebook).cells:
         if "parameters" in cell.metadata.get("tags", []):
             values: dict = {}
@@ -201,15 +201,15 @@ def refresh(project: Project) -> None:
             nbformat.write(notebook, partial)
 
 
-def run_notebooks(project: Project, names: list[str], force: bool = False) -> list[Path]:
-    """Bring the executed copies for the given data sets up to date, several at once; gives those that were run.
+def run_notebooks(project: Project, loaded: dict[str, Interactions], force: bool = False) -> list[Path]:
+    """Bring the executed copies for the given data sets, by name, up to date, several at once; gives those that were run.
 
     On every machine each copy is run once, even if a committed one would still belong. Raises what `execute` does: copies that were
     finished by then are kept.
     """
-    stamps, data = project.book / "_build" / ".ran", {name: state_of(load(name)) for name in names}
+    stamps, data = project.book / "_build" / ".ran", {name: state_of(found) for name, found in loaded.items()}
     due = []
-    for source, output, parameters in project.runs(names):
+    for source, output, parameters in project.runs(list(loaded)):
         noted = project.belonging(source, parameters)
         stamp = stamps / output.parent.name / f"{output.stem}.json"
         if force or not output.is_file() or not stamp.is_file() or stamp.read_text() != _stamped(noted, output, data):
@@ -255,8 +255,7 @@ def _announced(due: list[Run], at_work: dict[Path, str]) -> Iterator[Run]:
 
 def _executed(run: Run) -> tuple[Path, dict]:
     execute(*run)
-    _, output, _, noted = run
-    return output, noted
+    return run[1], run[3]
 
 
 def file_hash(path: Path) -> str:

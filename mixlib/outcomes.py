@@ -71,8 +71,9 @@ class Outcome:
         return int((self.by_seed < SHORT * self.search["test"]["mrr"]).sum())
 
     def of(self, each: list[np.ndarray], users: np.ndarray) -> "Outcome":
-        """The same models by other values (n,) of every seed, of the users (n,)."""
-        return replace(self, values=np.mean(each, axis=0), users=users, by_seed=np.array([one.mean() for one in each]), each=each)
+        """The same models by other values (n,) of every seed, of the users (n,); those of all seeds where each has a split of its own."""
+        values = np.concatenate(each) if len(users) > len(each[0]) else np.mean(each, axis=0)
+        return replace(self, values=values, users=users, by_seed=np.array([one.mean() for one in each]), each=each)
 
     def at(self, where: np.ndarray) -> "Outcome":
         """The same models on those of the test's rows where (n,) is true."""
@@ -159,14 +160,6 @@ class Results:
         """Whether all of the arms have an outcome."""
         return set(arms) <= self.outcomes.keys()
 
-    def against(self, arm: str, baseline: str) -> Comparison:
-        """Paired comparison of two arms over the same users."""
-        return paired(self.outcomes[arm], self.outcomes[baseline])
-
-    def over_seeds(self, arm: str, baseline: str) -> tuple[float, float] | None:
-        """The interval of that difference for other seeds, too; None where there is one seed."""
-        return over_seeds(self.outcomes[arm], self.outcomes[baseline], apart=self.selection.study.splits)
-
 
 @lru_cache(maxsize=4096)  # several tables and figures show the same difference
 def paired(ours: Outcome, theirs: Outcome) -> Comparison:
@@ -210,12 +203,6 @@ def estimate(ours: Outcome, theirs: Outcome, apart: bool = False) -> Estimate | 
     return Estimate(gap, *added(over_users(ours.values - theirs.values, np.ones(len(ours.values)), ours.users), sides))
 
 
-def over_seeds(ours: Outcome, theirs: Outcome, apart: bool = False) -> tuple[float, float] | None:
-    """The 95% interval of `estimate`; None where either has one seed."""
-    one = estimate(ours, theirs, apart)
-    return one.bounds if one else None
-
-
 def around(value: float, error: float, freedom: float) -> tuple[float, float]:
     """Student's 95% interval of a value with a standard error and its degrees of freedom."""
     half = float(stats.t.ppf(0.975, freedom)) * error
@@ -253,19 +240,19 @@ def study(
     """Results of a study on a data set: computed in place (`demo`), or what the ledger holds (`paper`).
 
     arms: only these, all if none is named. budget: fields of the profile's Budget to replace, such as trials=1.
-    Raises ValueError on unknown names, FileNotFoundError where the folder of a ledger is not there.
+    Raises ValueError on unknown names, TypeError on a field that Budget has not, FileNotFoundError where the folder of a ledger is not
+    there, ImportError where a demo needs the package `implicit` and it is not installed.
     """
     plan = study_for(name, interactions).only(arms)
     planned = replace(PROFILES[choose("profile", profile, PROFILES)].of(plan), **budget)
     if profile == "demo":
-        selection, arrays = experiments.compute(name, interactions, planned, arms)
+        selection, arrays = experiments.compute(name, interactions, planned, plan.arms)
         return _results(selection, lambda record: arrays[record["key"]])
     if not isinstance(ledger, Ledger):
         ledger = ledger_in(ledger)
     subject, records = Subject.of(interactions), records_of(plan, ledger, interactions.name)
     ours = subject if plan.family == "sequences" else replace(subject, max_length=0, min_length=0)
-    found = _results(select(plan, records, subject, planned), ledger.arrays)
-    return replace(found, left_out=left_out_of(ledger, interactions.name, name, ours))
+    return _results(select(plan, records, subject, planned), ledger.arrays, left_out_of(ledger, interactions.name, name, ours))
 
 
 def ledger_in(folder: str | Path) -> Ledger:
@@ -316,8 +303,8 @@ def lies_here(dataset: str) -> Subject | None:
     return None
 
 
-def recorded(ledger: Ledger, dataset: str, name: str, arms: Iterable[str] = (), version: Subject | None = None) -> Results | None:
-    """Results of a study from its records alone, without the data; None if there are none. arms: only these, all if none is named.
+def recorded(ledger: Ledger, dataset: str, name: str, version: Subject | None = None) -> Results | None:
+    """Results of a study from its records alone, without the data; None if there are none.
 
     version: of the data, the same one for all studies: `version_of` the data set if none is given.
     """
@@ -325,9 +312,9 @@ def recorded(ledger: Ledger, dataset: str, name: str, arms: Iterable[str] = (), 
     counted = Counter(subject for subject in map(Subject.of_record, records.values()) if version and version.agrees(subject))
     if not counted:
         return None
-    ours, study = max(sorted(counted, key=str), key=counted.__getitem__), STUDIES[name].only(arms)
-    found = _results(select(study, records_of(study, ledger, dataset), ours, PROFILES["paper"].of(study)), ledger.arrays)
-    return replace(found, left_out=left_out_of(ledger, dataset, name, ours))
+    ours, study = max(sorted(counted, key=str), key=counted.__getitem__), STUDIES[name]
+    selection = select(study, records_of(study, ledger, dataset), ours, PROFILES["paper"].of(study))
+    return _results(selection, ledger.arrays, left_out_of(ledger, dataset, name, ours))
 
 
 def left_out_of(ledger: Ledger, dataset: str, name: str, ours: Subject) -> tuple[str, ...]:
@@ -345,7 +332,7 @@ def left_out_of(ledger: Ledger, dataset: str, name: str, ours: Subject) -> tuple
     )
 
 
-def _results(selection: Selection, arrays: Callable[[dict], dict[str, np.ndarray]]) -> Results:
+def _results(selection: Selection, arrays: Callable[[dict], dict[str, np.ndarray]], left_out: tuple[str, ...] = ()) -> Results:
     outcomes = {}
     for arm, finalists in selection.finalists.items() if selection.seeds else ():
         if arm not in selection.winners:  # all its trials failed
@@ -356,7 +343,7 @@ def _results(selection: Selection, arrays: Callable[[dict], dict[str, np.ndarray
         apart = selection.study.splits  # every seed has a test part of its own
         reached, whose = (np.concatenate(values), np.concatenate(users)) if apart else (np.mean(values, axis=0), users[0])
         outcomes[arm] = Outcome(arm, reached, whose, by_seed, finalists, selection.winners[arm], values)
-    return Results(selection, outcomes)
+    return Results(selection, outcomes, left_out)
 
 
 def apart(dataset: str) -> bool:

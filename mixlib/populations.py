@@ -7,18 +7,18 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pandas as pd
 import torch
+from scipy import stats
 from torch import Tensor
 
 from mixlib import datasets, describe, experiments, outcomes, reports, synthetic
 from mixlib.datasets import Interactions
 from mixlib.evaluation import interaction_reciprocal_ranks
-from mixlib.evidence import Evidence
 from mixlib.labels import label, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import Results
 from mixlib.splits import Sequences, random_split
-from mixlib.tables import PROPERTIES, SPENT
-from mixlib.twins import FEW_WINDOWS
+from mixlib.tables import SPENT, properties
+from mixlib.twins import FEW_WINDOWS, gain_at
 
 CLUSTERS = 30  # of items, in every population of the factorial
 NEW, REPEATED = "not in its context", "in its context"  # targets of windows
@@ -27,9 +27,8 @@ VISITED, EFFECTIVE, KNOWS = "visited", "effective", "one who knows the process" 
 
 def visits(interactions: Interactions) -> np.ndarray:
     """How often (n_users, CLUSTERS) each generated user chose an item of each cluster."""
-    counts = np.zeros((interactions.n_users, CLUSTERS))
-    np.add.at(counts, (interactions.users, synthetic.cluster_of(interactions.items)), 1)
-    return counts
+    places = interactions.users * CLUSTERS + synthetic.cluster_of(interactions.items)
+    return np.bincount(places, minlength=interactions.n_users * CLUSTERS).reshape(-1, CLUSTERS)
 
 
 def shown(interactions: Interactions, liked: int) -> dict[str, float]:
@@ -39,15 +38,13 @@ def shown(interactions: Interactions, liked: int) -> dict[str, float]:
     of a user's shares, which is `liked` where all are visited alike.
     """
     counts = visits(interactions)
-    shares = counts / counts.sum(axis=1, keepdims=True)
-    entropy = -(shares * np.log(np.where(shares, shares, 1))).sum(axis=1)
     number = (counts > 0).sum(axis=1)
     items = len(np.unique(interactions.pairs)) / interactions.n_users
     return {
         "items": items,
         "visited": float(number.mean()),
         "all": float((number == liked).mean()),
-        "effective": float(np.exp(entropy).mean()),
+        "effective": float(np.exp(stats.entropy(counts, axis=1)).mean()),
     }
 
 
@@ -74,7 +71,7 @@ class Knowing:
         expected = np.interp(np.arange(len(rates) + 1), np.r_[0, trained * chosen.sum(axis=1)], np.arange(len(times) + 1))
         by_count = np.vstack((np.zeros(len(rates)), held))[expected.round().astype(int)]  # (in train 0..ranks, ranks)
         by_count += 1e-3 * rates  # in a cluster that is used up all are left over alike, and what ties shares its rank
-        known = by_count[visits(train).astype(int)[:, items % CLUSTERS], items // CLUSTERS]
+        known = by_count[visits(train)[:, items % CLUSTERS], items // CLUSTERS]
         self.known = torch.as_tensor(np.pad(known, ((0, 0), (1, 0))), dtype=torch.float32)
 
     def scores(self, users: Tensor) -> Tensor:
@@ -102,8 +99,7 @@ def table(ledger: Ledger, names: Iterable[str] = synthetic.FACTORIAL) -> pd.Data
     for name, done in _done(ledger, names, "factorization", "factorization-components"):
         interactions, given = datasets.load(name), synthetic.parameters(name)
         found, main = shown(interactions, given["tastes"]), done["factorization"].outcomes if "factorization" in done else {}
-        row = {words: given[key] for key, words in PROPERTIES.items()}
-        row |= {
+        row = properties(given) | {
             "items": f"{found['items']:.0f}",
             VISITED: f"{found['visited']:.1f}",
             "users who visit all": f"{found['all']:.0%}",
@@ -120,21 +116,15 @@ def by_target(ledger: Ledger, names: Iterable[str] = synthetic.FACTORIAL) -> pd.
     for name, done in _done(ledger, names, "sequences"):
         results, given = done["sequences"], synthetic.parameters(name)
         where = repeats(results, datasets.load(name))
-        row = {words: given[key] for key, words in PROPERTIES.items()} | {f"targets {REPEATED}": f"{where.mean():.0%}"}
+        row = properties(given) | {f"targets {REPEATED}": f"{where.mean():.0%}"}
         for words, part in ((NEW, ~where), (REPEATED, where)):
             row |= {f"LSTM, {words}": "", f"gain, {words} [95%]": ""}
             if part.sum() >= FEW_WINDOWS:
-                gain, reached = gain_at(results, part)
+                reached, one = gain_at(results, part)
+                gain = with_interval(one.gap.difference, one.bounds, sign=True)
                 row |= {f"LSTM, {words}": f"{reached:.3f}", f"gain, {words} [95%]": gain}
         rows.append(row | {SPENT: reports.spent(results)})
     return reports.listed(rows)
-
-
-def gain_at(results: Results, where: np.ndarray) -> tuple[str, float]:
-    """What the Mixture-LSTM gains on the test windows where (n,) is true, with its interval for other users and seeds; the LSTM's MRR."""
-    ours, theirs = (results.outcomes[arm].at(where) for arm in ("mixture_lstm", "lstm"))
-    one = Evidence.between(ours, theirs)
-    return with_interval(one.gap.difference, one.bounds, sign=True), theirs.mrr
 
 
 def _done(ledger: Ledger, names: Iterable[str], *studies: str) -> Iterator[tuple[str, dict[str, Results]]]:

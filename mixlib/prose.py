@@ -6,7 +6,7 @@ import numpy as np
 
 from mixlib.evidence import AHEAD, BEHIND, ONE_SEED, UNDECIDED, Evidence
 from mixlib.labels import PUBLISHED, applies, label, listing, title
-from mixlib.outcomes import MAIN, Found, Outcome, best
+from mixlib.outcomes import MAIN, Found, Outcome, Results
 from mixlib.plans import Selection
 from mixlib.pooling import COMPARED, TOO_FEW, together
 from mixlib.reports import HALF, MIXTURE, NOT_RUN, SIDES, SIZE, WIDE, Gain, family
@@ -28,10 +28,9 @@ def numbers(found: Found, unordered: Collection[str]) -> dict[str, str]:
     sequences = {title(one.dataset): one for one in gained if one.mixture == "mixture_lstm"}
     models, references = ((one := found.get(("movielens-100k", name))) and one.outcomes for name in ("factorization", BESIDE))
     return {
-        **_gains_on_movielens(main),
         **_all_sides(found, gained),
         "largest_gain": _largest_gain(gained, found),
-        "more_seeds": _between(found, "movielens-1m", MORE_SEEDS, "mixture_lstm", "lstm", judged=True),
+        "more_seeds": _more_seeds(found.get(("movielens-1m", MORE_SEEDS))),
         "ruled_out": _ruled_out(sequences),
         "decidable": _decidable(sequences),
         "together": str(together(main, "sequences", "mixture_lstm", "lstm") or TOO_FEW),
@@ -40,18 +39,6 @@ def numbers(found: Found, unordered: Collection[str]) -> dict[str, str]:
         "references_over_factorization": _leads(models or {}, references or {}),
         **_budgets(main, unordered),
     }
-
-
-def _gains_on_movielens(main: Found) -> dict[str, str]:
-    """What the mixture that is best on validation gains, by family, on the two data sets of Movielens."""
-    said = {}
-    for dataset in ("movielens-100k", "movielens-1m"):
-        for name, short in (("sequences", "sequence_gain"), ("factorization", "factorization_gain")):
-            results, gain = main.get((dataset, name)), f"({NOT_RUN})"
-            if results and (ours := best(results.outcomes[arm] for arm, _ in results.mixtures)):
-                gain = str(Evidence.of(results, ours.arm, results.mixtures[0][1]))
-            said[f"{short}_{dataset.replace('-', '_')}"] = gain
-    return said
 
 
 def _all_sides(found: Found, gained: list[Gain]) -> dict[str, str]:
@@ -70,13 +57,12 @@ def _all_sides(found: Found, gained: list[Gain]) -> dict[str, str]:
     return said
 
 
-def _between(found: Found, dataset: str, study: str, ours: str, theirs: str, judged: bool = False) -> str:
-    """What one arm of a study on a data set gains over another; judged: and what that decides."""
-    results = found.get((dataset, study))
-    if not results or not results.has(ours, theirs):
+def _more_seeds(results: Results | None) -> str:
+    """What the Mixture-LSTM gains over the LSTM, and what that decides."""
+    if not results or not results.has("mixture_lstm", "lstm"):
         return NOT_RUN
-    one = Evidence.of(results, ours, theirs)
-    return f"{one}: {SIDES[one.side]}" if judged else str(one)
+    one = Evidence.of(results, "mixture_lstm", "lstm")
+    return f"{one}: {SIDES[one.side]}"
 
 
 def _of_size(found: Found, control: str) -> dict[str, Evidence]:

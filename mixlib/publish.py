@@ -224,7 +224,10 @@ def render(project: Project, toc: dict) -> None:
 
 
 def contents(project: Project, names: list[str]) -> dict:
-    """The table of contents, with a part for each of the given data sets that it does not name yet."""
+    """The table of contents, with a part for each of the given data sets that it does not name yet.
+
+    Raises ValueError where _toc.yml is none.
+    """
     try:
         toc = yaml.safe_load((project.root / "_toc.yml").read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -252,7 +255,11 @@ def pages_of(toc: dict) -> list[str]:
 
 
 def book(names: list[str], force: bool = False, root: str | Path = ".") -> str:
-    """Run what changed, write the tables, render; gives the lines that say where it is."""
+    """Run what changed, write the tables, render; gives the lines that say where it is.
+
+    Raises ValueError on an unknown name and on two that have one place in the book, FileNotFoundError where data are not there,
+    RuntimeError when a notebook fails or the book is not built.
+    """
     project = Project(root)
     if os.environ.get("MIXLIB_DATA"):  # notebooks run in a folder of their own
         os.environ["MIXLIB_DATA"] = str(datasets.root_folder().absolute())
@@ -260,16 +267,16 @@ def book(names: list[str], force: bool = False, root: str | Path = ".") -> str:
     for name in names:
         if (other := folders.setdefault(project.folder(name), name)) != name:
             raise ValueError(f"{other} and {name} have the same place in the book: name one of them, or rename a folder.")
-    loaded = [datasets.load(name) for name in names]  # an unknown or missing data set is said before anything runs
+    loaded = {name: datasets.load(name) for name in names}  # an unknown or missing data set is said before anything runs
     contents(project, [])  # what is wrong with it is said now, too
-    real = [interactions for interactions in loaded if interactions.name != "synthetic" and not outcomes.apart(interactions.name)]
+    real = [interactions for interactions in loaded.values() if interactions.name != "synthetic" and not outcomes.apart(interactions.name)]
     for interactions in real:
         note_counts(project, interactions)
-    run_notebooks(project, names, force)
+    run_notebooks(project, loaded, force)
     for interactions in real:
         note_explorer(project, interactions)
         note_who(project, interactions)
-    for interactions in loaded:
+    for interactions in loaded.values():
         note_twins(project, interactions)
     forget(project)
     for name, why in _older(project, folders).items():

@@ -3,7 +3,6 @@ reciprocal, with the intervals that the MRR has.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,7 @@ from mixlib.labels import as_share, listing, title, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import FEW, Estimate, Found, Outcome, collected, estimate
 from mixlib.synthetic import FACTORIAL, parameters
-from mixlib.tables import PROPERTIES, SPENT
+from mixlib.tables import SPENT, properties
 
 MIXTURE, VECTOR = "mixture_lstm", "lstm"
 RANK = "geometric mean of the rank"  # shown as its change in percent, below 0 where the Mixture-LSTM is ahead
@@ -32,10 +31,7 @@ STUDIED = ("sequences", "sequence-seeds", "sequence-splits")
 def of(outcome: Outcome, metric: str) -> Outcome:
     """An outcome of sequence models by another metric; a window has one target, whose reciprocal rank its value is."""
     ranks = [np.round(2 / values.astype(float)) / 2 for values in outcome.each]  # kept in single precision; halves where items tie
-    each = [METRICS[metric](some).astype(float) for some in ranks]
-    apart = len(outcome.values) > len(each[0])  # every seed has a test part of its own
-    return replace(outcome, values=np.concatenate(each) if apart else np.mean(each, axis=0), by_seed=np.array([one.mean() for one in each]),
-                   each=each)  # fmt: skip
+    return outcome.of([METRICS[metric](some).astype(float) for some in ranks], outcome.users)
 
 
 def gaps(found: Found) -> Iterator[tuple[str, str, dict[str, Estimate]]]:
@@ -60,7 +56,7 @@ def generated(ledger: Ledger) -> pd.DataFrame:
     """The same of the main study of generated users, a row for each population."""
     found = collected(ledger, ["sequences"], FACTORIAL)
     made = {dataset: one for dataset, _, one in gaps(found)}
-    return reports.listed([{words: parameters(dataset)[name] for name, words in PROPERTIES.items()} | _cells(made[dataset])
+    return reports.listed([properties(parameters(dataset)) | _cells(made[dataset])
                            | {SPENT: reports.spent(found[dataset, "sequences"])} for dataset in FACTORIAL if dataset in made])  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mixlib.evidence import AHEAD, BEHIND, ONE_SEED, UNDECIDED, Evidence, Share, share_of
-from mixlib.labels import LABELS, LOSS_LABELS, METRIC_LABELS, PUBLISHED, applies, label, title, with_interval
+from mixlib.labels import LOSS_LABELS, METRIC_LABELS, PUBLISHED, applies, label, title, with_interval
 from mixlib.outcomes import FEW, MAIN, SHORT, Found, Outcome, Results
 from mixlib.studies import STUDIES
 
@@ -126,7 +126,7 @@ def losses(results: Results) -> pd.DataFrame:
         reference = f"{kind}/adaptive_hinge"
         found = Evidence.of(results, reference, arm) if arm != reference and reference in results.outcomes else None
         gain = difference("adaptive hinge minus this [95%]", found)
-        rows.append({"model": LABELS[kind], "loss": LOSS_LABELS.get(loss, loss), "sd over seeds": outcome.spread,
+        rows.append({"model": label(kind), "loss": LOSS_LABELS.get(loss, loss), "sd over seeds": outcome.spread,
                      "test MRR [95%]": with_interval(outcome.mrr, outcome.bounds)} | gain)  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -137,7 +137,7 @@ def loss_verdicts(results: Results) -> list[str]:
     for kind, form in ((kind, form) for kind in kinds for form in FORMS):
         ours, theirs = f"{kind}/adaptive_hinge", f"{kind}/{form}"
         if results.has(ours, theirs):
-            said.append(sentence(f"{LABELS[kind]}: the adaptive hinge loss", Evidence.of(results, ours, theirs), LOSS_LABELS[form]))
+            said.append(sentence(f"{label(kind)}: the adaptive hinge loss", Evidence.of(results, ours, theirs), LOSS_LABELS[form]))
     return said or [NOTHING]
 
 
@@ -295,7 +295,7 @@ def family(found: Found) -> list[Gain]:
 def gains(results: Found) -> pd.DataFrame:
     """What each mixture gains over the single vector of its family: paired differences of test MRR, with the budget behind them.
 
-    users and seeds: `Results.over_seeds`, where there are several. Holm: p-values corrected for all rows together, of that difference and
+    users and seeds: `outcomes.estimate`, where there are several. Holm: p-values corrected for all rows together, of that difference and
     of Wilcoxon's test. The sign of the rank-biserial correlation says whether typical users gain.
     """
     rows = []

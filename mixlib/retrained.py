@@ -81,7 +81,8 @@ def across(found: Found) -> pd.DataFrame:
     """
     rows = []
     for dataset, other in ((dataset, name) for dataset, name in found if STUDIES[name].splits and STUDIES[name].winners_of not in MAIN):
-        both = [(dataset, name) for where, name in _later(found, splits=True) if where == dataset and _family(name) == _family(other)]
+        family = STUDIES[other].family
+        both = [(dataset, name) for where, name in _later(found, splits=True) if where == dataset and STUDIES[name].family == family]
         results = [found[key] for key in (*both, (dataset, other))]
         every = [(one.selection.study.winners_of, outcome) for one in results for outcome in one.outcomes.values()]
         if len({where for where, _ in every}) < 2:
@@ -99,10 +100,6 @@ def across(found: Found) -> pd.DataFrame:
     return reports.listed(rows)
 
 
-def _family(name: str) -> str:
-    return STUDIES[name].family
-
-
 def _split_seed(record: dict) -> int:
     return record["definition"]["split"]["seed"]
 
@@ -111,9 +108,8 @@ def _on(outcome: Outcome, splits: set[int]) -> Outcome:
     """An outcome of seeds with splits of their own, on these splits alone."""
     users = np.split(outcome.users, np.cumsum([len(values) for values in outcome.each])[:-1])
     kept = [i for i, record in enumerate(outcome.records) if _split_seed(record) in splits]
-    each = [outcome.each[i] for i in kept]
-    return replace(outcome, values=np.concatenate(each), users=np.concatenate([users[i] for i in kept]), by_seed=outcome.by_seed[kept],
-                   records=[outcome.records[i] for i in kept], each=each)  # fmt: skip
+    same = outcome.of([outcome.each[i] for i in kept], np.concatenate([users[i] for i in kept]))
+    return replace(same, records=[outcome.records[i] for i in kept])
 
 
 def patience(found: Found) -> pd.DataFrame:

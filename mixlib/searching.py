@@ -53,9 +53,12 @@ def student(values: np.ndarray) -> tuple[float, tuple[float, float]]:
     return mean, around(mean, float(values.std(ddof=1)) / len(values) ** 0.5, len(values) - 1)
 
 
-def best_so_far(validation: np.ndarray, test: np.ndarray, orders: int = 1000, seed: int = 0) -> np.ndarray:
-    """Test MRR (orders, n) of the trial that is the best on validation among the first 1, 2, ... n trials, in random orders of them."""
-    order = np.random.default_rng(seed).permuted(np.tile(np.arange(len(test)), (orders, 1)), axis=1)
+def best_so_far(validation: np.ndarray, test: np.ndarray, orders: int = 1000) -> np.ndarray:
+    """Test MRR (orders, n) of the trial that is the best on validation among the first 1, 2, ... n trials, in random orders of them.
+
+    validation, test: (n,), as `trials_of` gives them.
+    """
+    order = np.random.default_rng(0).permuted(np.tile(np.arange(len(test)), (orders, 1)), axis=1)
     ranked = validation.argsort(kind="stable").argsort(kind="stable")[order]  # place on validation, the best highest
     best = np.maximum.accumulate(ranked, axis=1)
     return test[validation.argsort(kind="stable")][best]
@@ -180,8 +183,8 @@ def union(found: Found) -> pd.DataFrame:
     for dataset, vectors, mixtures in all_searches(found):
         chosen = {arm: best(some) for arm, some in vectors.items()}
         for arm, some in (vectors | mixtures).items():
-            if (one := best(some)) is None:
-                continue
+            one = best(some)
+            assert one  # no search is without a winner here
             what = "" if one.arm == arm else label(one.arm).partition(", ")[2]  # a number of tastes that is given, say
             row = {"data set": title(dataset), "model": label(arm), "searches": len(some),
                    "trials in all": sum(results.selection.trials for results in some.values()),

@@ -11,7 +11,7 @@ import pandas as pd
 
 from mixlib import gains, reports
 from mixlib.evidence import AHEAD, BEHIND, Evidence, share
-from mixlib.labels import LABELS, LOSS_LABELS, METRIC_LABELS, PUBLISHED, UNORDERED, applies, as_share, label, title, with_interval
+from mixlib.labels import LOSS_LABELS, METRIC_LABELS, PUBLISHED, UNORDERED, applies, as_share, label, title, with_interval
 from mixlib.ledger import Ledger
 from mixlib.outcomes import MAIN, Found, Outcome, Results, best, recorded
 from mixlib.studies import PAPER, STUDIES
@@ -50,10 +50,9 @@ def _mrr(outcome: Outcome | None, absent: str) -> str:
     return with_interval(outcome.mrr, outcome.bounds) if outcome else absent
 
 
-def spent_of(name: str, done: dict) -> str:
-    """As `reports.spent`, from the trials and seeds of a study on generated users."""
-    planned = PAPER.of(STUDIES[name])
-    return f"{done['trials']} of {planned.trials}, {done['seeds']} of {planned.seeds}"
+def properties(given: dict) -> dict:
+    """The first cells of a row about generated users with the given parameters."""
+    return {words: given[name] for name, words in PROPERTIES.items()}
 
 
 def references_of(found: Found) -> Found:
@@ -266,10 +265,11 @@ def components_verdicts(results: Results) -> list[str]:
 
 def true_tastes(by_components: pd.DataFrame) -> pd.DataFrame:
     """The rows of `gains.by_components`, for reading: what each m gains over the two single vectors and over m = 2, for each population."""
-    rows = []
+    rows, planned = [], PAPER.of(STUDIES["factorization-components"])
     for (tastes, stays), some in by_components.groupby(gains.CELL, sort=False):
         some = some.sort_values("m")
         first, *others = some.to_dict("records")
+        spent = f"{first['trials']} of {planned.trials}, {first['seeds']} of {planned.seeds}"
         two = some.set_index("m")["mrr"].get(2, np.nan)
         main = f"factorization of the main study (trials: {first['its trials']:.0f})"
         models = {"m = 1": (first["mrr"], ("gain", "low", "high")), main: (first["factorization"], ("over it", "over low", "over high")),
@@ -279,7 +279,7 @@ def true_tastes(by_components: pd.DataFrame) -> pd.DataFrame:
                 gained = {f"m = {one['m']} minus it [95%]": "" if np.isnan(one[gain]) else
                           with_interval(one[gain], (one[low], one[high]), sign=True) for one in others}  # fmt: skip
                 row = {"true tastes": tastes, "stays": stays, "against": model, "test MRR": f"{reached:.3f}"}
-                rows.append(row | gained | {SPENT: spent_of("factorization-components", first)})
+                rows.append(row | gained | {SPENT: spent})
     return reports.listed(rows)
 
 
@@ -362,7 +362,7 @@ def dims(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
     for name in ("sequence-dims", "factorization-dims"):
         for row, outcome, absent, results in rows_of(found, begun(found, datasets, name), [name]):
             row["test MRR [95%]"] = _mrr(outcome, absent)
-            both = binary_of(outcome)
+            both = binary_of(outcome) if outcome else None
             row["bytes of an item"] = both["bytes"]["item"]["real"] if both else ""
             row |= {
                 "binary MRR": f"{both['mrr']:.3f}" if both else "",
@@ -372,10 +372,8 @@ def dims(found: Found, datasets: Iterable[str]) -> pd.DataFrame:
     return reports.listed(rows)
 
 
-def binary_of(outcome: Outcome | None) -> dict | None:
-    """Binary metrics, MRR averaged over seeds, and bytes; None where the records are older than those fields."""
-    if outcome is None or not all("binary" in record for record in outcome.records):
-        return None
+def binary_of(outcome: Outcome) -> dict:
+    """Binary metrics, MRR averaged over seeds, and bytes."""
     return outcome.records[0]["binary"] | {"mrr": float(np.mean([record["binary"]["mrr"] for record in outcome.records]))}
 
 
@@ -399,7 +397,7 @@ def gains_by_loss(found: Found) -> pd.DataFrame:
             baseline, mixture = (f"{kind}/{loss}" for kind in kinds)
             one = Evidence.of(results, mixture, baseline) if results.has(mixture, baseline) else None
             if one and one.wide:
-                rows.append({"data set": title(dataset), "mixture": LABELS[mixture.partition("/")[0]], "loss": LOSS_LABELS.get(loss, loss),
+                rows.append({"data set": title(dataset), "mixture": label(mixture.partition("/")[0]), "loss": LOSS_LABELS.get(loss, loss),
                              "gain over the single vector [95%]": one.over_users, reports.OVER_SEEDS: one.over_seeds,
                              SPENT: reports.spent(results)})  # fmt: skip
     return reports.listed(rows)
@@ -421,14 +419,14 @@ def size_by_tastes_verdicts(ledger: Ledger) -> list[str]:
     """How many of the comparisons with larger vectors are decided on generated users of several tastes, by the chance to stay in one, and
     how many are left by Holm's correction for their number.
     """
-    groups: dict[str, list[Evidence]] = {}
+    groups: dict[str, list[tuple[str, float]]] = {}  # side and p of every comparison
     for _, given, there in _sized(ledger):
         for who in (f"with a chance of {given['stickiness']} to stay in one", "all") if given["tastes"] > 1 else ():
             both = [Evidence.between(there[reports.MIXTURE], there[arm]) for arm in (reports.HALF, reports.WIDE)]
-            groups.setdefault(who, []).extend(one for one in both if one.p is not None)
+            groups.setdefault(who, []).extend((one.side, one.p) for one in both if one.p is not None)
     said = []
     for who, some in sorted(groups.items(), reverse=True):
-        left, sides = reports.holm(one.p for one in some if one.p is not None), [one.side for one in some]
+        left, sides = reports.holm(p for _, p in some), [side for side, _ in some]
         if some:
             said.append(f"Users of several tastes, {who}: of {len(some)} comparisons with larger vectors the mixture is ahead in "
                         f"{sides.count(AHEAD)} and behind in {sides.count(BEHIND)}, decided; left by Holm's correction for their number: "
@@ -451,8 +449,7 @@ def size_by_tastes(ledger: Ledger) -> pd.DataFrame:
     rows, against = [], {"factorization": "of the same width", reports.HALF: "half as large", reports.WIDE: "as large"}
     for results, given, there in _sized(ledger):
         shares = {words: share(there[reports.MIXTURE], there[arm]) for arm, words in against.items()}
-        row = {words: given[name] for name, words in PROPERTIES.items()}
-        row |= {"test MRR of the mixture": f"{there[reports.MIXTURE].mrr:.3f}"}
+        row = properties(given) | {"test MRR of the mixture": f"{there[reports.MIXTURE].mrr:.3f}"}
         row |= {f"over a vector {words}": _share(one.gain, *one.bounds) for words, one in shares.items()}
         rows.append(row | {SPENT: reports.spent(results)})
     return reports.listed(rows)

@@ -22,12 +22,10 @@ FEW_WINDOWS = 20  # windows: fewer are not shown
 def shares(found: Found, kept: dict[str, dict], unordered: Collection[str] = UNORDERED) -> pd.DataFrame:
     """How much of each data set looks like copies, and what the sequence models reach there.
 
-    kept: `describe.counted` by name; data sets that were counted before near-twins were are left out.
+    kept: `describe.counted` by name.
     """
     rows = []
     for name, counts in kept.items():
-        if "near_twins" not in counts:
-            continue
         row = {"data set": title(name)}
         row |= {what: "no order" if share is None else f"{share:.2%}" for what, share in counts["near_twins"].items()}
         results = found.get((name, "sequences"))
@@ -44,31 +42,36 @@ def shares(found: Found, kept: dict[str, dict], unordered: Collection[str] = UNO
 def gain_on(results: Results, interactions: Interactions, pairs: np.ndarray | None = None) -> dict[str, tuple[int, float, Evidence]]:
     """What the Mixture-LSTM gains over the LSTM on the test windows whose target is a twin of the item before, and on all others.
 
-    results: of `sequences` on the interactions; pairs: what counts as twins, by default the copies of
+    results: of `sequences` on the interactions; pairs: (p,) what counts as twins, by default the copies of
     `synthetic.with_copies` where there are any, else what `describe.twin_pairs` finds. For each of the two, where it has windows: how many,
-    the LSTM's MRR there, and the paired gain.
+    the LSTM's MRR there, and the paired gain. Raises KeyError where one of the two models failed in all trials.
     """
-    ours, theirs = results.outcomes["mixture_lstm"], results.outcomes["lstm"]
-    windows = experiments.split_of(ours.search["definition"], interactions).test.items
+    windows = experiments.split_of(results.outcomes["mixture_lstm"].search["definition"], interactions).test.items
     if pairs is None:
         pairs = copied_pairs(interactions) if interactions.originals else describe.twin_pairs(interactions)
     twins = np.isin(windows[:, -2] * (interactions.n_items + 1) + windows[:, -1], pairs)
     found = {}
     for name, where in ((TWINS, twins), (OTHERS, ~twins)):
         if where.any():
-            found[name] = int(where.sum()), theirs.at(where).mrr, Evidence.between(ours.at(where), theirs.at(where))
+            found[name] = int(where.sum()), *gain_at(results, where)
     return found
 
 
+def gain_at(results: Results, where: np.ndarray) -> tuple[float, Evidence]:
+    """The LSTM's MRR on the test windows where (n,) is true, and what the Mixture-LSTM gains over it there."""
+    ours, theirs = (results.outcomes[arm].at(where) for arm in ("mixture_lstm", "lstm"))
+    return theirs.mrr, Evidence.between(ours, theirs)
+
+
 def generated_pairs(interactions: Interactions) -> np.ndarray:
-    """The pairs of twins of generated users, which are known: items 1..half have twins half + 1..2 half."""
+    """The pairs (p,) of twins of generated users, `one * (n_items + 1) + other`: items 1..half have twins half + 1..2 half."""
     one = np.arange(1, interactions.n_items + 1)
     half = interactions.n_items // 2
     return one * (interactions.n_items + 1) + np.where(one > half, one - half, one + half)
 
 
 def copied_pairs(interactions: Interactions) -> np.ndarray:
-    """The pairs of editions of a data set with copies, the first edition first; none of one without."""
+    """The pairs (p,) of editions of a data set with copies, `first * (n_items + 1) + second`; none of one without."""
     second = np.flatnonzero(interactions.items > (interactions.originals or interactions.n_items))
     return np.unique(interactions.items[second - 1] * (interactions.n_items + 1) + interactions.items[second])
 

@@ -72,9 +72,9 @@ def binary(found: Found, ledger: Ledger, datasets: Iterable[str], unordered: Col
     """
     rows, measured = [], speeds(ledger)
     for row, outcome, absent, results in rows_of(found, datasets, MAIN, unordered):
-        both = binary_of(outcome)
         row["test MRR"] = f"{outcome.mrr:.3f}" if outcome else absent
-        if outcome and both:
+        if outcome:
+            both = binary_of(outcome)
             share, (low, high) = kept(outcome, ledger)
             size = both["bytes"]
             row |= {"binary MRR": f"{both['mrr']:.3f}", "MRR ratio [95%]": f"{share:.3f} [{low:.3f}, {high:.3f}]"}
@@ -82,8 +82,6 @@ def binary(found: Found, ledger: Ledger, datasets: Iterable[str], unordered: Col
             speed = _speed(measured, results.selection.winners[outcome.arm]) if results else None
             row |= {f"predictions per ms, {how}": f"{speed[how]:,.0f}" for how in ("real", "binary")} if speed else {}
             row |= {"speed ratio": f"{speed['binary'] / speed['real']:.2f}"} if speed else {}
-        elif outcome:
-            row["binary MRR"] = "not recorded: made before binary codes were"
         rows.append(row | {SPENT: reports.spent(results)})
     return reports.listed(rows)
 
@@ -99,7 +97,7 @@ def binary_verdicts(found: Found, ledger: Ledger) -> list[str]:
     more: dict[str, list[bool]] = {}  # by kind of mixture
     faster: dict[bool, list[tuple[float, str]]] = {True: [], False: []}  # ratios of speed and where, by whether it is a mixture
     for (dataset, name), results in found.items():
-        if name not in MAIN or not results.outcomes or not all(map(binary_of, results.outcomes.values())):
+        if name not in MAIN or not results.outcomes:
             continue
         for arm, baseline in results.mixtures:
             ours, theirs = (as_binary(one, ledger).mrr / one.mrr for one in (results.outcomes[arm], results.outcomes[baseline]))
@@ -134,8 +132,8 @@ def width_verdicts(found: Found, ledger: Ledger) -> list[str]:
     for (dataset, name), results in found.items():
         sized: dict[str, list[tuple[int, dict, Outcome]]] = {}
         for arm, outcome in results.outcomes.items() if name.endswith("-dims") else ():
-            if both := binary_of(outcome):
-                sized.setdefault(arm.partition("/")[0], []).append((both["bytes"]["item"]["real"], both, outcome))
+            both = binary_of(outcome)
+            sized.setdefault(arm.partition("/")[0], []).append((both["bytes"]["item"]["real"], both, outcome))
         for made in sized.values():
             _, coded, widest = max(made, key=lambda one: one[0])
             bound = coded["bytes"]["item"]["binary"]
@@ -194,7 +192,7 @@ def tastes(found: Found, datasets: Iterable[str], unordered: Collection[str] = U
     for row, outcome, absent, results in rows_of(found, datasets, MAIN, unordered):
         if "ixture" not in row["model"]:
             continue
-        made = [record["tastes"] for record in outcome.records if "tastes" in record] if outcome else []
+        made = [record["tastes"] for record in outcome.records] if outcome else []
         row["tastes m"] = outcome.search["definition"]["model"]["components"] if outcome else absent
         entropy = np.mean([one["gate_entropy"] for one in made]) if made else np.nan
         row["entropy of the weights / ln m"] = f"{entropy / np.log(row['tastes m']):.2f}" if made else ""

@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from threading import RLock, Thread, current_thread, main_thread
 from typing import Any
 
+from joblib import cpu_count
 from tqdm import tqdm
 
 
 def cores() -> int:
-    """How many cores this process may use: those that a batch scheduler gave it, where the system says so."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many cores this process may use: those that a batch scheduler or a container gave it, where the system says so."""
+    return cpu_count()
 
 
 def in_processes(function: Callable, tasks: Iterator, jobs: int, initializer: Callable | None = None, *given: Any) -> Generator:

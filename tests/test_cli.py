@@ -361,6 +361,8 @@ def test_an_arm_that_cannot_hold_the_data_is_named_and_the_others_are_complete(m
     words = ("run", "--dataset", "small", "--study", "factorization-references", "--trials", "1", "--seeds", "1", "--device", "cpu")
     code, out, _ = mixlib(*words)
     assert code == 0 and "small, factorization-references: complete, but nothing came of ease: its trials failed." in out
+    two = Selection(STUDIES["factorization-references"], PAPER, 20, {}, {"ease": [], "als": []}, [])
+    assert cli._end(two, PAPER, 1, 1) == "complete, but nothing came of ease, als: their trials failed."
     assert "popularity, seeds 1: validation MRR" in out
     code, out, _ = mixlib(*words, "--arm", "popularity")
     assert code == 0 and out.splitlines()[-1].startswith("small, factorization-references: complete. Asked")

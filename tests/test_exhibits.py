@@ -12,6 +12,7 @@ from tiny_studies import NAMES, TINY
 from mixlib import (
     evaluation,
     experiments,
+    figures,
     gains,
     labels,
     outcomes,
@@ -388,17 +389,23 @@ def test_the_text_names_every_reference_but_popularity(found):
     ]
 
 
+@pytest.mark.parametrize("tastes", [1, 2, 3])
+def test_a_circle_has_an_arrow_for_each_taste_or_is_refused(tastes):
+    figure, axes = figures.new()
+    vectors = np.random.default_rng(0).normal(size=(tastes, 2))
+    given = axes, np.eye(2), np.array([0]), np.arange(2.0), vectors, vectors[:0], "tastes"
+    if tastes > 2:
+        with pytest.raises(ValueError):
+            figures.circle(*given)
+    else:
+        figures.circle(*given)
+        assert len(axes.texts) == tastes
+    figures.close(figure)
+
+
 def test_means_over_data_sets_in_the_text_are_of_the_models_that_their_names_say(monkeypatch):
     monkeypatch.setattr(prose, "together", lambda _, *compared: compared)
     numbers = prose.numbers({}, ())
     assert numbers["together"] == str(("sequences", "mixture_lstm", "lstm"))
     assert numbers["embedding_together"] == str(("factorization", reports.MIXTURE, "factorization"))
     assert numbers["half_size_together"] == str((reports.SIZE, reports.MIXTURE, reports.HALF))
-
-
-@pytest.mark.parametrize("best", ["projection_mixture", "embedding_mixture"])
-def test_the_text_says_what_the_mixture_gains_that_is_best_on_validation(best, found):
-    results = found["synthetic", "factorization"]
-    made = {arm: replace(one, search=one.search | {"validation": {"mrr": float(arm == best)}}) for arm, one in results.outcomes.items()}
-    numbers = prose.numbers({("movielens-1m", "factorization"): replace(results, outcomes=made)}, ())
-    assert numbers["factorization_gain_movielens_1m"] == str(Evidence.of(results, best, "factorization"))

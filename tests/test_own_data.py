@@ -1,6 +1,7 @@
 """Data of one's own, of every shape that the README allows: through the command line and through every notebook."""
 
 import multiprocessing
+import os
 import re
 import shutil
 import time
@@ -258,7 +259,9 @@ def test_missing_counts_what_uses_no_chance_once(tiny, tmp_path, monkeypatch):
         (["run", "--dataset", "synthetic:length=inf", "--study", "factorization"], "all finite"),
         (["run", "--dataset", "synthetic:users=99999999999999", "--study", "factorization"], "there is not enough memory"),
         (["run", "--dataset", "synthetic:items=999999999999", "--study", "factorization"], "there is not enough memory"),
-        (["run", "--dataset", "synthetic", "--study", "factorization", "--results", ""], "--results is empty"),
+        (["run", "--dataset", "movielens-1m", "--study", "factorization", "--results", ""], "the folder of the ledger is empty: name one"),
+        (["status", "--results", ""], "the folder of the ledger is empty: name one"),
+        (["run", "--dataset", "~nosuchuser/x.csv", "--study", "factorization"], "~nosuchuser/x.csv: give the path of an interactions.csv"),
         (["run", "--dataset", "", "--study", "factorization"], "'' cannot name a data set: give a registered name"),
         (["run", "--dataset", ".", "--study", "factorization"], "'.' cannot name a data set: give a registered name"),
         (["run", "--dataset", "..", "--study", "factorization"], "'..' cannot name a data set: give a registered name"),
@@ -298,11 +301,12 @@ def test_a_title_that_looks_like_markup_stays_text():
 
 
 def test_cores_are_those_that_a_process_may_use(monkeypatch):
-    monkeypatch.setattr(workers.os, "cpu_count", lambda: 64)
-    monkeypatch.setattr(workers.os, "sched_getaffinity", lambda process: {3, 7}, raising=False)  # as of a batch scheduler
-    assert workers.cores() == 2
-    monkeypatch.delattr(workers.os, "sched_getaffinity")  # macOS
-    assert workers.cores() == 64
+    monkeypatch.delenv("LOKY_MAX_CPU_COUNT", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 7}, raising=False)  # as of a batch scheduler
+    for quota, cores in ((64, 2), (1, 1)):  # as of a container
+        monkeypatch.setattr("joblib.externals.loky.backend.context._cpu_count_cgroup", lambda _, quota=quota: quota)
+        assert workers.cores() == cores
 
 
 def test_who_gains_is_found_again_when_the_code_that_finds_it_changes(data_root, tmp_path, monkeypatch):

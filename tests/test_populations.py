@@ -8,8 +8,8 @@ import torch
 
 from mixlib import outcomes, populations, reports, synthetic
 from mixlib.evaluation import interaction_reciprocal_ranks
+from mixlib.evidence import Evidence
 from mixlib.ledger import Ledger, Snapshot
-from mixlib.outcomes import over_seeds, paired
 from mixlib.splits import random_split
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,8 +76,9 @@ def test_the_tables_of_generated_users_show_cells_that_are_done():
         repeated = populations.repeats(results, data)
         for words, where in (("not in its context", ~repeated), ("in its context", repeated)):
             ours, theirs = (results.outcomes[arm].at(where) for arm in ("mixture_lstm", "lstm"))
-            gap, (low, high) = paired(ours, theirs).difference, over_seeds(ours, theirs)
-            assert row[f"gain, {words} [95%]"] == f"{gap:+.3f} [{low:+.3f}, {high:+.3f}]"
+            gain = Evidence.between(ours, theirs)
+            low, high = gain.wide
+            assert row[f"gain, {words} [95%]"] == f"{gain.gap.difference:+.3f} [{low:+.3f}, {high:+.3f}]"
             assert row[f"LSTM, {words}"] == f"{np.mean([values[where].mean() for values in theirs_of(results)]):.3f}"
         assert row[f"targets {populations.REPEATED}"] == f"{repeated.mean():.0%}"
 

@@ -468,14 +468,14 @@ def test_only_what_changed_is_run_again(tmp_path):
     source = notebook(tmp_path / "notebooks" / "01-n.ipynb", 'profile = "demo"', "dataset")
     text = source.read_text().replace("seed = 0", 'seed = 0\\nprofile = \\"demo\\"')
     source.write_text(text)
-    project = notebooks.Project(tmp_path)
-    assert len(notebooks.run_notebooks(project, ["synthetic"])) == 1
-    assert notebooks.run_notebooks(project, ["synthetic"]) == []
+    project, loaded = notebooks.Project(tmp_path), {"synthetic": datasets.load("synthetic")}
+    assert len(notebooks.run_notebooks(project, loaded)) == 1
+    assert notebooks.run_notebooks(project, loaded) == []
     (stamp,) = (tmp_path / "book" / "_build" / ".ran").rglob("*.json")
     stamp.write_text("")  # cut off
-    assert len(notebooks.run_notebooks(project, ["synthetic"])) == 1
+    assert len(notebooks.run_notebooks(project, loaded)) == 1
     source.write_text(source.read_text().replace("seed = 0", "seed = 1"))
-    assert len(notebooks.run_notebooks(project, ["synthetic"])) == 1
+    assert len(notebooks.run_notebooks(project, loaded)) == 1
 
 
 def test_a_copy_that_something_else_changed_is_made_again(tmp_path, monkeypatch):
@@ -490,11 +490,11 @@ def test_a_copy_that_something_else_changed_is_made_again(tmp_path, monkeypatch)
 
     monkeypatch.setattr(notebooks, "in_processes", lambda what, runs, jobs: (what(run) for run in runs))
     monkeypatch.setattr(notebooks, "execute", execute)
-    project = notebooks.Project(tmp_path)
-    (output,) = notebooks.run_notebooks(project, ["synthetic"])
-    assert notebooks.run_notebooks(project, ["synthetic"]) == []
+    project, loaded = notebooks.Project(tmp_path), {"synthetic": datasets.load("synthetic")}
+    (output,) = notebooks.run_notebooks(project, loaded)
+    assert notebooks.run_notebooks(project, loaded) == []
     output.write_text("changed by hand, or by a merge")
-    assert notebooks.run_notebooks(project, ["synthetic"]) == [output] and output.read_text() == "made"
+    assert notebooks.run_notebooks(project, loaded) == [output] and output.read_text() == "made"
 
 
 def test_data_that_lost_their_order_in_time_are_in_another_state(tiny):
@@ -524,7 +524,8 @@ def test_what_a_notebook_shows_of_data_is_shown_again_when_they_change(data_root
     ):
         for file, text in files.items():
             (folder / file).write_text(text)
-        assert len(notebooks.run_notebooks(project, ["mine"])) == 1 and notebooks.run_notebooks(project, ["mine"]) == []
+        loaded = {"mine": datasets.load("mine")}
+        assert len(notebooks.run_notebooks(project, loaded)) == 1 and notebooks.run_notebooks(project, loaded) == []
         tables.add(publish._read_by_tables(project))
     assert len(tables) == 6
 
@@ -551,12 +552,12 @@ def test_notebooks_run_side_by_side_and_what_is_finished_stays_when_another_fail
     for name, then in (("01-n", first), ("02-n", second + other.format("book/runs/synthetic/01-n.ipynb") + "\n1 / 0")):
         source = notebook(tmp_path / "notebooks" / f"{name}.ipynb", 'profile = "demo"', f"import pathlib\n{then}")
         source.write_text(source.read_text().replace("seed = 0", 'seed = 0\\nprofile = \\"demo\\"'))
-    project = notebooks.Project(tmp_path)
+    project, loaded = notebooks.Project(tmp_path), {"synthetic": datasets.load("synthetic")}
     with pytest.raises(RuntimeError, match=r"02-n\.ipynb .* failed in cell 3: ZeroDivisionError"):
-        notebooks.run_notebooks(project, ["synthetic"])
+        notebooks.run_notebooks(project, loaded)
     assert [path.name for path in project.executed()] == ["01-n.ipynb"]
     (project.notebooks / "02-n.ipynb").unlink()
-    assert notebooks.run_notebooks(project, ["synthetic"]) == []  # the first one is not run again
+    assert notebooks.run_notebooks(project, loaded) == []  # the first one is not run again
 
 
 @pytest.mark.parametrize(("toc", "why"), [("parts: [unclosed", "is not valid YAML: "), ("", "is no table of contents: it has no root")])
@@ -738,7 +739,7 @@ def test_two_names_for_one_place_in_the_book_are_refused(data_root, tmp_path, mo
     (data_root / "mine" / "interactions.csv").write_text("user_id,item_id\n1,1\n2,2\n")
     monkeypatch.chdir(data_root)
     ran = []
-    monkeypatch.setattr(publish, "run_notebooks", lambda project, names, force: ran.extend(names))
+    monkeypatch.setattr(publish, "run_notebooks", lambda project, loaded, force: ran.extend(loaded))
     for what in ("write_tables", "render"):
         monkeypatch.setattr(publish, what, lambda *_: None)
     publish.book(["mine", "mine"], root=tmp_path)
@@ -777,7 +778,7 @@ def test_a_relative_data_root_and_relative_paths_reach_the_notebooks_as_absolute
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MIXLIB_DATA", "data")
     ran = []
-    monkeypatch.setattr(publish, "run_notebooks", lambda project, names, force: ran.extend(names) or 1 / 0)
+    monkeypatch.setattr(publish, "run_notebooks", lambda project, loaded, force: ran.extend(loaded) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         publish.book(["data/mine/interactions.csv", "data/mine/interactions.csv:copies=0.5"], root=tmp_path)
     path = str(tmp_path / "data" / "mine" / "interactions.csv")
@@ -1134,7 +1135,7 @@ def test_what_other_splits_say(found):
     same = pd.read_csv(ROOT / "book" / "tables" / "same.csv").set_index(["data set", "model", "against"])
     assert same.loc[("Amazon CDs", "Mixture-LSTM", "LSTM"), ["ahead in", "pairs"]].tolist() == [10, 20]
     assert "the Mixture-LSTM is ahead in 10 of 20 ({numref}`tab-same`)" in said and "ahead in 10 and in 14 of 20" in verdict
-    sides = {name: found[name, "sequences"].over_seeds("mixture_lstm", "lstm") for name in OURS if name not in labels.UNORDERED}
+    sides = {name: Evidence.of(found[name, "sequences"], "mixture_lstm", "lstm").wide for name in OURS if name not in labels.UNORDERED}
     ruled_out = {name for name in sides if share_of(found[name, "sequences"], "mixture_lstm", "lstm").bounds[1] < 0.1}
     assert ruled_out == {"amazon-apps"} and "on Amazon apps the main study rules out a gain of a tenth, and" in verdict
     assert all(low < 0 < high for low, high in sides.values())

@@ -9,7 +9,7 @@ from conftest import record_of
 from safetensors.torch import save_model
 from scipy.stats import norm
 
-from mixlib import evaluation, experiments, labels, models, outcomes, progress, prose, reports
+from mixlib import evaluation, experiments, figures, labels, models, outcomes, progress, prose, reports, tables
 from mixlib.evidence import Evidence, Share, share
 from mixlib.exhibits import Exhibits
 from mixlib.ledger import Ledger, code_version
@@ -201,7 +201,7 @@ def test_arms_on_different_users_are_not_compared(ledger):
     results = outcomes.collected(ledger, outcomes.MAIN)["movielens-100k", "sequences"]
     object.__setattr__(results.outcomes["lstm"], "users", np.arange(1, 41))
     with pytest.raises(ValueError, match="different users"):
-        results.against("mixture_lstm", "lstm")
+        Evidence.of(results, "mixture_lstm", "lstm")
 
 
 def test_status_counts_what_is_done_of_what_is_planned(ledger):
@@ -216,7 +216,6 @@ def test_status_counts_what_is_done_of_what_is_planned(ledger):
 def test_numbers_for_the_text_exist_before_anything_ran(tmp_path):
     numbers = prose.numbers(outcomes.collected(Ledger(tmp_path), outcomes.MAIN), labels.UNORDERED)
     assert numbers["more_seeds"] == "not run yet" and numbers["whole_data_sets"] == "no data set"
-    assert numbers["sequence_gain_movielens_1m"] == "(not run yet)"
 
 
 def test_the_abstract_counts_sides_and_names_the_largest_gain(ledger, monkeypatch):
@@ -296,6 +295,29 @@ def test_an_empty_study_says_which_command_runs_it(tiny, tmp_path):
     assert "--study factorization --results '/my records'`" in reports.gaps(results, "tiny", "/my records")
     with pytest.raises(FileNotFoundError, match=r"there is no folder .*none: give that of a ledger"):
         outcomes.ledger_in(tmp_path / "none")
+    with pytest.raises(ValueError, match="the folder of the ledger is empty: name one"):
+        outcomes.ledger_in("")
+
+
+def test_arms_may_be_named_by_what_can_be_read_once(tiny):
+    few = {"trials": 1, "seeds": 1, "epochs": {"sequences": 1, "factorization": 1}}
+    assert list(outcomes.study("factorization", tiny, "demo", arms=iter(["factorization"]), **few).outcomes) == ["factorization"]
+
+
+def test_models_of_ones_own_are_shown_by_their_names(ledger):
+    results = outcomes.collected(ledger, ["sequences"])["movielens-100k", "sequences"]
+    kinds = zip(("gru", "mixture_gru"), results.outcomes.values(), strict=True)
+    made = {f"{kind}/{loss}": replace(one, arm=f"{kind}/{loss}") for kind, one in kinds for loss in ("bpr", "adaptive_hinge")}
+    study = replace(STUDIES["sequences"], arms=dict.fromkeys(made, STUDIES["sequences"].arms["lstm"]))
+    own = replace(results, outcomes=made, selection=replace(results.selection, study=study))
+    assert reports.losses(own)["model"].tolist() == ["Gru", "Gru", "Mixture gru", "Mixture gru"]
+    assert [said.partition(":")[0] for said in reports.loss_verdicts(own)] == ["Gru", "Mixture gru"]
+    assert tables.gains_by_loss({("movielens-100k", "sequence-losses"): own})["mixture"].tolist() == ["Mixture gru"] * 2
+    figure, (left, right) = figures.new(2)
+    figures.outcomes(left, own)
+    figures.components(right, replace(own, outcomes={"gru/1": made["gru/bpr"], "gru/2": made["mixture_gru/bpr"]}))
+    assert left.get_yticklabels()[0].get_text() == "Gru, BPR as printed" and right.get_title("left") == "Gru"
+    figures.close(figure)
 
 
 def test_seeds_that_fall_short_of_the_search_are_said_but_not_of_other_splits(tiny):

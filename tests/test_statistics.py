@@ -11,7 +11,7 @@ from scipy.stats import t
 from mixlib import evidence
 from mixlib.evaluation import Comparison, compare, interval, ratio
 from mixlib.evidence import Share, share, share_corrected
-from mixlib.outcomes import Outcome, over_seeds, over_users, paired
+from mixlib.outcomes import Outcome, estimate, over_users, paired
 
 USERS, REPEATS = 120, 300
 
@@ -90,7 +90,7 @@ def repeated(spread, seeds, effect):
         ours, theirs = (trained(random, name, quality, seeds, spread) for name, quality in (("ours", effect), ("theirs", 0.0)))
         gap = paired(ours, theirs)
         users.append((gap.low, gap.high))
-        wide.append(over_seeds(ours, theirs))
+        wide.append(estimate(ours, theirs).bounds)
     return np.array(users), np.array(wide)
 
 
@@ -112,7 +112,7 @@ def test_where_one_side_alone_varies_few_seeds_hold_the_truth_too_rarely(seeds, 
     for _ in range(REPEATS):
         ours = trained(random, "ours", 0.0, seeds)
         theirs = trained(random, "theirs", 0.0, 1, 0, 0)
-        low, high = over_seeds(ours, replace(theirs, by_seed=theirs.by_seed.repeat(seeds)))
+        low, high = estimate(ours, replace(theirs, by_seed=theirs.by_seed.repeat(seeds))).bounds
         held += low <= 0 <= high
     assert least <= held / REPEATS <= most
 
@@ -133,9 +133,9 @@ def test_an_interval_for_other_seeds_needs_two_of_them_and_is_that_over_users_wh
     random = np.random.default_rng(4)
     ours, theirs = (trained(random, name, 0.0, spread=0, both=0) for name in ("ours", "theirs"))
     ours, theirs = (replace(one, by_seed=np.full(5, one.mrr)) for one in (ours, theirs))
-    gap, wide = paired(ours, theirs), over_seeds(ours, theirs)
+    gap, wide = paired(ours, theirs), estimate(ours, theirs).bounds
     assert wide == pytest.approx((gap.low, gap.high), abs=0.1 * (gap.high - gap.low))  # a bootstrap's interval need not be symmetric
-    assert over_seeds(*(trained(random, name, 0.0, seeds=1) for name in ("one", "other"))) is None
+    assert estimate(*(trained(random, name, 0.0, seeds=1) for name in ("one", "other"))) is None
 
 
 def test_the_variance_over_users_is_that_of_a_bootstrap_without_its_draws():
@@ -161,7 +161,7 @@ def shares(times, seeds):
         for quality in (np.log(times), 0.0):
             reached = np.exp(users + quality + random.normal(0, 0.25, (seeds, 1)) + random.normal(0, 0.3, (seeds, USERS)))
             arms.append(Outcome("", reached.mean(axis=0), np.arange(USERS), reached.mean(axis=1), [], {}))
-        as_known = np.array(over_seeds(*arms)) / arms[1].mrr
+        as_known = np.array(estimate(*arms).bounds) / arms[1].mrr
         missed.append([side for low, high in (share(*arms).bounds, as_known) for side in (high < times - 1, low > times - 1)])
     return np.mean(missed, axis=0)
 
@@ -199,8 +199,8 @@ def test_an_interval_over_splits_adds_what_differs_from_split_to_split_to_what_d
     of_users, splits = values.var(ddof=1) / 90, 0.1**2 / 3
     freedom = (of_users + splits) ** 2 / (splits**2 / 2)
     half = t.ppf(0.975, freedom) * np.sqrt(of_users + splits)
-    assert over_seeds(ours, theirs, apart=True) == pytest.approx((values.mean() - half, values.mean() + half))
-    assert over_seeds(ours, replace(theirs, by_seed=np.array([0.1, 0.3, 0.2])), apart=True) == pytest.approx(
+    assert estimate(ours, theirs, apart=True).bounds == pytest.approx((values.mean() - half, values.mean() + half))
+    assert estimate(ours, replace(theirs, by_seed=np.array([0.1, 0.3, 0.2])), apart=True).bounds == pytest.approx(
         (values.mean() - 1.959964 * np.sqrt(of_users), values.mean() + 1.959964 * np.sqrt(of_users))
     )  # both are better on the same splits
     record = {"definition": {"split": {"fractions": [0.6, 0.1, 0.3]}}}
@@ -228,7 +228,7 @@ def test_an_interval_over_fifteen_splits_counts_users_twice_and_what_train_parts
         values = 100 + of_users[tested] + of_train + random.normal(0, spread, (15, 1)) + random.normal(0, 0.5, (15, 94))
         ours = Outcome("ours", values.ravel(), tested.ravel(), values.mean(axis=1), [record], {})
         theirs = replace(level, users=ours.users)
-        low, high = over_seeds(ours, theirs, apart=True)
+        low, high = estimate(ours, theirs, apart=True).bounds
         held += low < 0 < high
         alone += abs(values.mean() - 100) < t.ppf(0.975, 14) * ours.by_seed.std(ddof=1) / 15**0.5
         low, high = share_corrected(ours, theirs).bounds

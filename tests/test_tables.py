@@ -84,7 +84,7 @@ def test_metrics_of_ranks_have_the_intervals_that_the_mrr_has(found, ledger):
         assert ranks.of(made, name).values.tolist() == values.astype(float).tolist()
     (_, first, one), (_, second, apart) = ranks.gaps(found)  # of the main study, and of other splits
     assert (first, second) == ("sequences", "sequence-splits")
-    assert one["MRR"].bounds == pytest.approx(results.over_seeds("mixture_lstm", "lstm"), rel=1e-4)
+    assert one["MRR"].bounds == pytest.approx(Evidence.of(results, "mixture_lstm", "lstm").wide, rel=1e-4)
     both = [splits.outcomes[arm] for arm in ("mixture_lstm", "lstm")]
     by_split = [[(1 / values < 10.5).mean() for values in outcome.each] for outcome in both]
     gap = np.subtract(*by_split)
@@ -205,7 +205,7 @@ def test_vectors_as_large_as_the_mixture_stand_in_tables_sentences_and_abstract(
     table = gains.by_size(found).set_index("model")
     results = found["synthetic", study]
     assert list(table.index) == [reports.HALF, reports.WIDE, mixture]
-    assert tuple(table.loc[wide, ["low", "high"]]) == results.over_seeds(wide, "factorization")
+    assert tuple(table.loc[wide, ["low", "high"]]) == Evidence.of(results, wide, "factorization").wide
     drawn = figures.size(table.reset_index()).axes[0]
     middles = [container.lines[0].get_xdata()[0] for container in drawn.containers]
     assert middles == pytest.approx([100 * table.loc[arm, "relative"] for arm in table.index])
@@ -330,7 +330,7 @@ def test_references_stand_beside_the_models_with_what_the_best_one_gains(found):
 
 def test_twins_stand_beside_what_the_sequence_models_reach(found, data):
     kept = {"synthetic": describe.counted(data), "goodbooks-v1": describe.counted(replace(data, ordered=False))}
-    ours, books = twins.shares(found, kept | {"amazon": {"title": "counted by an older version"}}).to_dict("records")
+    ours, books = twins.shares(found, kept).to_dict("records")
     assert ours["items with a near-twin"] == f"{describe.near_twins(data)['items with a near-twin']:.2%}"
     one = Evidence.of(found["synthetic", "sequences"], "mixture_lstm", "lstm")
     assert ours["Mixture-LSTM minus LSTM [95%]"] == one.over_users and ours[reports.OVER_SEEDS] == one.over_seeds
@@ -360,9 +360,9 @@ def test_a_gain_on_twins_is_told_from_one_on_other_targets(planned, tmp_path):
     experiments.run("sequences", data, ledger, replace(TINY, trials=1, seeds=2))
     results = outcomes.collected(ledger, datasets=["synthetic"])["synthetic", "sequences"]
     for arms in (["mixture_lstm", "lstm"], ["lstm", "mixture_lstm"]):  # in whatever order they are named
-        named = outcomes.recorded(ledger, "synthetic", "sequences", arms=arms)
+        named = outcomes.study("sequences", data, ledger=ledger, arms=iter(arms))
         assert named.mixtures == [("mixture_lstm", "lstm")] and list(named.outcomes) == ["lstm", "mixture_lstm"]
-    alone = outcomes.recorded(ledger, "synthetic", "sequences", arms=["mixture_lstm"])
+    alone = outcomes.study("sequences", data, ledger=ledger, arms=["mixture_lstm"])
     assert alone.mixtures == [] and alone.arms == ["lstm", "mixture_lstm"]
     lstm = results.outcomes["lstm"]
     windows = experiments.split_of(lstm.search["definition"], data).test.items
@@ -374,7 +374,7 @@ def test_a_gain_on_twins_is_told_from_one_on_other_targets(planned, tmp_path):
     assert made["twins"][2].gap.difference == pytest.approx(0.25) and made["other targets"][2].gap.difference == pytest.approx(-0.125)
     only = twins.gain_on(results, data, np.zeros(0, int))  # no pair is one of twins
     assert list(only) == ["other targets"] and only["other targets"][0] == len(windows)
-    assert only["other targets"][2].wide == pytest.approx(results.over_seeds("mixture_lstm", "lstm"))
+    assert only["other targets"][2].wide == pytest.approx(Evidence.of(results, "mixture_lstm", "lstm").wide)
     assert sum(number for number, _, _ in twins.gain_on(results, data).values()) == len(windows)  # as the users tell
 
 
@@ -421,7 +421,7 @@ def test_gains_on_copies_are_kept_and_shown_as_long_as_their_records_are_those_o
     assert shown["Mixture-LSTM minus LSTM [95%]"][1] == labels.with_interval(gap.difference, (gap.low, gap.high), sign=True)
     monkeypatch.setattr(twins, "FEW_WINDOWS", len(windows) + 1)
     assert twins.real(project.ledger).to_numpy().tolist() == nothing
-    gap = results.against("mixture_lstm", "lstm")
+    gap = Evidence.of(results, "mixture_lstm", "lstm").gap
     (said,) = twins.copy_verdicts(project.ledger)
     assert said.startswith("Books, 50% of the items twice: the LSTM reaches ") and f" The difference is {gap.difference:+.3f} [" in said
     assert "trials, seeds: 1 of" in said and "Markov" not in said
@@ -701,18 +701,6 @@ def test_codes_of_the_widest_are_set_against_real_vectors_of_no_more_bytes(data,
     assert winners.width_verdicts(only, ledger) == winners.width_verdicts({}, ledger) == ["No records yet: nothing can be said."]
 
 
-def test_records_older_than_binary_codes_stay_usable(found, ledger):
-    results = found["synthetic", "sequences"]
-    old = {
-        arm: replace(outcome, records=[{k: v for k, v in r.items() if k not in ("binary", "tastes")} for r in outcome.records])
-        for arm, outcome in results.outcomes.items()
-    }
-    aged = {("synthetic", "sequences"): replace(results, outcomes=old)}
-    said = winners.binary(aged, ledger, NAMES).set_index("model")["binary MRR"]
-    assert said["LSTM"] == said["Mixture-LSTM"] == "not recorded: made before binary codes were"
-    assert winners.tastes(aged, NAMES).iloc[0]["effective tastes"] == ""
-
-
 def test_speeds_are_measured_for_every_winner(found, data):
     speeds = winners.measure_speeds(found["synthetic", "factorization"], data, users=3)
     assert set(speeds) == {("synthetic", arm) for arm in STUDIES["factorization"].arms}
@@ -753,7 +741,7 @@ def test_diagnostics_and_metrics_are_means_over_seeds(found):
 
 def test_other_splits_are_joined_and_compared_over_all_their_users(found, ledger):
     results = found["synthetic", "sequence-splits"]
-    gap = results.against("mixture_lstm", "lstm")
+    gap = Evidence.of(results, "mixture_lstm", "lstm").gap
     seeds = {arm: [ledger.arrays(record) for record in outcome.records] for arm, outcome in results.outcomes.items()}
     assert not np.array_equal(*[np.unique(arrays["users"]) for arrays in seeds["lstm"]])  # the splits differ
     both = [np.concatenate([arrays["reciprocal_ranks"] for arrays in seeds[arm]]) for arm in ("mixture_lstm", "lstm")]
@@ -937,7 +925,8 @@ def test_the_family_holds_every_comparison_once(found):
     table = gains.family(found)
     assert sorted(table["mixture"]) == ["embedding_mixture", "mixture_lstm", "projection_mixture"]
     results = found["synthetic", "sequences"]
-    gap, wide = results.against("mixture_lstm", "lstm"), results.over_seeds("mixture_lstm", "lstm")
+    one = Evidence.of(results, "mixture_lstm", "lstm")
+    gap, wide = one.gap, one.wide
     assert table.set_index("mixture").loc["mixture_lstm", ["gain", "low", "high", "p"]].tolist() == [gap.difference, *wide, gap.p_value]
     assert (table["holm"] >= table["p"]).all() and gains.family({}).empty
 
@@ -960,7 +949,7 @@ def test_the_table_of_gains_corrects_for_all_its_rows(found):
         "",
         "",
     ]  # what has one seed is no part of the family
-    wide = found["synthetic", "sequences"].over_seeds("mixture_lstm", "lstm")
+    wide = Evidence.of(found["synthetic", "sequences"], "mixture_lstm", "lstm").wide
     assert shown.set_index("mixture").loc["Mixture-LSTM", "users and seeds"] == f"[{wide[0]:+.3f}, {wide[1]:+.3f}]"
 
 
@@ -1000,7 +989,7 @@ def test_a_gain_in_a_part_is_that_of_an_outcome_of_this_part_alone():
     rows = rows.assign(**{f"ours {i}": ours[i] for i in range(5)}, **{f"theirs {i}": theirs[i] for i in range(5)})
     first, last = rows.iloc[:30], rows.iloc[50:]
     arms = [outcomes.Outcome("", each[:, :30].mean(0), first["user"].to_numpy(), each[:, :30].mean(1), [], {}) for each in (ours, theirs)]
-    assert gains.gain_in(first)[1] == pytest.approx(outcomes.over_seeds(*arms))
+    assert gains.gain_in(first)[1] == pytest.approx(outcomes.estimate(*arms).bounds)
     apart, (low, high) = gains.gain_in(last, first)
     assert apart == pytest.approx(last["gain"].mean() - first["gain"].mean()) == (low + high) / 2
     sides = [each[:, 50:].mean(1) - each[:, :30].mean(1) for each in (ours, theirs)]  # what a seed adds for everybody is in both parts
@@ -1028,7 +1017,7 @@ def test_a_ratio_of_means_has_an_interval_by_user():
 def test_who_gains_adds_up_to_the_gain(name, arm, found, data, ledger):
     results = found["synthetic", name]
     rows = gains.who_gains(results, arm, data, ledger)
-    assert rows["gain"].mean() == pytest.approx(results.against(arm, next(iter(STUDIES[name].arms))).difference, rel=1e-6)
+    assert rows["gain"].mean() == pytest.approx(Evidence.of(results, arm, results.arms[0]).gap.difference, rel=1e-6)
     split = experiments.split_of(results.selection.winners[arm]["definition"], data)
     if name == "factorization":
         user = rows.iloc[3]["user"]
@@ -1048,7 +1037,7 @@ def test_who_gains_adds_up_to_the_gain(name, arm, found, data, ledger):
     assert without[without["by"] == "effective tastes"]["quarter"].tolist() == ["not recorded"]
     assert without[without["by"] != "effective tastes"].equals(every[every["by"] != "effective tastes"])
     wide = gains.gain_in(rows)[1]
-    assert wide == pytest.approx(results.over_seeds(arm, next(iter(STUDIES[name].arms))), rel=1e-4)
+    assert wide == pytest.approx(Evidence.of(results, arm, results.arms[0]).wide, rel=1e-4)
 
 
 def test_the_factorial_lists_cells_that_were_not_run(planned, tmp_path):
@@ -1058,7 +1047,7 @@ def test_the_factorial_lists_cells_that_were_not_run(planned, tmp_path):
     table = gains.factorial(Ledger(tmp_path), names)
     assert tables.cells(table).to_numpy().tolist() == [["nothing is recorded yet"]]  # one seed decides nothing
     table = table.set_index(["tastes", "mixture"])
-    gap = outcomes.recorded(Ledger(tmp_path), names[1], "sequences").against("mixture_lstm", "lstm")
+    gap = Evidence.of(outcomes.recorded(Ledger(tmp_path), names[1], "sequences"), "mixture_lstm", "lstm").gap
     assert table.loc[(3, "mixture_lstm"), ["trials", "gain", "low"]].tolist() == [1, gap.difference, gap.low]
     assert tables.factorial_progress(gains.factorial(Ledger(tmp_path), names)) == [
         "Generated users, sequences: 1 of 2 cells, with 1 to 1 of 20 search trials, 1 to 1 of 5 seeds.",
@@ -1074,8 +1063,8 @@ def test_the_factorial_has_intervals_for_other_seeds_and_comparisons_with_larger
     experiments.run(study, synthetic.from_name(name), Ledger(tmp_path), replace(TINY, trials=1, seeds=2))
     table = gains.factorial(Ledger(tmp_path), [name]).set_index(["mixture", "against"])
     results = outcomes.recorded(Ledger(tmp_path), name, study)
-    assert tuple(table.loc[tuple(arms), ["low", "high"]]) == results.over_seeds(*arms)
-    assert tuple(table.loc[tuple(arms), ["low", "high"]]) != (results.against(*arms).low, results.against(*arms).high)
+    one = Evidence.of(results, *arms)
+    assert tuple(table.loc[tuple(arms), ["low", "high"]]) == one.wide != (one.gap.low, one.gap.high)
     every = table.reset_index()
     points = [len(box[0].get_xdata()) for box in figures.gains(gains.gain_by_skew({}, {}), every, pooling.means({})).axes[2].containers]
     assert points == [1]  # of the mixture against the baseline alone
@@ -1195,9 +1184,9 @@ def test_numbers_of_tastes_stand_beside_the_true_number(planned, tmp_path):
     assert table.loc[1, "gain"] == 0 and table.loc[1, ["low", "high"]].isna().all()  # it is not compared with itself
     for m in (2, 12):
         arms = f"embedding_mixture/{m}", "embedding_mixture/1"
-        gap = results.against(*arms)
-        assert (table.loc[m, "gain"], *table.loc[m, ["low", "high"]]) == (gap.difference, *results.over_seeds(*arms))
-        assert table.loc[m, "relative"] == pytest.approx(gap.difference / results.outcomes[arms[1]].mrr)
+        one = Evidence.of(results, *arms)
+        assert (table.loc[m, "gain"], *table.loc[m, ["low", "high"]]) == (one.gap.difference, *one.wide)
+        assert table.loc[m, "relative"] == pytest.approx(one.gap.difference / results.outcomes[arms[1]].mrr)
     row, two = tables.true_tastes(table.reset_index()).to_dict("records")  # no main study: one single vector
     assert (
         row["true tastes"] == 2
@@ -1206,9 +1195,9 @@ def test_numbers_of_tastes_stand_beside_the_true_number(planned, tmp_path):
     )
     assert row["m = 12 minus it [95%]"] == labels.with_interval(table.loc[12, "gain"], tuple(table.loc[12, ["low", "high"]]), sign=True)
     arms = "embedding_mixture/12", "embedding_mixture/2"
-    gap = (results.against(*arms).difference, results.over_seeds(*arms))
+    one = Evidence.of(results, *arms)
     assert (two["against"], two["test MRR"], two["m = 2 minus it [95%]"]) == ("m = 2", f"{table.loc[2, 'mrr']:.3f}", "")
-    assert two["m = 12 minus it [95%]"] == labels.with_interval(*gap, sign=True)
+    assert two["m = 12 minus it [95%]"] == labels.with_interval(one.gap.difference, one.wide, sign=True)
     experiments.run("factorization", synthetic.from_name(name), Ledger(tmp_path), replace(TINY, trials=1, seeds=2), arms=["factorization"])
     again, plain = gains.by_components(Ledger(tmp_path), [name]), outcomes.recorded(Ledger(tmp_path), name, "factorization").outcomes
     two = Evidence.between(results.outcomes["embedding_mixture/2"], plain["factorization"])
@@ -1580,7 +1569,7 @@ def test_where_the_first_variant_failed_the_others_are_compared_with_each_other(
     gains_tried = [arm for arm in STUDIES["factorization-variants"].arms if re.fullmatch(r"projection_mixture/gain [\d.]+", arm)]
     budget = replace(TINY, trials=1, seeds=1)
     experiments.run("factorization-variants", data, Ledger(tmp_path), budget, arms=gains_tried)
-    results = outcomes.recorded(Ledger(tmp_path), "synthetic", "factorization-variants", gains_tried)
+    results = outcomes.study("factorization-variants", data, ledger=tmp_path, arms=gains_tried)
     failed, second, third = (results.outcomes[arm] for arm in gains_tried)
     gap = Evidence.of(results, third.arm, second.arm)
     failed.search["test"]["mrr"] = 2 * failed.mrr

@@ -15,7 +15,7 @@ from bs4 import BeautifulSoup
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixlib import datasets, describe, figures, notebooks, publish, synthetic
+from mixlib import datasets, describe, figures, labels, notebooks, publish, synthetic
 from mixlib.datasets import Interactions
 from mixlib.names import LONGEST, as_text
 
@@ -46,6 +46,10 @@ def test_a_title_that_shows_nothing_gives_way_to_the_id(blank):
 def test_honest_titles_stay_as_they_are():
     for title in ("Amélie (2001)", "Who's Afraid of <3?", "七人の侍", "10 Things I Hate About You & more; 50 %"):
         assert as_text(title) == title
+
+
+def test_names_that_differ_in_capitals_alone_have_titles_of_their_own():
+    assert [labels.title(name) for name in ("LastFM-1K", "lastfm-1k", "movielens-1m")] == ["LastFM 1K", "Lastfm 1k", "Movielens 1M"]
 
 
 @pytest.mark.filterwarnings("ignore:Glyph .* missing from font")  # fonts lack many letters, which is no harm

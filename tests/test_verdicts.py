@@ -115,7 +115,7 @@ def test_every_study_that_trains_the_models_of_a_main_one_otherwise_stands_in_it
 
 def test_the_numbers_of_a_claim_are_those_of_the_paired_comparison(request):
     found = outcomes.collected(Ledger(request.config.rootpath / "results"), ["sequences"])
-    gap = found["movielens-100k", "sequences"].against("mixture_lstm", "lstm")
+    gap = Evidence.of(found["movielens-100k", "sequences"], "mixture_lstm", "lstm").gap
     said = verdicts.claims(found, {})["found here, test MRR [95%]"].iloc[0]
     assert f"Movielens 100K {gap.difference:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]" in said
 
