@@ -1291,6 +1291,25 @@ def test_what_is_said_of_the_lead_on_amazon_beauty(found):
     assert amazon == [14, 4] and "fourteen of fifteen trainings of the projection mixture had, and four of factorization" in said
 
 
+def test_what_training_over_padding_does(found):
+    said = (ROOT / "book" / "differences.md").read_text(encoding="utf-8")
+    results = found["movielens-100k", "sequence-variants"]
+    lstm, mixture = "lstm/padding run over", "mixture_lstm/padding run over"
+    over, plain, tastes = (results.outcomes[arm] for arm in (lstm, "lstm", mixture))
+    pairs = ((lstm, "lstm"), (mixture, lstm))
+    assert results.selection.trials == 20 and all(Evidence.of(results, *pair).side == UNDECIDED for pair in pairs)
+    first, second = (share_of(results, *pair) for pair in pairs)
+    assert f"the LSTM reaches {over.mrr:.3f} so and {plain.mrr:.3f} where it skips padding, {first}, undecided" in said
+    assert f"reaches {tastes.mrr:.3f}, {-second.gain:.0%} behind that LSTM, {share_bounds(*second.bounds)}, undecided" in said
+    assert f"own training of the same settings reached {tastes.search['test']['mrr']:.3f}," in said
+    trials = searching.trials_of(results, Ledger(ROOT / "results"))
+    (same, gap), (ahead, lead) = ((sum(np.greater(*two)), searching.student(np.subtract(*two)))
+                                  for two in (searching.at_same_settings(*(trials[arm][1] for arm in pair)) for pair in pairs))  # fmt: skip
+    assert f"it is ahead in {same} of 20, undecided, too." in said and gap[1][0] < 0 < gap[1][1]
+    assert f"ahead of that LSTM in {ahead} of 20, by {lead[0]:.3f} [{lead[1][0]:+.3f}, {lead[1][1]:+.3f}]." in said
+    assert {dataset for dataset, name in found if name == "sequence-variants"} == {"movielens-100k"}
+
+
 def test_biases_of_the_projections_change_nothing_that_is_decided(found):
     said = (ROOT / "book" / "differences.md").read_text(encoding="utf-8")
     variants, biased, plain = (
