@@ -29,6 +29,8 @@ from mixlib import (
     explorer,
     gains,
     labels,
+    losses,
+    models,
     notebooks,
     outcomes,
     plans,
@@ -971,7 +973,8 @@ def test_what_all_data_sets_say_together(found):
     splits = pooling.together(found, "sequence-splits", "mixture_lstm", "lstm")
     assert len(splits.again) == len(splits.names) == 5 and splits.mean.bounds[0] < 0 < splits.mean.bounds[1] < least
     just_below = {name for name, rest in zip(splits.names, splits.without_one, strict=True) if rest.bounds[1] < least}
-    assert just_below == {"amazon-cds"} and "just below that gain of 10.2%, too, and above it if any one but Amazon CDs is left" in said
+    assert just_below == {"amazon-cds"} and f"just below that gain of {np.expm1(least):.1%}, too, and" in said
+    assert "too, and above it if any one but Amazon CDs is left out." in said
     assert f"in place of the first one it ends at {np.expm1(splits.mean.bounds[1]):.1%}, just" in said
     in_short = "{:.0%} [{:+.1%}, {:+.1%}]".format(*np.expm1([splits.mean.mean, *splits.mean.bounds]))
     assert f"with fifteen other splits of each in place of the one it is {in_short}, which ends just below" in readme
@@ -1286,6 +1289,30 @@ def test_what_is_said_of_the_lead_on_amazon_beauty(found):
     )
     amazon = waits.loc[["Amazon apps", "Amazon beauty", "Amazon CDs"], ["Projection mixture", "Factorization"]].sum().tolist()
     assert amazon == [14, 4] and "fourteen of fifteen trainings of the projection mixture had, and four of factorization" in said
+
+
+def test_the_worked_examples_are_right(found):
+    setup, model = ((ROOT / "book" / f"{page}.md").read_text(encoding="utf-8") for page in ("setup", "model"))
+    arms = found["movielens-1m", "sequences"].outcomes
+    spreads = [arms[arm].by_seed.std(ddof=1) for arm in ("lstm", "mixture_lstm")]
+    wide = Evidence.between(arms["mixture_lstm"], arms["lstm"])
+    users = (wide.gap.high - wide.gap.low) / 2 / 1.96
+    assert f"the interval over users, {wide.gap.low:+.3f} to {wide.gap.high:+.3f}, means a standard error of about {users:.4f}." in setup
+    assert "the LSTM has a standard deviation of {:.4f}, the Mixture-LSTM of {:.4f}".format(*spreads) in setup
+    together = (users**2 + sum(one**2 for one in spreads) / 5) ** 0.5
+    assert f"= {together:.4f}$" in setup and f"taken off: {wide.over_seeds}." in setup
+    half = (wide.bounds[1] - wide.bounds[0]) / 2
+    assert f"so that {half:.4f} is added" in setup
+    for n, shown in ((1682, "0.005"), (54542, "0.0002")):
+        assert f"{(1 / np.arange(1, n + 1)).mean():.{len(shown) - 2}f}" == shown and f"{shown} for the {n:,}" in setup
+    tastes, attention = (torch.tensor([[[size, 0.0], [-size, 0.0]]]) for size in (3.0, 2.0))
+    scores = models.score(tastes, attention, torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]]), torch.zeros(3))[0]
+    assert [round(float(one), 1) for one in scores] == [2.9, 2.9, 0.0] and "For $e = (-1, 0)$ it is 2.9, too" in model
+    negatives = torch.tensor([0.5, 1.5, 2.5]).unsqueeze(1)
+    for name, value in (("adaptive_hinge", 0.5), ("hardest", 1.5)):
+        loss = losses.LOSSES[name]
+        kept = negatives.gather(0, loss.pick(torch.tensor([2.0]), negatives))
+        assert loss.function(torch.tensor([2.0]), kept).item() == value and f"`{name}` is {value}" in model
 
 
 def test_what_training_over_padding_does(found):
