@@ -39,6 +39,7 @@ class Exhibits:
         self.ratios = {name: one["ratio"] for name, one in counts.items()}
         self.by_skew, self.by_tastes = gains.gain_by_skew(self.main, self.ratios), gains.factorial(ledger)
         self.by_size, self.by_components, self.pooled = gains.by_size(self.every), gains.by_components(ledger), pooling.means(self.every)
+        self.each = pooling.each(self.every)
         self.short, self.curves = retrained.short_seeds(self.every), searching.curves(self.every, ledger)
 
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -49,6 +50,7 @@ class Exhibits:
             "gains": reports.gains(self.main),
             "together": pooling.table(every),
             "pooled": self.pooled.round(5),
+            "glance": self.each.round(5),
             "sources": reports.sources(self.main),
             "references": tables.reference_points(every, names, unordered),
             "components": tables.components(every, names),
@@ -99,6 +101,7 @@ class Exhibits:
         """The figures; the caller closes them."""
         references = tables.references_of(self.every)
         return {
+            "glance": figures.glance(self.each, self.pooled),
             "table1": figures.table1(self.main, references),
             "search": figures.searches(self.curves, references),
             "gains": figures.gains(self.by_skew, self.by_tastes, self.pooled),

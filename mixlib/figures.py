@@ -11,8 +11,8 @@ import pandas as pd
 from mixlib.files import renamed
 from mixlib.labels import LABELS, PUBLISHED, label, title
 from mixlib.models import SEQUENTIAL
-from mixlib.outcomes import MAIN, Results, best
-from mixlib.reports import HALF, SIZE
+from mixlib.outcomes import FEW, MAIN, Results, best
+from mixlib.reports import HALF, MIXTURE, SIZE, WIDE
 from mixlib.studies import PAPER, STUDIES
 
 if TYPE_CHECKING:
@@ -219,6 +219,47 @@ def search(axes: "Axes", curves: dict[str, np.ndarray], references: Mapping[str,
     axes.set_ylim(0, top)
 
 
+def glance(each: pd.DataFrame, pooled: pd.DataFrame) -> "Figure":
+    """What the mixtures gain, a row for each data set and one for all together: over the LSTM, over factorization of the same width, and
+    over larger vectors. Pale: fewer than FEW search trials. The bands reach over the gains that were printed in 2018.
+
+    each, pooled: rows of `pooling.each` and `pooling.means`.
+    """
+    datasets, keys = [*dict.fromkeys(each["dataset"]), ""], ["protocol", "mixture", "against"]
+    mean = pooled.merge(each.groupby(keys, as_index=False)["trials"].min()).assign(dataset="")
+    panels = {
+        "Mixture-LSTM\nover the LSTM": [("sequences", "mixture_lstm", "lstm", "split of the search"),
+                                        ("sequence-splits", "mixture_lstm", "lstm", "other splits")],
+        "Mixtures over\nfactorization\nof the same width": [("factorization", kind, "factorization", LABELS[kind])
+                                                            for kind in ("embedding_mixture", "projection_mixture")],
+        "Embedding mixture\nover larger\nfactorization": [(SIZE, MIXTURE, HALF, "half as large"), (SIZE, MIXTURE, WIDE, "as large")],
+    }  # fmt: skip
+    figure, grid = new(len(panels), height=1.9 + 0.45 * len(datasets), sharex=True, sharey=True)
+    for axes, (heading, compared) in zip(grid, panels.items(), strict=True):
+        for place, (study, arm, baseline, words) in enumerate(compared):
+            rows = pd.concat([table[(table[keys] == [study, arm, baseline]).all(axis=1)] for table in (each, mean)])
+            rows = rows.assign(y=[datasets.index(one) + 0.3 * (place - 0.5) for one in rows["dataset"]])
+            face = "white" if place and arm == compared[0][1] else None
+            for those, alpha, name in ((rows["trials"] >= FEW, 1, words), (rows["trials"] < FEW, 0.4, None)):
+                some = rows[those]
+                axes.errorbar(100 * some["relative"], some["y"], xerr=_around(some), fmt=MARKERS[arm], color=COLOURS[arm], mfc=face,
+                              ms=6, lw=1.5, alpha=alpha, label=name)  # fmt: skip
+        _, kind, baseline, _ = compared[0]
+        printed = [mrr[kind] / mrr[baseline] - 1 for mrr in PUBLISHED["paper"]["mrr"].values() if baseline in mrr]
+        if printed:
+            axes.axvspan(100 * min(printed), 100 * max(printed), color="#EEEEEE", zorder=0)
+        axes.axvline(0, color="#999999", lw=0.8)
+        axes.axhline(len(datasets) - 1.5, color="#999999", lw=0.8)
+        axes.set_title(heading, loc="left")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), fontsize=9)
+    for axes in grid:
+        _cut(axes, each["relative"], most=2)
+    grid[0].set_yticks(range(len(datasets)), [*(title(one).replace(" (", "\n(") for one in datasets[:-1]), "all together"])
+    grid[0].set_ylim(len(datasets) - 0.5, -0.5)
+    grid[1].set_xlabel("gain in test MRR, % of the single vector's")
+    return figure
+
+
 def gains(by_skew: pd.DataFrame, by_tastes: pd.DataFrame, pooled: pd.DataFrame) -> "Figure":
     """Relative gains of mixtures on real data, by popularity skew, and over all of them together; and against the true number of tastes on
     generated ones, there in a panel for each mixture.
@@ -302,14 +343,14 @@ def true_tastes(by_components: pd.DataFrame) -> "Figure":
     return figure
 
 
-def _cut(axes: "Axes", shares: pd.Series, along: str = "x") -> None:
-    """Cut a panel of gains at half as much again as the largest: two seeds can give an interval that leaves nothing else to see. An arrow
-    ends each that reaches beyond.
+def _cut(axes: "Axes", shares: pd.Series, along: str = "x", most: float = 1.5) -> None:
+    """Cut a panel of gains at so many times the largest: two seeds can give an interval that leaves nothing else to see. An arrow ends each
+    that reaches beyond.
     """
     if not shares.any():
         return
-    (low, high), most, place = getattr(axes, f"get_{along}lim")(), 150 * shares.abs().max(), "xy".index(along)
-    low, high = max(low, -most), min(high, most)
+    (low, high), end, place = getattr(axes, f"get_{along}lim")(), 100 * most * shares.abs().max(), "xy".index(along)
+    low, high = max(low, -end), min(high, end)
     axes.set(**{f"{along}lim": (low, high)})
     for point, _, (bars,) in axes.containers:
         for ends in bars.get_segments():

@@ -163,6 +163,19 @@ def _known(found: Found, study: str, arm: str, baseline: str) -> Iterator[tuple[
                 yield dataset, results, one
 
 
+def each(found: Found) -> pd.DataFrame:
+    """What goes into `comparisons`: a row for each of COMPARED on each data set, as shares of the baseline's MRR, for other users and
+    seeds, or for other splits. Comparisons on other splits and with more seeds have those data sets alone on which they are done.
+    """
+    rows = []
+    for study, arm, baseline in COMPARED:
+        for dataset, results, one in _known(found, study, arm, baseline):
+            if results.selection.study.name == study:
+                rows.append((dataset, arm, baseline, study, results.selection.trials, results.selection.seeds, one.gain, *one.bounds))
+    columns = ["dataset", "mixture", "against", "protocol", "trials", "seeds", "relative", "relative low", "relative high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
 def means(found: Found) -> pd.DataFrame:
     """A row for each of `comparisons`, in numbers: shares of the baseline's MRR; spread: of the logs of the ratios."""
     rows = []

@@ -11,11 +11,13 @@ from tiny_studies import NAMES, TINY
 
 from mixlib import (
     evaluation,
+    evidence,
     experiments,
     figures,
     gains,
     labels,
     outcomes,
+    pooling,
     populations,
     progress,
     prose,
@@ -154,6 +156,37 @@ def test_quarters_show_what_the_single_vector_reaches_and_the_first_row_the_rank
 def test_larger_vectors_and_losses_of_one_seed_have_no_row(of_size, of_losses):
     assert len(gains.by_size(of_size)) == 3 and gains.by_size(of_one_seed(of_size)).empty
     assert len(tables.gains_by_loss(of_losses)) == 1 and list(tables.gains_by_loss(of_one_seed(of_losses))) == [""]
+
+
+# --- the figure on the front page
+
+
+def test_the_first_figure_shows_every_gain_with_its_interval_and_few_trials_pale(found, of_size):
+    key = "synthetic", "sequence-splits"
+    some = of_size | found
+    some[key] = replace(found[key], selection=replace(found[key].selection, planned=TINY))
+    compared = {("sequences",): 1, (key[1],): 1, ("factorization",): 2, (reports.SIZE,): 2}
+    each = pooling.each(some)
+    assert each["protocol"].value_counts().to_dict() == {name: number for (name,), number in compared.items()}
+    for row in each.to_dict("records"):
+        results = some["synthetic", row["protocol"]]
+        one = evidence.share_of(results, row["mixture"], row["against"])
+        if row["protocol"] == key[1]:  # whose train parts overlap
+            one = evidence.share_corrected(*(results.outcomes[arm] for arm in ("mixture_lstm", "lstm")))
+        assert (row["relative"], row["relative low"], row["relative high"]) == (one.gain, *one.bounds)
+    each = pd.concat([each.assign(trials=5), each.assign(dataset="another", trials=4)], ignore_index=True)
+    mean = each[each["trials"] == 5].assign(datasets=2).drop(columns=["dataset", "trials"])
+    drawn = figures.glance(each, mean)
+    for axes, names in zip(drawn.axes, (("sequences", key[1]), ("factorization",), (reports.SIZE,)), strict=True):
+        dots = [bars.lines[0] for bars in axes.containers]
+        shown = sorted((round(y), x, line.get_alpha()) for line in dots for x, y in line.get_xydata())
+        gained = [100 * gain for gain in mean[mean["protocol"].isin(names)]["relative"]]
+        # the mean over two data sets of which one has few trials is pale as well
+        wanted = sorted((place, gain, alpha) for place, alpha in ((0, 1), (1, 0.4), (2, 0.4)) for gain in gained)
+        assert np.array(shown) == pytest.approx(np.array(wanted))
+    assert [text.get_text() for text in drawn.axes[0].get_yticklabels()] == ["Synthetic", labels.title("another"), "all together"]
+    figures.close(drawn)
+    figures.glance(pooling.each({}), pooling.means({})).canvas.draw()  # before anything was run
 
 
 # --- generated users
