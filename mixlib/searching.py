@@ -134,7 +134,9 @@ def repeated(found: Found) -> pd.DataFrame:
 
 
 def repeated_verdicts(found: Found) -> list[str]:
-    """How far the searches of one model lie apart, and what a mixture gains in each, a sentence for each data set and mixture."""
+    """How far the searches of one model lie apart, and what a mixture gains in each, a sentence for each data set and mixture; over three
+    searches and more also in the mean, with an interval by Student's t over them.
+    """
     reached: dict[tuple[str, str], dict[str, float]] = {}  # by data set and study, then by kind of model
     for dataset, study, kind, outcome, _ in _again(found):
         reached.setdefault((dataset, study), {})[kind] = outcome.mrr
@@ -147,7 +149,9 @@ def repeated_verdicts(found: Found) -> list[str]:
                 gaps = [f"{a - b:+.3f} ({study})" for a, b, study in zip(ours, theirs, both, strict=True)]
                 ranges = [f"{label(kind)} {min(some):.3f} to {max(some):.3f}" for kind, some in ((mixture, ours), (baseline, theirs))]
                 where = f"{title(dataset)}, {len(both)} studies that search both"
-                said.append(f"{where}: {', '.join(ranges)}; the first minus the second: {', '.join(gaps)}.")
+                mean, bounds = student(np.subtract(ours, theirs))
+                over = f"; for other searches, {with_interval(mean, bounds, sign=True)}" if len(both) > 2 else ""
+                said.append(f"{where}: {', '.join(ranges)}; the first minus the second: {', '.join(gaps)}{over}.")
     return said or [reports.NOTHING]
 
 
