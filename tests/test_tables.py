@@ -512,6 +512,14 @@ def test_searches_of_one_model_stand_beside_each_other(planned, data, tmp_path):
         f"Factorization {min(theirs):.3f} to {max(theirs):.3f}; "
         f"the first minus the second: {ours[0] - theirs[0]:+.3f} (factorization), {ours[1] - theirs[1]:+.3f} (factorization-dims)."
     )
+    third = ["factorization/adaptive_hinge", "embedding_mixture/adaptive_hinge"]
+    experiments.run("factorization-losses", data, ledger, replace(TINY, trials=1, seeds=1), arms=third)
+    found = outcomes.collected(ledger, datasets=["synthetic"])
+    losses = found["synthetic", "factorization-losses"].outcomes
+    gaps = [*np.subtract(ours, theirs), losses[third[1]].mrr - losses[third[0]].mrr]
+    (said,) = searching.repeated_verdicts(found)
+    over = labels.with_interval(np.mean(gaps), stats.t.interval(0.95, 2, np.mean(gaps), stats.sem(gaps)), sign=True)
+    assert said.endswith(f"; for other searches, {over}.")
 
 
 def test_the_best_of_all_searches_is_chosen_on_validation(planned, data, tmp_path):
