@@ -2300,7 +2300,7 @@ def test_what_is_said_of_other_depths_of_the_ranking(found):
     assert "none of the main study is left, three of other splits are, and one of more seeds." in said
     assert {len({dataset for dataset, name, _ in sure if name == study}) for study in ("sequences", "sequence-splits")} == {4}
     front = (ROOT / "book" / "index.md").read_text(encoding="utf-8")
-    assert "the mixture is ahead on four of the five; corrected for the number of comparisons, on none on the split" in front
+    assert "it is ahead on four of the five; corrected for the number of comparisons, on none on the split" in front
     first = {
         dataset: ranks.of(found[dataset, "sequences"].outcomes["lstm"], "Recall@1").mrr for dataset, name in made if name == "sequences"
     }
