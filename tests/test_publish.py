@@ -875,6 +875,14 @@ def test_the_readme_says_in_short_what_the_first_page_says():
     )
     readme, front = ([line for line in text.splitlines() if line.startswith("* ")] for text in begins)
     assert readme == front and len(front) == 5
+    rows = pd.read_csv(ROOT / "book" / "tables" / "verdict.csv")
+    claims = rows["claim of 2018"].str.split(r" \(|: ", regex=True).str[0]
+    assert not rows["verdict"].str.contains("reproduced here").any()
+    assert {*claims[rows["verdict"].str.contains("in part")]} == {"The adaptive loss always beats BPR", "More tastes are better"}
+    assert all(
+        "no claim of 2018 is reproduced throughout; two are in part." in (ROOT / p).read_text("utf-8")
+        for p in ("README.md", "book/index.md")
+    )
 
 
 def test_which_model_is_ahead_and_the_part_of_size(found):
