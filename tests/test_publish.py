@@ -1323,12 +1323,12 @@ def test_what_training_over_padding_does(found):
     pairs = ((lstm, "lstm"), (mixture, lstm))
     assert results.selection.trials == 20 and all(Evidence.of(results, *pair).side == UNDECIDED for pair in pairs)
     first, second = (share_of(results, *pair) for pair in pairs)
-    assert f"the LSTM reaches {over.mrr:.3f} so and {plain.mrr:.3f} where it skips padding, {first}, and" in said
+    assert f"The LSTM reaches {over.mrr:.3f} so and {plain.mrr:.3f} where it skips padding, {first}, and" in said
     assert (
         f"reaches {tastes.mrr:.3f}, {-second.gain:.0%} behind the LSTM that is run over it, {share_bounds(*second.bounds)}, undecided"
         in said
     )
-    assert tastes.short_of_search == 4 and f"settings reached, {tastes.search['test']['mrr']:.3f}. Setting by setting" in said
+    assert tastes.short_of_search == 4 and f"settings reached, {tastes.search['test']['mrr']:.3f}.\n" in said
     trials = searching.trials_of(results, Ledger(ROOT / "results"))
     (same, gap), (ahead, lead) = ((sum(np.greater(*two)), searching.student(np.subtract(*two)))
                                   for two in (searching.at_same_settings(*(trials[arm][1] for arm in pair)) for pair in pairs))  # fmt: skip
@@ -2153,8 +2153,8 @@ def test_what_comes_out_again_and_what_was_trained_again():
 
 
 def test_what_the_searches_of_2018_leave_to_luck():
-    pages = ("certainty", "differences", "introduction", "verdict")
-    certainty, differences, introduction, verdict = ((ROOT / "book" / f"{page}.md").read_text(encoding="utf-8") for page in pages)
+    pages = ("certainty", "introduction", "verdict")
+    certainty, introduction, verdict = ((ROOT / "book" / f"{page}.md").read_text(encoding="utf-8") for page in pages)
     table = pd.read_csv(ROOT / "book" / "tables" / "archive.csv").set_index(["data set", "mixture"])
     gains_in = table["searches in which it gains"]
     ranges = table["gain over searches [middle 95%]"].str.partition(" ")[2]
@@ -2189,11 +2189,6 @@ def test_what_the_searches_of_2018_leave_to_luck():
     of = table["trials of both"].str.partition(" and ")[0]
     some = [f"{lost.loc[(name, lstm), 0]} of {of[name, lstm]} on {name}" for name in (*paper, "Movielens 1M")]
     assert f"of the Mixture-LSTM {labels.listing(some)} end with one and the same MRR" in certainty
-    counts = {of: trials.split(" and ") for of, trials in table["trials of both"].items()}
-    two = [f"{counts[name, lstm][1]} and {counts[name, lstm][0]}" for name in paper]
-    three = ["{1}, {0} and {2}".format(*counts[name, projection], counts[name, embedding][0]) for name in paper]
-    assert "{} trials on Movielens 10M, {} on Amazon, {} on Goodbooks;".format(*two) in differences
-    assert "embedding mixture, {}, then {}, then {}, beside".format(*three) in differences
 
 
 def test_targets_that_repeat_their_context(found):
