@@ -1169,7 +1169,7 @@ def test_what_other_splits_say(found):
     assert others["item_knn"].mrr > 2 * max(few.outcomes[arm].mrr for arm in ("mixture_lstm", "lstm"))
     done = {dataset for (dataset, name), results in found.items() if name == "sequence-splits" and results.done}
     assert {dataset for dataset, name in found if name == "sequence-splits"} == done == set(OURS) - {*labels.UNORDERED}
-    assert f"it gains {gain.gain:.0%} on fifteen others (narrowly" in verdict
+    assert f"it gains {gain.gain:.0%} on fifteen other splits (narrowly" in verdict
     results = found["movielens-100k", "factorization-splits"]
     sides = [Evidence.of(results, arm, "factorization").side for arm in ("projection_mixture", "embedding_mixture")]
     assert sides == [BEHIND, UNDECIDED]
