@@ -896,14 +896,10 @@ def test_which_model_is_ahead_and_the_part_of_size(found):
     done = {dataset: found[dataset, reports.SIZE].selection.trials for dataset in OURS}
     assert sum(trials <= 2 for trials in done.values()) == 4
     assert {name for name in OURS if done[name] == 20} == {"movielens-100k", "movielens-1m"}
-    (luck,) = [row for _, row in searching.luck(found, Ledger(ROOT / "results")).iterrows()
-               if (row["data set"], row["mixture"]) == ("Movielens 100K", "Mixture-LSTM")]  # fmt: skip
     (other,) = [row for _, row in searching.luck(found, Ledger(ROOT / "results")).iterrows()
                 if (row["data set"], row["mixture"]) == ("Movielens 100K", "Embedding mixture")]  # fmt: skip
     certainty = (ROOT / "book" / "certainty.md").read_text(encoding="utf-8")
     assert f"ahead in {other['searches in which it gains']} of such searches, and behind with fresh seeds, undecided." in certainty
-    said = (ROOT / "book" / "verdict.md").read_text(encoding="utf-8")
-    assert f"the Mixture-LSTM is ahead in {luck['searches in which it gains']} of such searches" in said
     worse, undecided = numbers["half_size_sides"].split("; ")
     others = [labels.title(dataset) for dataset in OURS if dataset != "movielens-100k"]
     assert worse.startswith("worse on ") and all(title in worse for title in others)
@@ -1130,16 +1126,19 @@ def test_what_other_splits_say(found):
     narrowly = share_corrected(ours, theirs).bounds
     corrected = share_bounds(*narrowly)
     assert narrowly[0] < 0 and f"overlap ({{doc}}`setup`) the interval is {corrected}, narrowly undecided, and setting by setting" in said
-    assert all(f"both are undecided, {corrected}, narrowly, and" in page for page in (findings, verdict))
+    assert f"both are undecided, {corrected}, narrowly, and" in findings and narrowly[0] > -0.02
+    assert "Both are undecided once corrected for their number (p = " in verdict
+    assert "once corrected for train parts that overlap, the first narrowly ({numref}`tab-splits`)." in verdict
     same = pd.read_csv(ROOT / "book" / "tables" / "same.csv").set_index(["data set", "model", "against"])
     assert same.loc[("Amazon CDs", "Mixture-LSTM", "LSTM"), ["ahead in", "pairs"]].tolist() == [10, 20]
-    assert "the Mixture-LSTM is ahead in 10 of 20 ({numref}`tab-same`)" in said and "ahead in 10 and in 14 of 20" in verdict
+    assert "the Mixture-LSTM is ahead in 10 of 20 ({numref}`tab-same`)" in said
     sides = {name: Evidence.of(found[name, "sequences"], "mixture_lstm", "lstm").wide for name in OURS if name not in labels.UNORDERED}
     ruled_out = {name for name in sides if share_of(found[name, "sequences"], "mixture_lstm", "lstm").bounds[1] < 0.1}
     assert ruled_out == {"amazon-apps"} and "on Amazon apps the main study rules out a gain of a tenth, and" in verdict
     assert all(low < 0 < high for low, high in sides.values())
     assert f"search was for, it was undecided, {share_bounds(*before.bounds)}, which holds the {gain.gain:.0%}." in said
-    assert f"by {gain.gain:.0%} of the MRR on Amazon CDs and by" in front and both in findings and both in verdict
+    assert f"by {gain.gain:.0%} of the MRR on Amazon CDs and by" in front and both in findings
+    assert f"on Amazon CDs by {gain.gain:.0%} of the MRR, at a level that counted neighbours double on the first split" in verdict
     assert f"where five seeds on one split had said {before}".replace("+", "", 1) in findings
     tested = {len(np.unique(Ledger(ROOT / "results").arrays(record)["users"])) for record in ours.records}
     assert f"Each split tests {tested.pop():,} of the users, all of them together {len(np.unique(ours.users)):,}." in said and not tested
@@ -1162,7 +1161,7 @@ def test_what_other_splits_say(found):
     assert others["item_knn"].mrr > 2 * max(few.outcomes[arm].mrr for arm in ("mixture_lstm", "lstm"))
     done = {dataset for (dataset, name), results in found.items() if name == "sequence-splits" and results.done}
     assert {dataset for dataset, name in found if name == "sequence-splits"} == done == set(OURS) - {*labels.UNORDERED}
-    assert f"it gains {gain.gain:.0%} on fifteen others (narrowly" in verdict
+    assert f"it gains {gain.gain:.0%} on fifteen other splits (narrowly" in verdict
     results = found["movielens-100k", "factorization-splits"]
     sides = [Evidence.of(results, arm, "factorization").side for arm in ("projection_mixture", "embedding_mixture")]
     assert sides == [BEHIND, UNDECIDED]
@@ -1184,11 +1183,11 @@ def test_what_other_splits_of_movielens_1m_say(found):
     short, wider = f"{gain.gain:.0%} {share_bounds(*gain.bounds)}", share_bounds(*corrected)
     assert f"and by {gain.gain:.0%} on Movielens 1M, both undecided once" in front
     assert f"on Movielens 1M by {short.replace(' ', ', ', 1)}. Corrected for" in findings and f"and {wider}, and corrected" in findings
-    assert f"on Movielens 1M by {short.replace(' ', ', ', 1)}. Corrected" in verdict and f"narrowly, and {wider}, and setting" in verdict
+    assert f"and on Movielens 1M by {gain.gain:.0%}. Both are undecided once corrected for their number" in verdict
     same = pd.read_csv(ROOT / "book" / "tables" / "same.csv").set_index(["data set", "model", "against"])
     pairs = same.loc[("Movielens 1M", "Mixture-LSTM", "LSTM")]
     assert pairs[["ahead in", "pairs"]].tolist() == [14, 20] and "[-0.0" in pairs["mean difference [95%]"]
-    assert "the Mixture-LSTM is ahead in 14 of 20, narrowly undecided." in said and "in 10 and in 14 of 20, undecided" in verdict
+    assert "the Mixture-LSTM is ahead in 14 of 20, narrowly undecided." in said
     every = {dataset: one for (dataset, name), one in found.items() if name == "sequence-splits"}
     sides = [Evidence.of(one, "mixture_lstm", "lstm").side for one in every.values()]
     both_sides = [share_corrected(one.outcomes["mixture_lstm"], one.outcomes["lstm"]).bounds for one in every.values()]
@@ -1312,12 +1311,12 @@ def test_what_training_over_padding_does(found):
     pairs = ((lstm, "lstm"), (mixture, lstm))
     assert results.selection.trials == 20 and all(Evidence.of(results, *pair).side == UNDECIDED for pair in pairs)
     first, second = (share_of(results, *pair) for pair in pairs)
-    assert f"the LSTM reaches {over.mrr:.3f} so and {plain.mrr:.3f} where it skips padding, {first}, and" in said
+    assert f"The LSTM reaches {over.mrr:.3f} so and {plain.mrr:.3f} where it skips padding, {first}, and" in said
     assert (
         f"reaches {tastes.mrr:.3f}, {-second.gain:.0%} behind the LSTM that is run over it, {share_bounds(*second.bounds)}, undecided"
         in said
     )
-    assert tastes.short_of_search == 4 and f"settings reached, {tastes.search['test']['mrr']:.3f}. Setting by setting" in said
+    assert tastes.short_of_search == 4 and f"settings reached, {tastes.search['test']['mrr']:.3f}.\n" in said
     trials = searching.trials_of(results, Ledger(ROOT / "results"))
     (same, gap), (ahead, lead) = ((sum(np.greater(*two)), searching.student(np.subtract(*two)))
                                   for two in (searching.at_same_settings(*(trials[arm][1] for arm in pair)) for pair in pairs))  # fmt: skip
@@ -1355,9 +1354,8 @@ def test_what_is_decided_setting_by_setting():
     four = same.loc["Movielens 100K", "Embedding mixture, m = 4", "Embedding mixture, m = 1"]
     assert four["pairs"] == four["ahead in"] == 8
     said = (ROOT / "book" / "verdict.md").read_text(encoding="utf-8")
-    assert f"in all of eight settings, by {four['mean difference [95%]'][1:]}, and eight tastes are on the border" in said
-    border = same.loc["Movielens 100K", "Embedding mixture, m = 8", "Embedding mixture, m = 1"]
-    assert "[+0.0000, " in border["mean difference [95%]"] and "[0.999, " in border["mean ratio [95%]"]
+    assert "in all of eight settings, one of ten comparisons of this kind" in said
+    assert sum(against == "Embedding mixture, m = 1" for _, _, against in same.index) == 10
     million = {m: same.loc["Movielens 1M", f"Embedding mixture, m = {m}", "Embedding mixture, m = 1"] for m in (2, 4, 6, 8, 12)}
     assert {m: (row["ahead in"], row["pairs"]) for m, row in million.items()} == {2: (4, 8), 4: (6, 8), 6: (7, 8), 8: (7, 8), 12: (7, 8)}
     parts = (ROOT / "book" / "parts.md").read_text(encoding="utf-8")
@@ -1380,7 +1378,7 @@ def test_what_the_search_of_numbers_of_tastes_says_on_movielens_1m(found):
     eight, shares = Evidence.of(results, "embedding_mixture/8", "embedding_mixture/2"), sorted(share(each, one).gain for each in more)
     plain = found["movielens-1m", "factorization"].outcomes["factorization"]
     said, verdict = ((ROOT / "book" / f"{page}.md").read_text(encoding="utf-8") for page in ("parts", "verdict"))
-    assert f"eight tastes against two are undecided, {eight.over_users}, {eight.over_seeds} for other seeds, too." in said
+    assert "On Movielens 1M eight tastes against two are undecided for the embedding mixture." in said
     assert {Evidence.between(each, one).side for each in more} == {AHEAD} and eight.side == UNDECIDED
     assert f"is ahead of one, by {100 * shares[0]:.0f} to {shares[-1]:.0%} of the MRR, decided." in said
     assert f"one taste reaches {one.mrr:.3f}. The longer search of the main study took it to {plain.mrr:.3f}, and no number" in said
@@ -1397,6 +1395,7 @@ def test_what_the_search_of_numbers_of_tastes_says_on_movielens_1m(found):
     strongest = max(trials, key=lambda one: one["definition"]["training"]["l2"])["index"]
     reached = {one["arm"]: one["test"]["mrr"] for one in trials if one["index"] == strongest}
     assert all(reached[f"embedding_mixture/{m}"] < 0.85 * reached["embedding_mixture/1"] for m in (4, 6, 8, 12))
+    assert "In the setting with the strongest L2 models of 4 tastes and more fall far behind." in said
 
 
 def test_what_the_best_of_all_searches_changes(found):
@@ -1606,10 +1605,11 @@ def test_what_the_negatives_explain_of_the_losses(found):
     bpr = {kind: Evidence.of(losses["factorization-losses"], f"{kind}/bpr of 5", f"{kind}/bpr")
            for kind in ("factorization", "embedding_mixture")}  # fmt: skip
     assert {kind: one.side for kind, one in bpr.items()} == {"factorization": UNDECIDED, "embedding_mixture": AHEAD}
-    said = (ROOT / "book" / "verdict.md").read_text(encoding="utf-8")
-    assert "ahead of BPR as printed for two of four models, and of log-BPR for one;" in said
+    said, verdict = ((ROOT / "book" / f"{page}.md").read_text(encoding="utf-8") for page in ("parts", "verdict"))
+    assert "ahead of BPR as printed for two of four models, and of log-BPR for one;" in verdict
+    assert "one lead over BPR as printed is decided, that of the Mixture-LSTM ({doc}`parts`)." in verdict
     assert f"by {bpr['embedding_mixture'].gap.difference:.3f}, users and seeds: {bpr['embedding_mixture'].over_seeds}, so" in said
-    assert f"for factorization by {bpr['factorization'].gap.difference:.3f}, {bpr['factorization'].over_seeds}: undecided, as" in said
+    assert f"For factorization by {bpr['factorization'].gap.difference:.3f}, {bpr['factorization'].over_seeds}: undecided, as" in said
 
 
 def test_what_generated_users_gain(monkeypatch):
@@ -1773,8 +1773,8 @@ def test_what_generated_users_gain(monkeypatch):
     assert f"in all six populations, by {most}%, decided in five." in when
     assert f"between {larger[0]} and {larger[-1]}%, and four of them are decided." in when
     assert f"the ten gains lie between {behind[0]} and +{behind[-1]}%; three of them are decided, all against the mixture" in when
-    assert "decided in four of twelve comparisons" in findings
-    assert "three of ten" in findings and "three of ten" in verdict and "decided in five of six populations" in findings
+    assert "decided in four of twelve comparisons" in findings and "three of ten" in findings
+    assert all("decided in five of six populations" in page for page in (findings, verdict))
     assert "decided in a third of the comparisons" in verdict
     for page, gains_there in (
         (front, f"gain {most}% over"),
@@ -1909,9 +1909,8 @@ def test_what_is_left_without_a_choice_of_winners(found):
             {(dataset, arm)} if low < 0 < high and searching.student(np.log(ours / theirs))[1][1] < 0 else set()
         )
     assert not decided["above"]
-    books = searching.same_settings(found, ledger).set_index(["data set", "model"]).loc[labels.title("goodbooks-v1"), "Embedding mixture"]
     said = (ROOT / "book" / "verdict.md").read_text(encoding="utf-8")
-    assert f"on Goodbooks it is ahead at {books['ahead in']} of {books['pairs']} settings, by {books['mean difference [95%]'][1:]}," in said
+    assert "but behind on Movielens 1M by the mean ratio alone, and barely;" in said
     assert decided["by the ratio alone"] == {("movielens-1m", "embedding_mixture")}
     assert {arm for _, arm, _ in decided["below"]} == {"projection_mixture"} and len(decided["below"]) == 6
     assert {dataset for dataset, *_ in searching.pairs(found, ledger, ["size"])} == {"movielens-100k", "movielens-1m"}
@@ -1942,12 +1941,11 @@ def test_two_searches_of_one_model_differ_by_more_than_numbers_of_tastes(found):
 
 
 def test_how_alike_the_tastes_of_a_user_are(found):
-    said = (ROOT / "book" / "verdict.md").read_text(encoding="utf-8")
+    said = (ROOT / "book" / "parts.md").read_text(encoding="utf-8")
     made = {dataset: found[dataset, "factorization"].outcomes["embedding_mixture"].records for dataset in OURS}
     cosine = {dataset: np.mean([record["tastes"]["cosine"] for record in records]) for dataset, records in made.items()}
     assert cosine["amazon-beauty"] > 0.97 and max(cosine["movielens-1m"], cosine["goodbooks-v1"]) < 0.8
-    for dataset in ("movielens-100k", "amazon-apps", "amazon-cds"):
-        assert f"{labels.title(dataset)} ({cosine[dataset]:.2f})" in said
+    assert sorted(cosine, key=cosine.__getitem__)[:2] == ["goodbooks-v1", "movielens-1m"] and min(cosine.values()) > 0.7
     others = [record["tastes"] for dataset in OURS[:-1] for record in found[dataset, "sequences"].outcomes["mixture_lstm"].records]
     assert min(cosine.values()) > max(one["cosine"] for one in others)  # more alike, and weighed more evenly
     even = [
@@ -1956,7 +1954,7 @@ def test_how_alike_the_tastes_of_a_user_are(found):
         for record in records
     ]
     assert min(even) > max(one["gate_entropy"] / np.log(len(one["users_by_taste"])) for one in others)
-    assert f"1M ({cosine['movielens-1m']:.2f})" in said and f"most on Goodbooks ({cosine['goodbooks-v1']:.2f})" in said
+    assert "They differ most on Goodbooks, where it gains most, and next on Movielens 1M, where it is behind." in said
 
 
 def test_cells_of_the_paper_are_timed_with_about_as_many_epochs_as_the_records_have():
@@ -2125,8 +2123,8 @@ def test_what_comes_out_again_and_what_was_trained_again():
 
 
 def test_what_the_searches_of_2018_leave_to_luck():
-    pages = ("certainty", "differences", "introduction", "verdict")
-    certainty, differences, introduction, verdict = ((ROOT / "book" / f"{page}.md").read_text(encoding="utf-8") for page in pages)
+    pages = ("certainty", "introduction", "verdict")
+    certainty, introduction, verdict = ((ROOT / "book" / f"{page}.md").read_text(encoding="utf-8") for page in pages)
     table = pd.read_csv(ROOT / "book" / "tables" / "archive.csv").set_index(["data set", "mixture"])
     gains_in = table["searches in which it gains"]
     ranges = table["gain over searches [middle 95%]"].str.partition(" ")[2]
@@ -2150,22 +2148,14 @@ def test_what_the_searches_of_2018_leave_to_luck():
     assert [table.loc[of, "gain of 2018"] for of in (larger, smaller)] == ["-3% (archive)", "+14% (archive)"]
     assert f"it gains in {gains_in[larger]} of the searches, {ranges[larger]}" in certainty
     assert f"on Movielens 100K in {gains_in[smaller]}, {ranges[smaller]}." in certainty
-    assert all(ends[of][0] < 0 < ends[of][1] for of in (larger, smaller)) and "both are undecided. The gains" in verdict
-    shown = [f"{ranges[name, lstm]} on {name}" for name in paper]
-    assert (
-        f"hold over such searches, {labels.listing(shown)}, and so does the embedding mixture's 69% on Amazon, {ranges[largest]}" in verdict
-    )
+    assert all(ends[of][0] < 0 < ends[of][1] for of in (larger, smaller)) and "over such searches both are undecided." in verdict
+    assert ends[largest][0] > 0 and "are larger than the luck of their searches, and so is the embedding mixture's 69% on Amazon" in verdict
     assert "the winner of the mixture for sequences is 3% behind" in introduction
     lost = table["of these, lost"].str.partition(" and ")
     assert set(lost[2]) == {"0"} and (lost[0] != "0").sum() == 4  # none of the single vectors
     of = table["trials of both"].str.partition(" and ")[0]
     some = [f"{lost.loc[(name, lstm), 0]} of {of[name, lstm]} on {name}" for name in (*paper, "Movielens 1M")]
     assert f"of the Mixture-LSTM {labels.listing(some)} end with one and the same MRR" in certainty
-    counts = {of: trials.split(" and ") for of, trials in table["trials of both"].items()}
-    two = [f"{counts[name, lstm][1]} and {counts[name, lstm][0]}" for name in paper]
-    three = ["{1}, {0} and {2}".format(*counts[name, projection], counts[name, embedding][0]) for name in paper]
-    assert "{} trials on Movielens 10M, {} on Amazon, {} on Goodbooks;".format(*two) in differences
-    assert "embedding mixture, {}, then {}, then {}, beside".format(*three) in differences
 
 
 def test_targets_that_repeat_their_context(found):
@@ -2220,11 +2210,7 @@ def test_twins_among_generated_users(monkeypatch):
     assert cell == (4, 0.5, 0.4) and f"by {largest['gain']:.3f}, [{largest['wide'][0]:+.3f}, {largest['wide'][1]:+.3f}] for other" in said
     again = made.loc["twins"].set_index(["tastes", "stays", "skew"]).loc[cell]
     assert f"eight trials there reached {largest['LSTM']:.3f} on twins, the one of twenty reaches {again['LSTM']:.3f}" in said
-    verdict = (ROOT / "book" / "verdict.md").read_text(encoding="utf-8")
-    assert (
-        whole["high"] > 0 > whole["low"]
-        and "whether its gain is smaller where users mostly stay in one taste is narrowly undecided." in verdict
-    )
+    assert whole["high"] > 0 > whole["low"]
     monkeypatch.undo()
     name = "synthetic:users=2000,tastes=4,stickiness=0.9,skew=0.4,twins=0.5"
     reached = outcomes.recorded(ledger, name, "sequences").outcomes
