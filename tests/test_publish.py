@@ -1306,22 +1306,27 @@ def test_the_worked_examples_are_right(found):
 def test_what_training_over_padding_does(found):
     said = (ROOT / "book" / "differences.md").read_text(encoding="utf-8")
     results = found["movielens-100k", "sequence-variants"]
-    lstm, mixture = "lstm/padding run over", "mixture_lstm/padding run over"
-    over, plain, tastes = (results.outcomes[arm] for arm in (lstm, "lstm", mixture))
-    pairs = ((lstm, "lstm"), (mixture, lstm))
-    assert results.selection.trials == 20 and all(Evidence.of(results, *pair).side == UNDECIDED for pair in pairs)
-    first, second = (share_of(results, *pair) for pair in pairs)
-    assert f"The LSTM reaches {over.mrr:.3f} so and {plain.mrr:.3f} where it skips padding, {first}, and" in said
-    assert (
-        f"reaches {tastes.mrr:.3f}, {-second.gain:.0%} behind the LSTM that is run over it, {share_bounds(*second.bounds)}, undecided"
-        in said
-    )
-    assert tastes.short_of_search == 4 and f"settings reached, {tastes.search['test']['mrr']:.3f}.\n" in said
-    trials = searching.trials_of(results, Ledger(ROOT / "results"))
-    (same, gap), (ahead, lead) = ((sum(np.greater(*two)), searching.student(np.subtract(*two)))
-                                  for two in (searching.at_same_settings(*(trials[arm][1] for arm in pair)) for pair in pairs))  # fmt: skip
-    assert f"it is ahead in {same} of 20." in said and gap[1][0] < 0 < gap[1][1]
-    assert f"ahead of the LSTM that is run over padding in {ahead} of 20, by {lead[0]:.3f} [{lead[1][0]:+.3f}, {lead[1][1]:+.3f}]." in said
+    names = "lstm", "mixture_lstm", "lstm/padding run over", "mixture_lstm/padding run over"
+    trials = [searching.trials_of(results, Ledger(ROOT / "results"))[name][1] for name in names]
+    assert results.done and results.selection.trials == 20 == min(map(len, trials))
+    (lstm, mixture, lstm_over, mixture_over), outcome = trials, results.outcomes
+    assert f"| LSTM | {outcome[names[0]].mrr:.3f} | {outcome[names[2]].mrr:.3f} |" in said
+    assert f"| Mixture-LSTM | {outcome[names[1]].mrr:.3f} | {outcome[names[3]].mrr:.3f} |" in said
+    pairs = [(names[1], names[0]), (names[3], names[2]), (names[2], names[0]), (names[3], names[1])]
+    assert {Evidence.of(results, *pair).side for pair in pairs} == {UNDECIDED}
+    without, over, of_lstm, of_mixture = (share_of(results, *pair) for pair in pairs)
+    assert f"| Mixture-LSTM over LSTM, winners | {without} | {over} |" in said
+    assert f"the LSTM's winner moves by {of_lstm}, the Mixture-LSTM's by {of_mixture}. Setting" in said
+    cells = [f"{(ours > theirs).sum()} of 20, by {labels.with_interval(*searching.student(ours - theirs), sign=True)}"
+             for ours, theirs in ((mixture, lstm), (mixture_over, lstm_over))]  # fmt: skip
+    assert f"| setting by setting, ahead in | {' | '.join(cells)} |" in said
+    for ours, theirs in ((lstm_over, lstm), (mixture_over, mixture)):
+        assert searching.student(ours - theirs)[1][0] < 0 < searching.student(ours - theirs)[1][1]
+    assert f"they are ahead in {(lstm_over > lstm).sum()} and {(mixture_over > mixture).sum()} of 20, undecided." in said
+    tastes = outcome[names[3]]
+    assert tastes.short_of_search == 4 and f"settings reached, {tastes.search['test']['mrr']:.3f}." in said
+    larger = labels.with_interval(*searching.student((mixture_over - lstm_over) - (mixture - lstm)), sign=True)
+    assert f"is larger by {larger} where padding is run over: undecided." in said and "[-" in larger
     assert {dataset for dataset, name in found if name == "sequence-variants"} == {"movielens-100k"}
 
 
