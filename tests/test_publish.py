@@ -1675,7 +1675,7 @@ def test_what_generated_users_gain(monkeypatch):
     }
     eight, four = shown[8, 0.9], shown[4, 0.5]
     assert f"visit {eight['visited']:.1f} of them, with a lower effective number than users of four who change them often (0.5)." in when
-    assert eight["all"] < four["all"] and four["effective"] > eight["effective"]
+    assert eight["all"] < 0.05 and four["all"] > 0.95 and four["effective"] > eight["effective"]
     for name in gains.BY_TASTES[:4]:
         by_m = {
             int(arm.partition("/")[2]): one for arm, one in outcomes.recorded(ledger, name, "factorization-components").outcomes.items()
