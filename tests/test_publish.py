@@ -1025,7 +1025,7 @@ def test_a_lead_of_seven_trials_was_none_of_ten(monkeypatch):
     last, said = Evidence.of(results, "mixture_lstm", "lstm"), (ROOT / "book" / "certainty.md").read_text(encoding="utf-8")
     gain = share(results.outcomes["mixture_lstm"], results.outcomes["lstm"]).gain
     assert results.whole and last.gap.low > 0 and last.side == UNDECIDED
-    assert f"by {last.over_users[1:]}, {gain:.0%} of the MRR, and narrowly undecided for other seeds, {last.over_seeds}." in said
+    assert f"It is {gain:.0%} of the MRR, at a low level, and narrowly undecided for other seeds ({{numref}}`tab-gains`)." in said
     for trials, seeds, sure in ((10, 3, False), (20, 5, True)):
         monkeypatch.setitem(outcomes.PROFILES, "paper", replace(studies.PAPER, trials=trials, seeds=seeds))
         results = outcomes.recorded(Ledger(ROOT / "results"), "movielens-1m", "sequences")
@@ -1061,8 +1061,10 @@ def test_fifteen_more_seeds_leave_a_gain_open_that_hangs_on_which_trial_wins(fou
     other = replace(theirs, values=ranks.mean(0), by_seed=ranks.mean(1), records=kept, search=second)
     assert Evidence.between(ours, other).side == Evidence.between(theirs, other).side == UNDECIDED
     said = (ROOT / "book" / "certainty.md").read_text(encoding="utf-8")
-    assert f"with {second['validation']['mrr']:.4f} against {winner['validation']['mrr']:.4f}, and had won before" in said
+    assert f"with {second['validation']['mrr']:.4f} against {winner['validation']['mrr']:.4f}, had won before." in said
     assert f"it reaches {other.mrr:.3f} on test, the winner {theirs.mrr:.3f}, and over it" in said
+    assert f"With five the Mixture-LSTM is ahead of the LSTM by {first.gain:.0%} of the MRR, beyond the interval over users" in said
+    assert "A gain of a tenth on Movielens 1M is not ruled out." in said and later.bounds[1] > 0.1
     low, high = share(ours, other).bounds
     assert f"is ahead by {share(ours, other).gain:.0%} [{low:.0%}, {high:.0%}], undecided" in said.replace("+", "")
     findings = (ROOT / "book" / "findings.md").read_text(encoding="utf-8")
@@ -1084,7 +1086,7 @@ def test_what_early_stopping_does_on_the_smallest_data_set(found):
     gaps = [Evidence.of(results, "mixture_lstm", "lstm") for results in (stopping, patient)]
     said, (stopped, last) = (ROOT / "book" / "certainty.md").read_text(encoding="utf-8"), (one.gap.difference for one in gaps)
     assert {one.side for one in gaps} == {UNDECIDED}
-    assert f"is ahead of the LSTM by shrinks from {stopped:.3f} to {last:.3f}." in said
+    assert f"The lead of the Mixture-LSTM shrinks from {stopped:.3f} to {last:.3f}." in said
     before, after = (searching.trials_of(results, ledger) for results in (stopping, patient))
     more = {arm: searching.student(after[arm][1] - before[arm][1]) for arm in after}
     assert more["lstm"][1][0] > 0 > more["mixture_lstm"][1][0] and searching.student(after["mixture_lstm"][1] - after["lstm"][1])[0] < 0
@@ -1109,42 +1111,41 @@ def test_what_other_splits_say(found):
     said, front, findings, verdict, readme = ((ROOT / "book" / name).read_text(encoding="utf-8") for name in names)
     results, few = found["movielens-100k", "sequence-splits"], found["movielens-100k", "sequences"]
     gaps = results.outcomes["mixture_lstm"].by_seed - results.outcomes["lstm"].by_seed
-    assert f"differs from the LSTM by {gaps.min():+.3f} to {gaps.max():+.3f}, ahead on eight and behind on seven; in the mean it" in said
+    assert "The Mixture-LSTM is ahead on eight and behind on seven." in said
     gap = Evidence.of(results, "mixture_lstm", "lstm")
     assert ((gaps > 0).sum(), (gaps < 0).sum()) == (8, 7) and abs(gap.gap.difference) < 0.001 and gap.side == UNDECIDED
     apps = found["amazon-apps", "sequence-splits"]
     one, (ours, theirs) = share_of(apps, "mixture_lstm", "lstm"), (apps.outcomes[arm] for arm in ("mixture_lstm", "lstm"))
     shown, wider = str(one).removeprefix("+"), share_corrected(ours, theirs).bounds
     assert apps.done and gap.side == Evidence.of(apps, "mixture_lstm", "lstm").side == UNDECIDED and wider[1] < 0.05
-    above = f"more narrowly: {shown}, corrected {share_bounds(*wider)}, ahead on {(ours.by_seed > theirs.by_seed).sum()} of 15." in said
+    above = f"more narrowly: undecided, ahead on {(ours.by_seed > theirs.by_seed).sum()} of 15." in said
     assert above and f"undecided on Amazon apps, {shown}, Amazon beauty, " in readme
     more = f"On Amazon apps it is {shown}, on Movielens 100K {share_of(results, 'mixture_lstm', 'lstm')}".replace("K +", "K ")
     assert results.done and more in findings and "and fifteen splits narrowly one of a twentieth." in verdict
     assert f"the interval ends at {wider[1]:.1%})." in said
-    assert (
-        "On Movielens 100K the projection mixture is behind on other splits, too, and nothing is decided of the other two mixtures." in said
-    )
+    assert "The projection mixture is behind on other splits, too, and nothing is decided of the other two mixtures." in said
     results, few = found["amazon-cds", "sequence-splits"], found["amazon-cds", "sequences"]
     ours, theirs = (results.outcomes[arm] for arm in ("mixture_lstm", "lstm"))
     gap = Evidence.of(results, "mixture_lstm", "lstm")
     gain, before = (share_of(one, "mixture_lstm", "lstm") for one in (results, few))
     above = (ours.by_seed > theirs.by_seed).sum()
     assert results.done and gap.side == AHEAD and Evidence.of(few, "mixture_lstm", "lstm").side == UNDECIDED
-    assert f"ahead on {above} of 15, and in the mean by {gap.gap.difference:.4f}, {gap.over_seeds}, {gain.gain:.0%} of the MRR." in said
+    assert f"The Mixture-LSTM is ahead on {above} of 15, by {gain.gain:.0%} of the MRR in the mean;" in said
     both = f"by {gain.gain:.0%} of the MRR, [{gain.bounds[0]:+.0%}, {gain.bounds[1]:+.0%}]"
     narrowly = share_corrected(ours, theirs).bounds
     corrected = share_bounds(*narrowly)
-    assert narrowly[0] < 0 and f"overlap ({{doc}}`setup`) the interval is {corrected}, narrowly undecided, and setting by setting" in said
+    assert -0.02 < narrowly[0] < 0 and "overlap ({doc}`setup`) it is narrowly undecided; setting by setting, in the search, ahead" in said
     assert f"for train parts that overlap they are not, {corrected}, narrowly, and" in findings
     assert f"both are undecided, {corrected}, narrowly, and" in verdict and f"(narrowly undecided, {corrected}," in readme
     same = pd.read_csv(ROOT / "book" / "tables" / "same.csv").set_index(["data set", "model", "against"])
     assert same.loc[("Amazon CDs", "Mixture-LSTM", "LSTM"), ["ahead in", "pairs"]].tolist() == [10, 20]
-    assert "the Mixture-LSTM is ahead in 10 of 20 ({numref}`tab-same`)" in said and "ahead in 10 and in 14 of 20" in verdict
+    assert "in the search, ahead in 10 of 20 ({numref}`tab-same`)" in said and "ahead in 10 and in 14 of 20" in verdict
     sides = {name: Evidence.of(found[name, "sequences"], "mixture_lstm", "lstm").wide for name in OURS if name not in labels.UNORDERED}
     ruled_out = {name for name in sides if share_of(found[name, "sequences"], "mixture_lstm", "lstm").bounds[1] < 0.1}
     assert ruled_out == {"amazon-apps"} and "on Amazon apps the main study rules out a gain of a tenth, and" in verdict
     assert all(low < 0 < high for low, high in sides.values())
-    assert f"search was for, it was undecided, {share_bounds(*before.bounds)}, which holds the {gain.gain:.0%}." in said
+    assert f"on the first split it was undecided, {share_bounds(*before.bounds)}, which holds the {gain.gain:.0%}." in said
+    assert before.bounds[0] < gain.gain < before.bounds[1]
     assert (
         f"by {gain.gain:.0%} of the MRR on Amazon CDs and by" in front
         and both in findings
@@ -1152,9 +1153,7 @@ def test_what_other_splits_say(found):
         and both.replace(" of the MRR,", "") in readme
     )
     assert f"where five seeds on one split had said {before}".replace("+", "", 1) in findings
-    tested = {len(np.unique(Ledger(ROOT / "results").arrays(record)["users"])) for record in ours.records}
-    assert f"Each split tests {tested.pop():,} of the users, all of them together {len(np.unique(ours.users)):,}." in said and not tested
-    assert f"The levels are {theirs.mrr:.3f} and {ours.mrr:.3f}. Both are low" in said
+    assert f"The levels, {theirs.mrr:.3f} and {ours.mrr:.3f}, are low" in said
     when = (ROOT / "book" / "when.md").read_text(encoding="utf-8")
     assert (
         f"the Mixture-LSTM gains {gain} without any copies".replace("+", "", 1) in when
@@ -1187,11 +1186,11 @@ def test_what_other_splits_of_movielens_1m_say(found):
     gap, gain = Evidence.of(results, "mixture_lstm", "lstm"), share_of(results, "mixture_lstm", "lstm")
     corrected = share_corrected(ours, theirs).bounds
     assert gap.side == AHEAD and corrected[0] < 0 < 0.1 < gain.bounds[1]
-    above, both = (ours.by_seed > theirs.by_seed).sum(), f"{gain.gain:.0%} of the MRR, {share_bounds(*gain.bounds)}"
-    assert f"ahead on {above} of 15, and in the mean by {gap.gap.difference:.3f}, {gap.over_seeds}, {both}, which is about what" in said
+    above = (ours.by_seed > theirs.by_seed).sum()
+    assert f"It is ahead on {above} of 15, by {gain.gain:.0%} in the mean, about what five and fifteen seeds on the first split" in said
     before = [share_of(one, "mixture_lstm", "lstm") for one in (few, more)]
-    assert "gave ({:.0%} and {:.0%}, below), both undecided there.".format(*(one.gain for one in before)) in said
-    assert all(one.bounds[0] < 0 for one in before) and f"overlap the interval is {share_bounds(*corrected)}, undecided" in said
+    assert all(abs(one.gain - gain.gain) < 0.02 and one.bounds[0] < 0 for one in before)
+    assert "gave, undecided there. Corrected it is undecided; setting by setting ahead" in said
     short, wider = f"{gain.gain:.0%} {share_bounds(*gain.bounds)}", share_bounds(*corrected)
     assert f"and by {gain.gain:.0%} on Movielens 1M, both undecided once" in front
     assert f"on Movielens 1M, by {short} (then undecided, too, {wider})" in readme
@@ -1200,12 +1199,12 @@ def test_what_other_splits_of_movielens_1m_say(found):
     same = pd.read_csv(ROOT / "book" / "tables" / "same.csv").set_index(["data set", "model", "against"])
     pairs = same.loc[("Movielens 1M", "Mixture-LSTM", "LSTM")]
     assert pairs[["ahead in", "pairs"]].tolist() == [14, 20] and "[-0.0" in pairs["mean difference [95%]"]
-    assert "the Mixture-LSTM is ahead in 14 of 20, narrowly undecided." in said and "in 10 and in 14 of 20, undecided" in verdict
+    assert "ahead in 14 of 20, narrowly undecided. A gain of a tenth is not" in said and "in 10 and in 14 of 20, undecided" in verdict
     every = {dataset: one for (dataset, name), one in found.items() if name == "sequence-splits"}
     sides = [Evidence.of(one, "mixture_lstm", "lstm").side for one in every.values()]
     both_sides = [share_corrected(one.outcomes["mixture_lstm"], one.outcomes["lstm"]).bounds for one in every.values()]
     assert sorted(sides) == [AHEAD] * 2 + [UNDECIDED] * 3 and all(low < 0 < high for low, high in both_sides)
-    assert "So by the planned interval the Mixture-LSTM is ahead on two of five data sets, by the corrected one on none." in said
+    assert "By the planned interval the Mixture-LSTM is ahead on two of five data sets, by the corrected one on none." in said
     p = dict(zip(every, reports.holm(Evidence.of(one, "mixture_lstm", "lstm").p for one in every.values()), strict=True))
     assert f"with p = {p['amazon-cds']:.3f} on Amazon CDs and {p['movielens-1m']:.3f} on Movielens 1M." in said and min(p.values()) > 0.05
     assert all(f"(p = {p['amazon-cds']:.3f} and {p['movielens-1m']:.3f})" in page for page in (findings, verdict))
@@ -1216,6 +1215,7 @@ def test_what_other_splits_of_movielens_1m_say(found):
     assert f"another one wins now, by {first - second:.4f} of validation MRR" in findings
     same = few.selection.winners["mixture_lstm"]
     assert third["index"] == same["index"] and third["validation"]["mrr"] == pytest.approx(0.1120, abs=5e-5)
+    assert f"The third, with {third['validation']['mrr']:.4f}, has the settings" in said
     assert (
         f"the LSTM reaches {third['test']['mrr']:.3f} with them on test, the Mixture-LSTM {same['test']['mrr']:.3f}, one seed each." in said
     )
@@ -1260,7 +1260,10 @@ def test_setting_by_setting_other_metrics_decide_more_than_the_mrr():
     assert (
         sides("factorization", "embedding_mixture", "factorization", ("mrr",)) == sides("sequences", "mixture_lstm", "lstm", ("mrr",)) == {}
     )
-    assert "the embedding mixture is behind factorization on Movielens 1M and ahead of it on Goodbooks, beyond the interval" in said
+    assert (
+        "the embedding mixture is behind factorization on Movielens 1M and ahead of it on Goodbooks, beyond the interval, and undecided on"
+        in said
+    )
 
 
 def test_what_is_said_of_the_lead_on_amazon_beauty(found):
@@ -1271,23 +1274,19 @@ def test_what_is_said_of_the_lead_on_amazon_beauty(found):
     before, after = (str(share_of(one, "mixture_lstm", "lstm")).removeprefix("+") for one in (first, others))
     assert others.done and Evidence.of(others, "mixture_lstm", "lstm").side == UNDECIDED
     ahead = f"ahead on {(ours.by_seed > theirs.by_seed).sum()} of 15."
-    corrected = share_bounds(*share_corrected(ours, theirs).bounds)
-    assert f"had, {before}, narrowly undecided: {after}, corrected {corrected}, {ahead}" in said
+    assert f"The lead that five seeds on the first split had, narrowly undecided, does not show: {ahead}" in said
     findings, readme = ((ROOT / page).read_text(encoding="utf-8") for page in ("book/findings.md", "README.md"))
     assert f"On Amazon beauty the {before} of the first split become {after}." in findings and f"Amazon beauty, {after}, and" in readme
     first, second, *others = sorted(record["best_epoch"] for record in both["lstm"].records)
     assert f"early, at {first} and {second}, where the others have it at {min(others)} to {max(others)}." in said
-    assert "the same on test, {:.4f} and {:.4f}, and".format(*sorted(one.search["test"]["mrr"] for one in both.values())) in said
+    low, high = sorted(one.search["test"]["mrr"] for one in both.values())
+    assert high - low < 0.0002 and "In the searches both winners reach the same on test, and" in said
     luck = pd.read_csv(ROOT / "book" / "tables" / "luck.csv").set_index(["data set", "mixture"])
     median = luck.loc[("Amazon beauty", "Mixture-LSTM"), "gain over searches [middle 95%]"].split()[0]
     assert f"differ by {median} in the median" in said
     waits = retrained.waits(found).set_index("data set").map(lambda cell: int(str(cell).split()[0]) if cell else 0)
-    assert waits.loc["Amazon beauty", ["Mixture-LSTM", "LSTM"]].tolist() == [5, 2] and "had such a wait, and two of the LSTM" in said
-    assert waits.loc["Amazon CDs", ["LSTM", "Mixture-LSTM"]].tolist() == [2, 0]
-    assert (
-        waits.loc[["Amazon beauty", "Goodbooks (first release)"], ["Embedding mixture", "Factorization"]].to_numpy().tolist()
-        == [[3, 0]] * 2
-    )
+    assert waits.loc["Amazon beauty", ["Mixture-LSTM", "LSTM"]].tolist() == [5, 2]
+    assert waits.loc["Amazon CDs", ["LSTM", "Mixture-LSTM"]].tolist() == [2, 0] and "on Amazon CDs only the LSTM had such waits." in said
     amazon = waits.loc[["Amazon apps", "Amazon beauty", "Amazon CDs"], ["Projection mixture", "Factorization"]].sum().tolist()
     assert amazon == [14, 4] and "fourteen of fifteen trainings of the projection mixture had, and four of factorization" in said
 
@@ -1432,14 +1431,13 @@ def test_what_the_best_of_all_searches_changes(found):
     assert (ours["the best is of"], theirs["the best is of"]) == ("factorization-components, m = 4", "factorization")
     main, size, tastes = (found["movielens-1m", name].outcomes for name in ("factorization", reports.SIZE, "factorization-components"))
     before = f"{main[reports.MIXTURE].search['validation']['mrr']:.4f}"
-    assert f"numbers of tastes, with a validation MRR of {ours['validation MRR']} in place of {before}." in said
-    assert f"After {ours['trials in all']} trials of the mixture and {theirs['trials in all']} of factorization, whose best is that" in said
+    assert f"that of four tastes, with a validation MRR of {ours['validation MRR']} in place of {before}." in said
+    assert f"After {ours['trials in all']} trials of the mixture and {theirs['trials in all']} of factorization the difference is" in said
     narrow, half, wide = (
         Evidence.between(tastes["embedding_mixture/4"], one) for one in (main["factorization"], size[reports.HALF], size[reports.WIDE])
     )
-    assert [one.side for one in (narrow, half, wide)] == [UNDECIDED, BEHIND, BEHIND] and f"the difference is {narrow}, undecided." in said
-    against = [f"{one.gap.difference:.3f} {one.over_seeds}" for one in (half, wide)]
-    assert "decided: {} for other seeds, too, against one half as large, {} against one as large.".format(*against) in said
+    assert [one.side for one in (narrow, half, wide)] == [UNDECIDED, BEHIND, BEHIND] and "the difference is undecided. Against" in said
+    assert "of 20 trials each, the mixture stays behind, decided." in said
     assert {rows.loc["Movielens 1M", one, ""]["trials in all"] for one in larger} == {20} and "vectors, of 20 trials each," in said
     assert "The best of all these searches on validation, of four tastes, is undecided against factorization and behind larger" in parts
     assert "on which settings a search finds; that against larger vectors does not ({numref}`tab-union`)." in verdict
@@ -1462,7 +1460,7 @@ def test_the_best_of_all_searches_changes_one_verdict_and_is_not_the_best_on_tes
     assert moved == [("movielens-1m", reports.MIXTURE, "factorization", BEHIND, UNDECIDED)]
     assert "All other comparisons of mixtures with single vectors in this table keep their verdict." in said
     assert [places["movielens-100k", arm] for arm in ("lstm", "mixture_lstm")] == [(4, 5), (5, 9)]
-    assert "of five of the LSTM the best on validation is the fourth on test, of nine of the Mixture-LSTM the fifth." in said
+    assert "of five searches of the LSTM the best on validation is the fourth on test, of nine of the Mixture-LSTM the fifth." in said
 
 
 def test_what_the_twenty_draws_of_factorization_hold(found):
@@ -1872,16 +1870,15 @@ def test_the_whole_search_shrinks_the_lead_on_apps(found):
     assert Evidence.between(before[0], after[1]).side == UNDECIDED
     shares = [share(*pair) for pair in (before, after)]
     assert shares[1].gain < shares[0].gain / 2
-    (first, around), (last, closer) = (str(one)[1:].split(" ", 1) for one in shares)
+    (first, around), (last, _) = (str(one)[1:].split(" ", 1) for one in shares)
     findings, verdict, certainty = (
         (ROOT / "book" / f"{page}.md").read_text(encoding="utf-8") for page in ("findings", "verdict", "certainty")
     )
     assert f"its lead was {first} of the MRR after four trials of each, and is {last} after twenty" in findings
     assert f"ahead by {first} of the MRR with four, and by {last} with twenty" in verdict
-    assert f"ahead by {first} of the MRR, {around} for other seeds, too; a single vector" in certainty
-    assert f"with twenty of each the mixture is ahead by {last}, {closer}" in certainty
-    ours, theirs = (f"from {old.mrr:.3f} to {new.mrr:.3f}" for old, new in zip(before, after, strict=True))
-    assert f"the single vector more, {theirs}, and the mixture {ours}." in certainty
+    assert f"ahead by {first} of the MRR, {around} for other seeds, too; with twenty of each it is ahead by {last}, since" in certainty
+    ours, theirs = (new.mrr / old.mrr for old, new in zip(before, after, strict=True))
+    assert theirs > ours > 1 and "since the single vector gained more by the longer search." in certainty
     assert after[1].search["definition"]["training"]["l2"] > 1e-6 > before[1].search["definition"]["training"]["l2"]
 
 
@@ -1954,11 +1951,10 @@ def test_what_a_longer_search_changed_on_goodbooks(found, monkeypatch):
     assert {one.search["index"] for one in few.outcomes.values()} == {0, 1}
     assert {one.search["index"] for one in main.outcomes.values()} == {12, 18}
     assert all(one.search["definition"]["training"]["l2"] < 1e-9 for one in few.outcomes.values())
-    before, after = (str(share(one.outcomes[reports.MIXTURE], one.outcomes["factorization"])).removeprefix("+").replace(" [", ", [")
-                     for one in (few, main))  # fmt: skip
+    before, after = (f"{share(one.outcomes[reports.MIXTURE], one.outcomes['factorization']).gain:.0%}" for one in (few, main))
     said = (ROOT / "book" / "certainty.md").read_text(encoding="utf-8")
-    assert f"was ahead by {before}, with twelve trials and three seeds of each, and is by {after}, with twenty and five (both for" in said
-    assert before[:4] == after[:4] == "22%,"
+    assert f"the lead was {before} with twelve trials and three seeds of each, as it is with twenty and five." in said
+    assert before == after == "22%"
 
 
 def test_two_searches_of_one_model_differ_by_more_than_numbers_of_tastes(found):
@@ -2089,7 +2085,7 @@ def test_which_trials_have_models_from_a_processor_and_a_gpu():
     assert apart == {reports.HALF: [5, 15, 18, 19], reports.WIDE: [*range(13, 20)]}
     assert all(wider[arm, index] for arm, some in apart.items() for index in some)
     noted = (ROOT / "book" / "certainty.md").read_text(encoding="utf-8")
-    assert "22 of 240 of factorization, 13 of them on Goodbooks, and 11 of 40 against larger vectors on Movielens 1M." in noted
+    assert "22 of 240 of factorization, and 11 of 40 against larger vectors on Movielens 1M." in noted
     there = {name: {(record["index"], record["arm"]): record["device"].startswith("cpu")
                     for record in ledger.read(name, "factorization").values() if record["stage"] == "search"} for name in OURS}  # fmt: skip
     pairs = {name: sum(on[index, arm] != on[index, "factorization"] for index, arm in on if arm != "factorization")
@@ -2169,15 +2165,13 @@ def test_what_the_searches_of_2018_leave_to_luck():
     assert {gains_in[name, projection] for name in [*paper][1:]} == {"0%"} and [*paper][1:] == ["Amazon", "Goodbooks-10K"]
     first, largest = ("Movielens 10M", lstm), ("Amazon", embedding)
     assert [table.loc[of, "gain of 2018"] for of in (first, largest)] == ["+10%", "+69%"]
-    assert f"10%, has a wide range, {ranges[first]}. The largest gain of the paper, 69%, holds as well, {ranges[largest]}." in certainty
-    behind, ahead = ("Movielens 10M", embedding), ("Movielens 10M", projection)
-    assert [table.loc[of, "gain of 2018"] for of in (behind, ahead)] == ["-3%", "+4%"]
-    assert f"3% by which the embedding mixture is behind are undecided, {ranges[behind]}, and" in certainty
-    assert f"the projection mixture's gain of 4% is small, {ranges[ahead]}." in certainty
+    assert min(ends[largest]) > 0 and "The largest gain of the paper, 69%, of the embedding mixture on Amazon, holds as well." in certainty
+    behind = ("Movielens 10M", embedding)
+    assert table.loc[behind, "gain of 2018"] == "-3%"
+    assert ends[behind][0] < 0 < ends[behind][1] and "3% by which that mixture is behind are undecided." in certainty
     larger, smaller = ("Movielens 1M", lstm), ("Movielens 100K", lstm)
     assert [table.loc[of, "gain of 2018"] for of in (larger, smaller)] == ["-3% (archive)", "+14% (archive)"]
-    assert f"it gains in {gains_in[larger]} of the searches, {ranges[larger]}" in certainty
-    assert f"on Movielens 100K in {gains_in[smaller]}, {ranges[smaller]}." in certainty
+    assert f"it gains in {gains_in[larger]} of the searches on Movielens 1M, and in {gains_in[smaller]} on Movielens 100K." in certainty
     assert all(ends[of][0] < 0 < ends[of][1] for of in (larger, smaller)) and "both are undecided. The gains" in verdict
     shown = [f"{ranges[name, lstm]} on {name}" for name in paper]
     assert (
@@ -2186,9 +2180,9 @@ def test_what_the_searches_of_2018_leave_to_luck():
     assert "the winner of the mixture for sequences is 3% behind" in introduction
     lost = table["of these, lost"].str.partition(" and ")
     assert set(lost[2]) == {"0"} and (lost[0] != "0").sum() == 4  # none of the single vectors
-    of = table["trials of both"].str.partition(" and ")[0]
-    some = [f"{lost.loc[(name, lstm), 0]} of {of[name, lstm]} on {name}" for name in (*paper, "Movielens 1M")]
-    assert f"of the Mixture-LSTM {labels.listing(some)} end with one and the same MRR" in certainty
+    assert {of for of, number in lost[0].items() if number != "0"} == {(name, lstm) for name in (*paper, "Movielens 1M")}
+    assert "Some of the archive's trials came to nothing, all of the Mixture-LSTM" in certainty
+    assert lost.loc[(first[0], lstm), 0] == "7" and "On Movielens 10M they are the seven with the highest learning rates" in certainty
     counts = {of: trials.split(" and ") for of, trials in table["trials of both"].items()}
     two = [f"{counts[name, lstm][1]} and {counts[name, lstm][0]}" for name in paper]
     three = ["{1}, {0} and {2}".format(*counts[name, projection], counts[name, embedding][0]) for name in paper]
