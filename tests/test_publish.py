@@ -826,7 +826,7 @@ def test_the_notebook_of_movielens_1m_ends_with_the_seeds_that_came_later():
 
 def test_every_figure_has_its_numbers_behind_a_link():
     figures = [block for page in (ROOT / "book").glob("*.md") for block in re.findall(r"```\{figure\}.*?\n```", page.read_text(), re.S)]
-    assert len(figures) == 7 and all("{download}`" in block or "{doc}`runs/all/00-one-vector`" in block for block in figures)
+    assert len(figures) == 8 and all("{download}`" in block or "{doc}`runs/all/00-one-vector`" in block for block in figures)
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         cells = [cell.source for cell in nbformat.read(path, as_version=4).cells]
         for one, following in itertools.pairwise(cells):
@@ -834,7 +834,7 @@ def test_every_figure_has_its_numbers_behind_a_link():
 
 
 def test_figures_in_the_repository_are_vector_graphics_beside_each_other():
-    for name in ("table1", "one-vector"):
+    for name in ("glance", "table1", "one-vector"):
         for suffix in (".svg", ".pdf"):
             assert (ROOT / "book" / "figures" / f"{name}{suffix}").is_file()
 
