@@ -221,23 +221,24 @@ def search(axes: "Axes", curves: dict[str, np.ndarray], references: Mapping[str,
 
 def glance(each: pd.DataFrame, pooled: pd.DataFrame) -> "Figure":
     """What the mixtures gain, a row for each data set and one for all together: over the LSTM, over factorization of the same width, and
-    over larger vectors. Pale: fewer than FEW search trials. The bands reach over the gains that were printed in 2018.
+    over larger vectors. Hollow: the second comparison of the same mixture. Pale: fewer than FEW search trials. Bands: the gains printed in
+    2018 for the first mixture of a panel. Panels are cut at twice the largest gain or loss.
 
     each, pooled: rows of `pooling.each` and `pooling.means`.
     """
-    datasets, keys = [*dict.fromkeys(each["dataset"]), ""], ["protocol", "mixture", "against"]
-    mean = pooled.merge(each.groupby(keys, as_index=False)["trials"].min()).assign(dataset="")
+    datasets, keys = [*dict.fromkeys(each["dataset"]), *([""] if len(pooled) else [])], ["protocol", "mixture", "against"]
+    shown = pd.concat([each, pooled.assign(dataset="")]) if len(pooled) else each
     panels = {
         "Mixture-LSTM\nover the LSTM": [("sequences", "mixture_lstm", "lstm", "split of the search"),
                                         ("sequence-splits", "mixture_lstm", "lstm", "other splits")],
         "Mixtures over\nfactorization\nof the same width": [("factorization", kind, "factorization", LABELS[kind])
                                                             for kind in ("embedding_mixture", "projection_mixture")],
-        "Embedding mixture\nover larger\nfactorization": [(SIZE, MIXTURE, HALF, "half as large"), (SIZE, MIXTURE, WIDE, "as large")],
+        "Embedding mixture\nover larger\nfactorization": [(SIZE, MIXTURE, WIDE, "as large"), (SIZE, MIXTURE, HALF, "half as large")],
     }  # fmt: skip
     figure, grid = new(len(panels), height=1.9 + 0.45 * len(datasets), sharex=True, sharey=True)
     for axes, (heading, compared) in zip(grid, panels.items(), strict=True):
         for place, (study, arm, baseline, words) in enumerate(compared):
-            rows = pd.concat([table[(table[keys] == [study, arm, baseline]).all(axis=1)] for table in (each, mean)])
+            rows = shown[(shown[keys] == [study, arm, baseline]).all(axis=1)]
             rows = rows.assign(y=[datasets.index(one) + 0.3 * (place - 0.5) for one in rows["dataset"]])
             face = "white" if place and arm == compared[0][1] else None
             for those, alpha, name in ((rows["trials"] >= FEW, 1, words), (rows["trials"] < FEW, 0.4, None)):
@@ -249,13 +250,14 @@ def glance(each: pd.DataFrame, pooled: pd.DataFrame) -> "Figure":
         if printed:
             axes.axvspan(100 * min(printed), 100 * max(printed), color="#EEEEEE", zorder=0)
         axes.axvline(0, color="#999999", lw=0.8)
-        axes.axhline(len(datasets) - 1.5, color="#999999", lw=0.8)
+        if len(pooled):
+            axes.axhline(len(datasets) - 1.5, color="#999999", lw=0.8)
         axes.set_title(heading, loc="left")
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), fontsize=9)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=4, fontsize=9)
     for axes in grid:
         _cut(axes, each["relative"], most=2)
-    grid[0].set_yticks(range(len(datasets)), [*(title(one).replace(" (", "\n(") for one in datasets[:-1]), "all together"])
-    grid[0].set_ylim(len(datasets) - 0.5, -0.5)
+    grid[0].set_yticks(range(len(datasets)), [title(one).replace(" (", "\n(") if one else "all together" for one in datasets])
+    grid[0].set_ylim(max(len(datasets), 1) - 0.5, -0.5)
     grid[1].set_xlabel("gain in test MRR, % of the single vector's")
     return figure
 
@@ -357,7 +359,7 @@ def _cut(axes: "Axes", shares: pd.Series, along: str = "x", most: float = 1.5) -
             for end, edge, beyond, mark in ((ends[0], low, ends[0][place] < low, "<v"), (ends[1], high, ends[1][place] > high, ">^")):
                 if beyond:
                     end[place] = edge
-                    axes.plot(*end, mark[place], color=point.get_color(), ms=5, clip_on=False)
+                    axes.plot(*end, mark[place], color=point.get_color(), alpha=point.get_alpha(), ms=5, clip_on=False)
 
 
 def _around(rows: pd.DataFrame) -> np.ndarray:

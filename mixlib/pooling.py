@@ -164,8 +164,8 @@ def _known(found: Found, study: str, arm: str, baseline: str) -> Iterator[tuple[
 
 
 def each(found: Found) -> pd.DataFrame:
-    """What goes into `comparisons`: a row for each of COMPARED on each data set, as shares of the baseline's MRR, for other users and
-    seeds, or for other splits. Comparisons on other splits and with more seeds have those data sets alone on which they are done.
+    """A row for each of COMPARED on each data set where both arms have several seeds: what is gained as a share of the baseline's MRR, with
+    its 95% interval for other users and seeds, or for other splits (corrected). Studies that take over winners have rows where done.
     """
     rows = []
     for study, arm, baseline in COMPARED:
@@ -177,13 +177,26 @@ def each(found: Found) -> pd.DataFrame:
 
 
 def means(found: Found) -> pd.DataFrame:
-    """A row for each of `comparisons`, in numbers: shares of the baseline's MRR; spread: of the logs of the ratios."""
+    """A row for each of `comparisons`, in numbers: shares of the baseline's MRR; trials: the fewest of a data set; spread: of the logs of
+    the ratios.
+    """
     rows = []
     for one in comparisons(found):
         mean = one.mean
         shares = np.expm1([mean.mean, *mean.bounds, *mean.another])
-        rows.append((one.arm, one.baseline, one.study, len(one.names), *shares, mean.spread, *mean.spread_bounds))
-    columns = ["mixture", "against", "protocol", "datasets", "relative", "relative low", "relative high", "another low", "another high"]
+        rows.append((one.arm, one.baseline, one.study, len(one.names), min(one.trials), *shares, mean.spread, *mean.spread_bounds))
+    columns = [
+        "mixture",
+        "against",
+        "protocol",
+        "datasets",
+        "trials",
+        "relative",
+        "relative low",
+        "relative high",
+        "another low",
+        "another high",
+    ]
     return pd.DataFrame(rows, columns=[*columns, "spread", "spread low", "spread high"])
 
 

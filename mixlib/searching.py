@@ -14,7 +14,7 @@ from mixlib.plans import Subject, records_of, search_trials
 from mixlib.studies import Arm
 from mixlib.tables import SPENT, references_of
 
-PAIRS = 3  # of trials at the same settings: fewer say nothing
+PAIRS = 3  # of trials at the same settings, or of searches: fewer say nothing
 LARGE = 5  # an initial scale from which on it is in the range of 2018
 
 
@@ -134,23 +134,24 @@ def repeated(found: Found) -> pd.DataFrame:
 
 
 def repeated_verdicts(found: Found) -> list[str]:
-    """How far the searches of one model lie apart, and what a mixture gains in each, a sentence for each data set and mixture; over three
-    searches and more also in the mean, with an interval by Student's t over them.
+    """How far the searches of one model lie apart, and what a mixture gains in each, a sentence for each data set and mixture; from PAIRS
+    searches with several seeds on also the mean over these, with Student's 95% interval.
     """
-    reached: dict[tuple[str, str], dict[str, float]] = {}  # by data set and study, then by kind of model
+    reached: dict[tuple[str, str], dict[str, Outcome]] = {}  # by data set and study, then by kind of model
     for dataset, study, kind, outcome, _ in _again(found):
-        reached.setdefault((dataset, study), {})[kind] = outcome.mrr
+        reached.setdefault((dataset, study), {})[kind] = outcome
     said = []
     for (dataset, main), results in found.items():
         for mixture, baseline in results.mixtures if main in MAIN else ():
             both = {study: arms for (where, study), arms in reached.items() if where == dataset and {mixture, baseline} <= set(arms)}
             if len(both) > 1:
-                ours, theirs = ([arms[kind] for arms in both.values()] for kind in (mixture, baseline))
+                ours, theirs = ([arms[kind].mrr for arms in both.values()] for kind in (mixture, baseline))
                 gaps = [f"{a - b:+.3f} ({study})" for a, b, study in zip(ours, theirs, both, strict=True)]
                 ranges = [f"{label(kind)} {min(some):.3f} to {max(some):.3f}" for kind, some in ((mixture, ours), (baseline, theirs))]
                 where = f"{title(dataset)}, {len(both)} studies that search both"
-                mean, bounds = student(np.subtract(ours, theirs))
-                over = f"; for other searches, {with_interval(mean, bounds, sign=True)}" if len(both) > 2 else ""
+                sure = [min(len(arms[kind].by_seed) for kind in (mixture, baseline)) > 1 for arms in both.values()]
+                apart = np.subtract(ours, theirs)[sure]
+                over = f"; for other searches, {with_interval(*student(apart), sign=True)}" if len(apart) >= PAIRS else ""
                 said.append(f"{where}: {', '.join(ranges)}; the first minus the second: {', '.join(gaps)}{over}.")
     return said or [reports.NOTHING]
 

@@ -162,12 +162,12 @@ def test_larger_vectors_and_losses_of_one_seed_have_no_row(of_size, of_losses):
 
 
 def test_the_first_figure_shows_every_gain_with_its_interval_and_few_trials_pale(found, of_size):
-    key = "synthetic", "sequence-splits"
-    some = of_size | found
+    key, some = ("synthetic", "sequence-splits"), of_size | found
+    assert key[1] not in set(pooling.each(some)["protocol"])  # before it is done
     some[key] = replace(found[key], selection=replace(found[key].selection, planned=TINY))
-    compared = {("sequences",): 1, (key[1],): 1, ("factorization",): 2, (reports.SIZE,): 2}
     each = pooling.each(some)
-    assert each["protocol"].value_counts().to_dict() == {name: number for (name,), number in compared.items()}
+    assert each["protocol"].value_counts().to_dict() == {"sequences": 1, key[1]: 1, "factorization": 2, reports.SIZE: 2}
+    assert pooling.each(of_one_seed(some)).empty
     for row in each.to_dict("records"):
         results = some["synthetic", row["protocol"]]
         one = evidence.share_of(results, row["mixture"], row["against"])
@@ -175,16 +175,34 @@ def test_the_first_figure_shows_every_gain_with_its_interval_and_few_trials_pale
             one = evidence.share_corrected(*(results.outcomes[arm] for arm in ("mixture_lstm", "lstm")))
         assert (row["relative"], row["relative low"], row["relative high"]) == (one.gain, *one.bounds)
     each = pd.concat([each.assign(trials=5), each.assign(dataset="another", trials=4)], ignore_index=True)
-    mean = each[each["trials"] == 5].assign(datasets=2).drop(columns=["dataset", "trials"])
+    # wide intervals are cut with an arrow, which is another test's
+    each[["relative low", "relative high"]] = np.c_[
+        each["relative"] - 0.1 * each["relative"].abs(), each["relative"] + 0.1 * each["relative"].abs()
+    ]
+    mean = each[each["trials"] == 5].assign(trials=4).drop(columns="dataset")
     drawn = figures.glance(each, mean)
     for axes, names in zip(drawn.axes, (("sequences", key[1]), ("factorization",), (reports.SIZE,)), strict=True):
-        dots = [bars.lines[0] for bars in axes.containers]
-        shown = sorted((round(y), x, line.get_alpha()) for line in dots for x, y in line.get_xydata())
-        gained = [100 * gain for gain in mean[mean["protocol"].isin(names)]["relative"]]
-        # the mean over two data sets of which one has few trials is pale as well
-        wanted = sorted((place, gain, alpha) for place, alpha in ((0, 1), (1, 0.4), (2, 0.4)) for gain in gained)
-        assert np.array(shown) == pytest.approx(np.array(wanted))
+        shown = []
+        for bars in axes.containers:
+            dots, ends = bars.lines[0], bars.lines[2][0].get_segments()
+            for (x, y), segment in zip(dots.get_xydata(), ends, strict=True):
+                shown.append((round(y), x, *segment[:, 0], dots.get_alpha()))
+        columns = ["relative", "relative low", "relative high"]
+        gained = 100 * mean[mean["protocol"].isin(names)][columns].to_numpy()
+        wanted = sorted((place, *gain, alpha) for place, alpha in ((0, 1), (1, 0.4), (2, 0.4)) for gain in gained)
+        assert np.array(sorted(shown)) == pytest.approx(np.array(wanted))
+    faces = [[bars.lines[0].get_markerfacecolor() == "white" for bars in axes.containers] for axes in drawn.axes]
+    assert faces == [[False] * 2 + [True] * 2, [False] * 4, [False] * 2 + [True] * 2]
     assert [text.get_text() for text in drawn.axes[0].get_yticklabels()] == ["Synthetic", labels.title("another"), "all together"]
+    figures.close(drawn)
+
+
+def test_the_first_figure_has_no_row_for_a_mean_that_there_is_not(found):
+    drawn = figures.glance(pooling.each(found), pooling.means(found))
+    drawn.canvas.draw()
+    assert [text.get_text() for text in drawn.axes[0].get_yticklabels()] == ["Synthetic"]
+    boxes = [drawn.axes[1].xaxis.label.get_window_extent(), *(axes.get_legend().get_window_extent() for axes in drawn.axes)]
+    assert not any(boxes[0].overlaps(box) for box in boxes[1:])
     figures.close(drawn)
     figures.glance(pooling.each({}), pooling.means({})).canvas.draw()  # before anything was run
 

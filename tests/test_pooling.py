@@ -76,6 +76,7 @@ def test_a_table_shows_how_far_data_sets_that_differ_lie_apart_and_what_one_of_t
     assert row["on another data set [95%]"] == labels.share_bounds(*np.expm1(one.mean.another))
     assert row["trials"] == "4 to 20 of 20; below 5 on 1"
     (numbers,) = pooling.means({}).to_dict("records")
+    assert (numbers["datasets"], numbers["trials"]) == (4, 4)
     assert (numbers["another low"], numbers["another high"]) == tuple(np.expm1(one.mean.another))
     assert [numbers[name] for name in ("spread", "spread low", "spread high")] == [one.mean.spread, *one.mean.spread_bounds]
 

@@ -498,7 +498,7 @@ def test_searches_of_one_model_stand_beside_each_other(planned, data, tmp_path):
     experiments.run("factorization", data, ledger, TINY)
     assert searching.repeated(outcomes.collected(ledger, datasets=["synthetic"])).to_numpy().tolist() == [["nothing is recorded yet"]]
     assert searching.repeated_verdicts(outcomes.collected(ledger, datasets=["synthetic"])) == [reports.NOTHING]
-    experiments.run("factorization-dims", data, ledger, replace(TINY, trials=1, seeds=1), arms=[*same, "factorization/dim 2"])
+    experiments.run("factorization-dims", data, ledger, replace(TINY, trials=1), arms=[*same, "factorization/dim 2"])
     found = outcomes.collected(ledger, datasets=["synthetic"])
     table = searching.repeated(found)
     assert table[["model", "study"]].to_numpy().tolist() == [
@@ -514,6 +514,8 @@ def test_searches_of_one_model_stand_beside_each_other(planned, data, tmp_path):
     )
     third = ["factorization/adaptive_hinge", "embedding_mixture/adaptive_hinge"]
     experiments.run("factorization-losses", data, ledger, replace(TINY, trials=1, seeds=1), arms=third)
+    assert "other searches" not in "".join(searching.repeated_verdicts(outcomes.collected(ledger, datasets=["synthetic"])))  # one seed
+    experiments.run("factorization-losses", data, ledger, replace(TINY, trials=1), arms=third)
     found = outcomes.collected(ledger, datasets=["synthetic"])
     losses = found["synthetic", "factorization-losses"].outcomes
     gaps = [*np.subtract(ours, theirs), losses[third[1]].mrr - losses[third[0]].mrr]
