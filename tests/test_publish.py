@@ -1179,10 +1179,8 @@ def test_what_other_splits_of_movielens_1m_say(found):
     corrected = share_corrected(ours, theirs).bounds
     assert gap.side == AHEAD and corrected[0] < 0 < 0.1 < gain.bounds[1]
     above = (ours.by_seed > theirs.by_seed).sum()
-    assert (
-        f"* **Movielens 1M.** It is ahead on {above} of 15, by {gain.gain:.0%} in the mean, about what five and fifteen seeds on the first split"
-        in said
-    )
+    ahead = f"* **Movielens 1M.** It is ahead on {above} of 15, by {gain.gain:.0%} in the mean, about what five and fifteen seeds on the"
+    assert f"{ahead} first split" in said
     before = [share_of(one, "mixture_lstm", "lstm") for one in (few, more)]
     assert all(abs(one.gain - gain.gain) < 0.02 and one.bounds[0] < 0 for one in before)
     assert "gave, undecided there. Corrected it is undecided; setting by setting ahead" in said
