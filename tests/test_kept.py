@@ -78,4 +78,4 @@ def test_the_luck_of_the_searches_of_2018_comes_out_again_of_the_archive():
     others = ~kinds["sequence"].isin(archive.MODELS["sequence"].values())
     said = (ROOT / "book" / "differences.md").read_text(encoding="utf-8")
     assert f"Half of the archived trials of sequence models ({others.sum()} of {len(others)})" in said
-    assert f"beside {(kinds['factorization'] == 'mixture_init').sum()} later ones of the projection mixture" in said
+    assert f"but for {(kinds['factorization'] == 'mixture_init').sum()} later ones of the projection mixture" in said
