@@ -192,7 +192,8 @@ def select(study: Study, records: dict[str, dict], subject: Subject, budget: Bud
 
     n is the one for which the most arms have a winner, among those the one with the most seeds of all winners tried, failed or not, and
     among those the largest. Every arm gets the same seeds.
-    Arms without any record, such as those that a study was given later, do not hold up the others.
+    Arms without any record, such as those that a study was given later, do not hold up the others; nor do those of which a study that takes
+    over winners has trained none.
     """
     plan = search_trials(study, subject, budget)
     missing = _lacking((trial for trials in zip(*plan.values(), strict=True) for trial in trials), records)
@@ -203,7 +204,7 @@ def select(study: Study, records: dict[str, dict], subject: Subject, budget: Bud
     found = [_selection(study, records, budget, plan, n, missing) for n in range(1, done + 1)]
     if not found:
         return Selection(study, budget, 0, {}, {}, missing)
-    chosen = max(found, key=lambda selection: (len(selection.winners), selection.tried, selection.trials))
+    chosen = max(found, key=lambda one: (bool(study.winners_of and one.tried), len(one.winners), one.tried, one.trials))
     return replace(chosen, missing=found[-1].missing)
 
 
@@ -211,9 +212,11 @@ def _selection(study: Study, records: dict, budget: Budget, plan: dict[str, list
     best = {arm: _best(trials[:n], records) for arm, trials in plan.items()}
     again = {arm: seed_trials(study, trial, budget.seeds) if trial else [] for arm, trial in best.items()}
     every = {arm: {t.index: records[t.key] for t in trials if t.key in records} for arm, trials in again.items()}
+    lacking = [] if missing else _lacking((t for trials in zip_longest(*again.values()) for t in trials if t), records)
+    if study.winners_of and any(every.values()):  # all arms have the other study's trials: those of which no winner is trained here wait
+        best, every = ({arm: made[arm] for arm in plan if every[arm]} for made in (best, every))
     there = {arm: {i: record for i, record in made.items() if record["status"] == "done"} for arm, made in every.items()}
     seeds = sorted(set.intersection(*(set(there[arm]) for arm, trial in best.items() if trial)) if any(best.values()) else [])
-    lacking = [] if missing else _lacking((t for trials in zip_longest(*again.values()) for t in trials if t), records)
     winners = {arm: records[trial.key] for arm, trial in best.items() if trial}
     tried = len(set.intersection(*(set(every[arm]) for arm in winners))) if winners else 0
     finalists = {arm: [made[i] for i in seeds if made] for arm, made in there.items()}

@@ -20,6 +20,7 @@ from mixlib import (
     gains,
     labels,
     outcomes,
+    plans,
     pooling,
     progress,
     prose,
@@ -807,6 +808,21 @@ def test_winners_of_two_searches_are_compared_on_the_splits_that_both_have(plann
     assert row["corrected"] == labels.share_bounds(low, high)
     assert len(retrained.again_verdicts(found, splits=True)) == 1 and len(retrained.splits(found)) == 2  # winners of main studies alone
     assert len(retrained.across({key: one for key, one in found.items() if key[1] != other})) == 1  # a row that says so
+
+
+def test_a_winner_on_other_splits_counts_before_those_of_other_arms_are_trained_there(planned, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(plans, "_best", lambda trials, records: trials[-1])  # with one trial another would win, of which there are no seeds
+    ledger, other = Ledger(tmp_path), "sequence-capacity-splits"
+    experiments.run("sequence-splits", data, ledger, TINY)
+    experiments.run("sequence-capacity", data, ledger, replace(TINY, seeds=1))
+    experiments.run(other, data, ledger, TINY, arms=["lstm/dim 91"])
+    found = outcomes.collected(ledger, datasets=["synthetic"])
+    results = found["synthetic", other]
+    assert list(results.outcomes) == ["lstm/dim 91"] and results.selection.trials == results.selection.seeds == 2
+    assert results.selection.ahead == ["lstm/dim 64", "lstm/dim 256", "mixture_lstm/dim 64"] and not results.done
+    assert results.missing == len(results.selection.missing) == 4 * 15 - 2
+    table = retrained.across(found)[["mixture", "against"]].to_numpy().tolist()
+    assert table == [["Mixture-LSTM", "LSTM"], ["Mixture-LSTM", "LSTM, width 91"]]
 
 
 def test_more_seeds_are_compared_without_those_of_the_main_study(planned, data, tmp_path):
