@@ -214,8 +214,8 @@ def _selection(study: Study, records: dict, budget: Budget, plan: dict[str, list
     every = {arm: {t.index: records[t.key] for t in trials if t.key in records} for arm, trials in again.items()}
     lacking = [] if missing else _lacking((t for trials in zip_longest(*again.values()) for t in trials if t), records)
     if study.winners_of and any(every.values()):  # all arms have the other study's trials: those of which no winner is trained here wait
-        best, every = ({arm: made[arm] for arm in plan if every[arm]} for made in (best, every))
-    there = {arm: {i: record for i, record in made.items() if record["status"] == "done"} for arm, made in every.items()}
+        best = {arm: trial for arm, trial in best.items() if every[arm]}
+    there = {arm: {i: record for i, record in every[arm].items() if record["status"] == "done"} for arm in best}
     seeds = sorted(set.intersection(*(set(there[arm]) for arm, trial in best.items() if trial)) if any(best.values()) else [])
     winners = {arm: records[trial.key] for arm, trial in best.items() if trial}
     tried = len(set.intersection(*(set(every[arm]) for arm in winners))) if winners else 0
