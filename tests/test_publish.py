@@ -50,7 +50,7 @@ from mixlib import (
     winners,
 )
 from mixlib.datasets import Interactions
-from mixlib.evidence import AHEAD, BEHIND, UNDECIDED, Evidence, share, share_corrected, share_of
+from mixlib.evidence import AHEAD, BEHIND, UNDECIDED, Evidence, estimate_corrected, share, share_corrected, share_of
 from mixlib.labels import share_bounds
 from mixlib.ledger import SAME, SAME_WITHOUT_LSTMS, Ledger, code_version, key_of
 from mixlib.sources import SOURCES, published
@@ -1168,6 +1168,37 @@ def test_what_other_splits_say(found):
     results = found["movielens-100k", "factorization-splits"]
     sides = [Evidence.of(results, arm, "factorization").side for arm in ("projection_mixture", "embedding_mixture")]
     assert sides == [BEHIND, UNDECIDED]
+
+
+def test_the_lead_on_amazon_cds_is_luck_of_the_search(found):
+    pages = ("parts", "certainty", "findings", "index", "verdict", "when")
+    parts, *others, verdict, when = ((ROOT / "book" / f"{page}.md").read_text(encoding="utf-8") for page in pages)
+    first, second = (found["amazon-cds", name] for name in ("sequence-splits", "sequence-capacity-splits"))
+    lstm, mixture = (first.outcomes[arm] for arm in ("lstm", "mixture_lstm"))
+    same, larger = (second.outcomes[arm] for arm in ("lstm/dim 64", "lstm/dim 91"))
+    assert second.selection.seeds == 15 and second.selection.ahead == ["lstm/dim 256", "mixture_lstm/dim 64"]
+    assert not any(name == second.selection.study.name and dataset != "amazon-cds" for dataset, name in found)
+    assert f"The LSTM of the main study reaches {lstm.mrr:.4f}, the Mixture-LSTM {mixture.mrr:.4f}." in parts
+    ahead = share_bounds(*share_corrected(same, lstm).bounds)
+    gain = share(same, lstm, apart=True).gain
+    said = f"reaches {same.mrr:.4f}, ahead of that of the first by {gain:.0%}, corrected for train parts that overlap {ahead}."
+    assert said in parts and share_corrected(same, lstm).bounds[0] > 0
+    validated = [one.search["validation"]["mrr"] for one in (same, lstm)]
+    alike = [found["amazon-cds", name].outcomes[arm].mrr for name, arm in (("sequence-capacity", "lstm/dim 64"), ("sequences", "lstm"))]
+    assert "this way, {:.4f} against {:.4f}, though five seeds".format(*validated) in parts
+    assert {f"{mrr:.3f}" for mrr in alike} == {"0.014"} and "on the split of the search are alike, 0.014." in parts
+    over, over_larger = (share(mixture, one, apart=True) for one in (same, larger))
+    assert f"of the main study gains {over}, over one as large as it (width 91) {over_larger}: undecided" in parts
+    assert all(low < 0 < high for low, high in (over.bounds, over_larger.bounds)) and all(str(over) in page for page in (*others, parts))
+    assert f"and {over.gain:.0%} over the LSTM of a second search." in when
+    lead = share(mixture, lstm, apart=True).gain
+    assert max(share_corrected(mixture, one).bounds[1] for one in (same, larger)) < lead and f"a lead of {lead:.0%} is ruled out" in parts
+    down = [estimate_corrected(ranks.of(mixture, ranks.RANK), ranks.of(one, ranks.RANK)) for one in (same, larger)]
+    assert all(one.bounds[0] > 0 for one in down)
+    assert "stays ahead of both, by {:.0f} and {:.0f}%, decided".format(*(-100 * np.expm1(-one.value) for one in down)) in parts
+    fifty = [estimate_corrected(ranks.of(mixture, "Recall@50"), ranks.of(one, "Recall@50")) for one in (same, larger)]
+    assert all(one.bounds[0] < 0 < one.bounds[1] for one in fifty)
+    assert "nothing is left of the lead over LSTMs that a second search found" in verdict
 
 
 def test_what_other_splits_of_movielens_1m_say(found):
