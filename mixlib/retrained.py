@@ -84,19 +84,21 @@ def across(found: Found) -> pd.DataFrame:
         family = STUDIES[other].family
         both = [(dataset, name) for where, name in _later(found, splits=True) if where == dataset and STUDIES[name].family == family]
         results = [found[key] for key in (*both, (dataset, other))]
-        every = [(one.selection.study.winners_of, outcome) for one in results for outcome in one.outcomes.values()]
-        if len({where for where, _ in every}) < 2:
+        every = [(one, outcome) for one in results for outcome in one.outcomes.values()]
+        if len({one.selection.study.name for one, _ in every}) < 2:
             continue
         shared = set.intersection(*(set(map(_split_seed, outcome.records)) for _, outcome in every))
-        cut = [(where, _on(outcome, shared)) for where, outcome in every] if shared else []
-        mixtures, vectors = ([(where, one) for where, one in cut if ("mixture" in one.arm) == wanted] for wanted in (True, False))
-        for (ours_from, ours), (theirs_from, theirs) in product(mixtures, vectors):
-            row = {"data set": title(dataset), "mixture": label(ours.arm), "its search": ours_from, "its test MRR": f"{ours.mrr:.4f}",
-                   "against": label(theirs.arm), "the other's search": theirs_from, "the other's test MRR": f"{theirs.mrr:.4f}",
+        cut = [(one, _on(outcome, shared)) for one, outcome in every] if shared else []
+        mixtures, vectors = ([(one, outcome) for one, outcome in cut if ("mixture" in outcome.arm) == wanted] for wanted in (True, False))
+        for (first, ours), (second, theirs) in product(mixtures, vectors):
+            row = {"data set": title(dataset), "mixture": label(ours.arm), "its search": first.selection.study.winners_of,
+                   "its test MRR": f"{ours.mrr:.4f}", "against": label(theirs.arm),
+                   "the other's search": second.selection.study.winners_of, "the other's test MRR": f"{theirs.mrr:.4f}",
                    "gain, % of the MRR [95%]": str(share(ours, theirs, apart=True))}  # fmt: skip
             corrected = share_bounds(*share_corrected(ours, theirs).bounds) if len(shared) > 1 else ""
             ahead = f"{(ours.by_seed > theirs.by_seed).sum()} of {len(shared)}"
-            rows.append(row | {"corrected": corrected, "ahead on splits": ahead, SPENT: reports.spent(results[-1])})
+            budget = f"{first.trials_done} and {second.trials_done}, {len(shared)} of {second.selection.planned.seeds}"
+            rows.append(row | {"corrected": corrected, "ahead on splits": ahead, "trials of both, seeds": budget})
     return reports.listed(rows)
 
 

@@ -800,6 +800,7 @@ def test_winners_of_two_searches_are_compared_on_the_splits_that_both_have(plann
     )
     gain = np.concatenate(ours).mean() / np.concatenate(theirs).mean() - 1
     assert row["gain, % of the MRR [95%]"].startswith(f"{gain:+.0%} [") and set(table["ahead on splits"].str[-4:]) == {"of 2"}
+    assert row["trials of both, seeds"] == "1 of 2 and 1 of 2, 2 of 15"
     assert row["ahead on splits"] == f"{sum(a.mean() > b.mean() for a, b in zip(ours, theirs, strict=True))} of 2"
     level = gain + 1
     by_split = np.array([a.mean() / level - b.mean() for a, b in zip(ours, theirs, strict=True)]) / np.concatenate(theirs).mean()
